@@ -1,0 +1,1 @@
+//! OCI pull and push with OCIcrypt decryption in memory.

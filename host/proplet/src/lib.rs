@@ -1,0 +1,1 @@
+//! The proplet daemon and command line.

@@ -1,0 +1,1 @@
+//! Sealed results, receipts and their offline verification.

@@ -1,0 +1,1 @@
+//! Wasmtime engine, limits, instance cache and the host side of every WIT interface.

@@ -1,0 +1,1 @@
+//! Attribute of proplet-sdk.

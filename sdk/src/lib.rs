@@ -1,0 +1,1 @@
+//! What a guest of proplet depends on.

@@ -1,0 +1,1 @@
+//! Fake TEEs, development key broker, registry, broker and guest builder.
