@@ -1,0 +1,1 @@
+//! Building the example guests at run time.
