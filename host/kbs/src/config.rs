@@ -1,0 +1,180 @@
+//! Which KBS, and how it is reached.
+
+use std::fmt;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::{KbsError, ResourceUri};
+
+/// The largest resource that is accepted unless the settings say less: 1 MiB.
+pub const MAX_RESOURCE_BYTES: usize = 1 << 20;
+
+/// Address of the KBS and limits of the client. It comes from the settings document, never from an
+/// image or a start message: who chooses this chooses whom the host trusts with its keys.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct KbsConfig {
+    /// The address before `/kbs/v0`: `https://host[:port][/prefix]`.
+    pub url: Url,
+    /// PEM certificates of the CAs that may sign the KBS's certificate. When given, no other CA is
+    /// trusted; when absent, the platform's are.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Allows plain `http`, where everybody on the way can read tokens and replay the session
+    /// cookie. Resources are still encrypted to this machine's key, but nothing says which KBS gave
+    /// them: for tests and demonstrations.
+    pub allow_http: bool,
+    /// The deadline of one call in total: handshake, tries and waits included. Default 60 s.
+    pub timeout: Duration,
+    /// How long one connection may take to be established. Default 10 s.
+    pub connect_timeout: Duration,
+    /// The wait before the second try; it doubles with each further one, up to 32 times, and is
+    /// shortened at random by up to half. Default 250 ms.
+    pub retry_delay: Duration,
+    /// The largest resource in bytes. Default [`MAX_RESOURCE_BYTES`].
+    pub max_resource_bytes: usize,
+    /// The init-data document (TOML), sent with the evidence so that the KBS can check it against
+    /// HOST_DATA or MRCONFIGID and show its contents to policies.
+    pub init_data_toml: Option<String>,
+}
+
+impl KbsConfig {
+    /// The defaults for the KBS at `url`.
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            ca_pem: None,
+            allow_http: false,
+            timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(10),
+            retry_delay: Duration::from_millis(250),
+            max_resource_bytes: MAX_RESOURCE_BYTES,
+            init_data_toml: None,
+        }
+    }
+
+    /// Checks the address and gives it without a trailing slash, ready for `/kbs/v0/…`.
+    pub(crate) fn base(&self) -> Result<Base, KbsError> {
+        let refuse = |what: &str| Err(KbsError::Config(format!("{what}; write https://host:port")));
+        match self.url.scheme() {
+            "https" => {}
+            "http" if self.allow_http => {}
+            "http" => {
+                return Err(KbsError::Config(
+                    "the KBS URL is plain http; use https, or allow http in the settings in so many words".to_owned(),
+                ));
+            }
+            _ => return refuse("the KBS URL has no http or https scheme"),
+        }
+        if self.url.host_str().is_none_or(str::is_empty) {
+            return refuse("the KBS URL has no host");
+        }
+        if !self.url.username().is_empty() || self.url.password().is_some() {
+            return refuse("the KBS URL holds a user name or password, which the protocol does not know");
+        }
+        if self.url.query().is_some() || self.url.fragment().is_some() {
+            return refuse("the KBS URL has a query or fragment");
+        }
+        Ok(Base { url: self.url.clone() })
+    }
+}
+
+impl fmt::Debug for KbsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KbsConfig")
+            .field("url", &self.url.as_str())
+            .field("own_ca", &self.ca_pem.is_some())
+            .field("allow_http", &self.allow_http)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A checked address.
+#[derive(Debug, Clone)]
+pub(crate) struct Base {
+    url: Url,
+}
+
+impl Base {
+    /// The URL of `path` below `/kbs/v0/`.
+    pub(crate) fn endpoint(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        let prefix = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{prefix}/kbs/v0/{path}"));
+        url
+    }
+
+    /// Scheme, host and port, for messages.
+    pub(crate) fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    pub(crate) fn scheme(&self) -> &str {
+        self.url.scheme()
+    }
+
+    /// Refuses a resource whose address names another host (and port, where it names one).
+    pub(crate) fn check_host(&self, uri: &ResourceUri) -> Result<(), KbsError> {
+        let Some(wanted) = uri.host() else { return Ok(()) };
+        let host = self.url.host_str().unwrap_or_default().to_ascii_lowercase();
+        let with_port =
+            format!("{host}:{}", self.url.port_or_known_default().unwrap_or_default());
+        if wanted == host || wanted == with_port {
+            return Ok(());
+        }
+        Err(KbsError::ForeignHost { uri: uri.clone(), configured: with_port })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn base(url: &str, allow_http: bool) -> Result<Base, KbsError> {
+        let mut config = KbsConfig::new(Url::parse(url).unwrap());
+        config.allow_http = allow_http;
+        config.base()
+    }
+
+    #[test]
+    fn endpoints_are_below_the_prefix() {
+        let at = |url| base(url, false).unwrap().endpoint("resource/a/b/c").to_string();
+        assert_eq!(at("https://kbs:8080"), "https://kbs:8080/kbs/v0/resource/a/b/c");
+        assert_eq!(at("https://kbs:8080/"), "https://kbs:8080/kbs/v0/resource/a/b/c");
+        assert_eq!(at("https://kbs/behind/"), "https://kbs/behind/kbs/v0/resource/a/b/c");
+        assert_eq!(base("https://kbs/x", false).unwrap().origin(), "https://kbs");
+    }
+
+    #[test]
+    fn refuses_addresses_that_cannot_work() {
+        for url in [
+            "http://kbs:8080",
+            "localhost:8080",
+            "ftp://kbs",
+            "unix:/run/kbs",
+            "https://user:password@kbs",
+            "https://user@kbs",
+            "https://kbs/?x=y",
+            "https://kbs/#x",
+        ] {
+            let error = base(url, false).unwrap_err();
+            assert_eq!(error.code(), "kbs-config", "{url}");
+            assert!(!error.to_string().contains("password@"), "{error}");
+        }
+        assert!(base("http://kbs:8080", true).is_ok());
+        assert!(base("localhost:8080", true).is_err());
+    }
+
+    #[test]
+    fn a_resource_of_another_host_is_refused() {
+        let base = base("https://kbs.example:8443", false).unwrap();
+        for uri in ["kbs:///a/b/c", "kbs://kbs.example/a/b/c", "kbs://KBS.example:8443/a/b/c"] {
+            base.check_host(&uri.parse().unwrap()).unwrap();
+        }
+        for uri in ["kbs://evil.example/a/b/c", "kbs://kbs.example:1/a/b/c"] {
+            let error = base.check_host(&uri.parse().unwrap()).unwrap_err();
+            assert_eq!(error.code(), "kbs-foreign-host");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What can go wrong at the key broker.
+//!
+//! A KBS answers almost every refusal with status 401, so the class comes from the `type` member of
+//! the error body, never from the status alone. Every error can be cloned, because one handshake
+//! serves many callers and each of them is told how it ended. Texts from the network are cut and
+//! cleaned before they enter a message; tokens, cookies, keys and resources never do.
+
+use std::fmt;
+
+use crate::ResourceUri;
+use crate::protocol::VERSION;
+
+/// Where an exchange with the KBS broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The host name was not found.
+    Dns,
+    /// No connection: refused, no route, or nobody answered.
+    Connect,
+    /// The TLS handshake failed, for instance because the certificate is not trusted.
+    Tls,
+    /// The deadline passed.
+    Timeout,
+    /// The connection broke in the middle of an exchange.
+    Transport,
+    /// A status that says that the server, or something before it, is in trouble.
+    Status(u16),
+    /// Status 404: there is no KBS, or not this plugin, under that URL.
+    WrongPath,
+    /// Status 413: the KBS does not take a message of this size.
+    PayloadTooLarge,
+    /// The KBS answered, but a backend of it (storage, attestation service, reference values) did
+    /// not.
+    Backend,
+}
+
+impl Failure {
+    /// Whether the same request may succeed a moment later.
+    pub fn is_transient(self) -> bool {
+        match self {
+            Self::Dns | Self::Connect | Self::Timeout | Self::Transport => true,
+            Self::Status(status) => status >= 500 || status == 429,
+            Self::Tls | Self::WrongPath | Self::PayloadTooLarge | Self::Backend => false,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Dns => "check the host name in the KBS URL, and the resolver of this machine",
+            Self::Connect => {
+                "check that the KBS runs, its port in the KBS URL, and firewalls in between"
+            }
+            Self::Tls => {
+                "check that the settings name the CA of the KBS, and that its certificate is valid for this host name"
+            }
+            Self::Timeout => {
+                "the KBS or its attestation service is overloaded or hangs; look at its log, or raise the timeout"
+            }
+            Self::Transport => "look at the log of the KBS and of any proxy before it",
+            Self::Status(_) => "look at the log of the KBS and of any proxy before it; try later",
+            Self::WrongPath => {
+                "check the KBS URL: it is the address before `/kbs/v0`; the resource plugin must be enabled"
+            }
+            Self::PayloadTooLarge => {
+                "raise `[http_server] payload_request_size` of the KBS, or send less evidence (no event log)"
+            }
+            Self::Backend => "look at the log of the KBS; try later",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns => f.write_str("host name not found (DNS)"),
+            Self::Connect => f.write_str("no connection (TCP)"),
+            Self::Tls => f.write_str("TLS handshake failed"),
+            Self::Timeout => f.write_str("no answer in time"),
+            Self::Transport => f.write_str("connection broken"),
+            Self::Status(status) => write!(f, "HTTP status {status}"),
+            Self::WrongPath => f.write_str("HTTP status 404"),
+            Self::PayloadTooLarge => f.write_str("HTTP status 413, message too large"),
+            Self::Backend => f.write_str("a backend of the KBS failed"),
+        }
+    }
+}
+
+/// Why the KBS gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KbsError {
+    /// The settings cannot work; nothing was sent.
+    #[error("the KBS settings cannot be used: {0}")]
+    Config(String),
+    /// The resource's address names another KBS than the settings; nothing was sent.
+    #[error(
+        "{uri} names another key broker than the settings, which have {configured}; remove the host from the address, or ask its owner which KBS holds the key"
+    )]
+    ForeignHost {
+        /// The resource.
+        uri: ResourceUri,
+        /// Host and port of the KBS in the settings.
+        configured: String,
+    },
+    /// The resource policy refuses it. Permanent: attesting again would not change it.
+    #[error(
+        "the KBS denies {uri} to this machine: {detail}; the owner of the KBS must allow it in the resource policy (measurement, reference values, path)"
+    )]
+    Denied {
+        /// The resource.
+        uri: ResourceUri,
+        /// What the KBS said.
+        detail: String,
+    },
+    /// The resource does not exist, or the KBS's storage failed: a KBS does not tell them apart.
+    #[error(
+        "the KBS has no {uri}, or its storage failed: {detail}; check the address and that the resource was set"
+    )]
+    NotFound {
+        /// The resource.
+        uri: ResourceUri,
+        /// What the KBS said.
+        detail: String,
+    },
+    /// The KBS refuses the evidence of this machine.
+    #[error(
+        "the KBS rejects this machine's evidence: {detail}; look at the log of the KBS or its attestation service for the reason (TEE not supported, wrong report data, expired session)"
+    )]
+    Rejected {
+        /// What the KBS said.
+        detail: String,
+    },
+    /// The KBS speaks another version of the protocol.
+    #[error(
+        "the KBS does not speak protocol {VERSION}: {detail}; use Trustee v0.14 or later, or a proplet that speaks the KBS's version"
+    )]
+    VersionMismatch {
+        /// What the KBS said.
+        detail: String,
+    },
+    /// The KBS does not accept the token that it has just issued.
+    #[error(
+        "the KBS refuses a token that was issued a moment ago: {detail}; check `[attestation_token]` in its configuration (trusted certificates or `insecure_header_jwk`) and the clocks of KBS and attestation service"
+    )]
+    TokenRefused {
+        /// What the KBS said.
+        detail: String,
+    },
+    /// This machine could not produce evidence.
+    #[error("no evidence for the KBS: {0}")]
+    Evidence(String),
+    /// The KBS could not be reached or is in trouble.
+    #[error("the KBS at {url} is unavailable: {failure}: {detail}; {advice}", advice = .failure.advice())]
+    Unavailable {
+        /// Scheme, host and port.
+        url: String,
+        /// Where the exchange broke.
+        failure: Failure,
+        /// The cause in words.
+        detail: String,
+    },
+    /// The KBS answered with something that is not the protocol.
+    #[error(
+        "the answer of the KBS to {request} is not understood: {detail}; check that the KBS URL leads to a Trustee KBS of protocol {VERSION}"
+    )]
+    Protocol {
+        /// Method and path.
+        request: String,
+        /// What is wrong with the answer.
+        detail: String,
+    },
+    /// A resource is larger than the limit.
+    #[error("{uri} is larger than the limit of {limit} bytes; store something smaller in the KBS")]
+    TooLarge {
+        /// The resource.
+        uri: ResourceUri,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The KBS does not accept the caller as its administrator.
+    #[error(
+        "the KBS refuses administration: {detail}; check the admin key or token, its role and issuer, and `[admin]` in the KBS's configuration"
+    )]
+    AdminRefused {
+        /// What the KBS said.
+        detail: String,
+    },
+}
+
+impl KbsError {
+    /// A stable code for results, logs and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "kbs-config",
+            Self::ForeignHost { .. } => "kbs-foreign-host",
+            Self::Denied { .. } => "kbs-denied",
+            Self::NotFound { .. } => "kbs-not-found",
+            Self::Rejected { .. } => "kbs-evidence-rejected",
+            Self::VersionMismatch { .. } => "kbs-version-mismatch",
+            Self::TokenRefused { .. } => "kbs-token-refused",
+            Self::Evidence(_) => "kbs-no-evidence",
+            Self::Unavailable { .. } => "kbs-unavailable",
+            Self::Protocol { .. } => "kbs-protocol",
+            Self::TooLarge { .. } => "kbs-too-large",
+            Self::AdminRefused { .. } => "kbs-admin-refused",
+        }
+    }
+}
+
+/// The longest text from the network in a message, in characters.
+const MAX_DETAIL_CHARS: usize = 256;
+
+/// A run of this many token characters is taken for a credential and left out.
+const CREDENTIAL_RUN: usize = 32;
+
+/// Makes a text from the network fit for a message: one line, printable, short, and without anything
+/// that looks like a token, a cookie or a key (a server may echo what it was sent).
+pub(crate) fn sanitise(text: &str) -> String {
+    let mut clean = String::new();
+    let mut run = String::new();
+    let flush = |run: &mut String, clean: &mut String| {
+        if run.len() >= CREDENTIAL_RUN {
+            clean.push_str("[redacted]");
+        } else {
+            clean.push_str(run);
+        }
+        run.clear();
+    };
+    for c in text.chars().take(8 * MAX_DETAIL_CHARS) {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '=' | '.') {
+            run.push(c);
+            continue;
+        }
+        flush(&mut run, &mut clean);
+        clean.push(if c == ' ' || c.is_ascii_graphic() { c } else { '?' });
+    }
+    flush(&mut run, &mut clean);
+    let mut short: String = clean.trim().chars().take(MAX_DETAIL_CHARS).collect();
+    if short.len() < clean.trim().len() {
+        short.push_str("...");
+    }
+    if short.is_empty() { "no details given".to_owned() } else { short }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn foreign_text_is_cut_and_cleaned() {
+        assert_eq!(sanitise("Plugin internal error"), "Plugin internal error");
+        assert_eq!(sanitise("a\r\nb\x1b[31m\u{202e}c"), "a??b?[31m?c");
+        assert_eq!(sanitise(" \n "), "?");
+        assert_eq!(sanitise(""), "no details given");
+        assert_eq!(sanitise(&"ab ".repeat(1000)).chars().count(), MAX_DETAIL_CHARS + 3);
+    }
+
+    #[test]
+    fn echoed_credentials_are_left_out() {
+        let token = format!("eyJhbGciOiJFUzI1NiJ9.{}.{}", "a".repeat(40), "b".repeat(86));
+        let text = sanitise(&format!("bad token {token}, cookie kbs-session-id={}", "0".repeat(32)));
+        assert_eq!(text, "bad token [redacted], cookie [redacted]");
+    }
+
+    #[test]
+    fn only_trouble_on_the_way_is_tried_again() {
+        for failure in [Failure::Dns, Failure::Connect, Failure::Transport, Failure::Status(503)] {
+            assert!(failure.is_transient(), "{failure}");
+        }
+        for failure in [Failure::Tls, Failure::WrongPath, Failure::PayloadTooLarge, Failure::Backend]
+        {
+            assert!(!failure.is_transient(), "{failure}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn sanitised_text_is_printable_and_short(text in "\\PC{0,400}|.{0,400}") {
+            let clean = sanitise(&text);
+            prop_assert!(clean.chars().count() <= MAX_DETAIL_CHARS + 3);
+            prop_assert!(clean.chars().all(|c| c == ' ' || c.is_ascii_graphic()));
+        }
+    }
+}
