@@ -1,1 +1,28 @@
 //! TEE detection, evidence providers and evidence verifiers.
+//!
+//! Two halves that never meet. The *prover* half is [`TeeProvider`]: one trait that every TEE, and
+//! every fake in the test kit, implements. It turns report data into [`Evidence`]. The *verifier*
+//! half is [`verify`]: it turns evidence from anybody into [`verify::Verified`] facts, needs no TEE,
+//! does no I/O and takes the time as an argument, so that it runs offline and gives the same answer
+//! twice.
+//!
+//! What arrives at the verifier is untrusted: sizes are bounded, nothing panics, and each refusal is
+//! a typed error. What the verifier returns are facts about the TEE and the report data that was
+//! signed. It does not decide whether a measurement is the expected one: its callers do.
+//!
+//! [`detection`] says which TEE this machine offers. A wrong answer costs availability, never
+//! secrecy: what a key broker or relying party believes is evidence.
+#![deny(missing_docs)]
+
+pub mod clock;
+pub mod detection;
+mod evidence;
+mod provider;
+mod report_data;
+mod tee_name;
+pub mod verify;
+
+pub use evidence::Evidence;
+pub use provider::{EvidenceError, TeeProvider};
+pub use report_data::{ReportData, ReportDataError};
+pub use tee_name::{TeeName, TeeNameError};

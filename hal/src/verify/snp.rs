@@ -1,0 +1,439 @@
+//! Verification of AMD SEV-SNP evidence.
+//!
+//! What is checked, in this order: sizes; report version and layout; that exactly one VCEK or VLEK
+//! certificate came along and is of the kind that the report names; that a **pinned** ASK issued it
+//! and the ASK's pinned ARK is the root of the report's CPU generation; validity of all three at the
+//! given time; the report's signature; that the certificate was issued for the report's TCB, and for
+//! its chip (VCEK only); VMPL 0.
+//!
+//! What is not: revocation (AMD's CRLs are online), whether the TCB is recent enough, the guest
+//! policy, report data, measurement and HOST_DATA. They are in [`SnpReport`] for the caller to judge;
+//! above all, a debuggable VM passes with [`SnpReport::debug`] set.
+//!
+//! The signature is checked over the report's bytes as they are. Trustee's JSON form names fields
+//! instead, so those are first put back into bytes, and everything returned is read from the signed
+//! bytes, never from the JSON: a field that the signature does not cover cannot speak.
+//!
+//! Sources: AMD 56860 (SEV-SNP firmware ABI), AMD 57230 (VCEK and KDS interface).
+
+use std::time::SystemTime;
+
+use ring::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use serde::Deserialize as _;
+use serde_json::Value;
+use sev::firmware::guest::AttestationReport;
+use sev::parser::ByteParser as _;
+use x509_cert::spki::ObjectIdentifier;
+
+use super::VerifyError;
+
+mod certificate;
+mod report;
+mod roots;
+
+use certificate::{Certificate, MAX_CERTIFICATE_LEN};
+pub use report::{Generation, REPORT_LEN, SigningKey, SnpReport, Tcb};
+pub use roots::TrustRoots;
+
+/// More entries than a certificate table has kinds of certificates.
+const MAX_CHAIN_ENTRIES: usize = 16;
+
+/// Length of one half of a signature as reports store it: little-endian with leading room.
+const STORED_SCALAR_LEN: usize = 72;
+/// Length of the number itself on P-384.
+const SCALAR_LEN: usize = 48;
+
+/// The demands on a report that a relying party may want otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportPolicy {
+    /// The lowest report version accepted; 3 unless changed, as Trustee demands. Version 2 does not
+    /// name the CPU, so with it the root's generation cannot be compared and the TCB's layout is
+    /// guessed from the chip id. The highest version is 5: later layouts are not known here.
+    pub minimum_version: u32,
+}
+
+impl Default for ReportPolicy {
+    fn default() -> Self {
+        Self { minimum_version: 3 }
+    }
+}
+
+/// Verifies SNP evidence in Trustee's form, with the default [`ReportPolicy`].
+///
+/// # Errors
+/// [`VerifyError`], see the module's documentation.
+pub fn verify(
+    evidence: &Value,
+    roots: &TrustRoots,
+    now: SystemTime,
+) -> Result<SnpReport, VerifyError> {
+    verify_with(evidence, roots, &ReportPolicy::default(), now)
+}
+
+/// Verifies SNP evidence in Trustee's form:
+/// `{"attestation_report":{…},"cert_chain":[{"cert_type":"VCEK","data":[…]}]}`.
+///
+/// Only the VCEK or VLEK entry of `cert_chain` is used; entries of other kinds are passed over.
+///
+/// # Errors
+/// [`VerifyError`], see the module's documentation.
+pub fn verify_with(
+    evidence: &Value,
+    roots: &TrustRoots,
+    policy: &ReportPolicy,
+    now: SystemTime,
+) -> Result<SnpReport, VerifyError> {
+    let fields = evidence.get("attestation_report").unwrap_or(&Value::Null);
+    let fields = AttestationReport::deserialize(fields)
+        .map_err(|error| VerifyError::malformed("attestation_report", error))?;
+    policy.check_version(fields.version)?;
+    let report = fields
+        .to_bytes()
+        .map_err(|error| VerifyError::malformed("attestation_report", error))?;
+    let (label, endorsement) = endorsement(evidence)?;
+    let endorsement = EndorsementKey::parse(&endorsement)?;
+    if endorsement.kind != label {
+        return Err(endorsement
+            .certificate
+            .unusable("it is labelled as a key of another kind"));
+    }
+    endorsement.verify(&report, roots, policy, now)
+}
+
+/// Verifies a report as the firmware wrote it ([`REPORT_LEN`] bytes) and the DER certificate of the
+/// VCEK or VLEK that signed it.
+///
+/// # Errors
+/// [`VerifyError`], see the module's documentation.
+pub fn verify_report(
+    report: &[u8],
+    endorsement_der: &[u8],
+    roots: &TrustRoots,
+    policy: &ReportPolicy,
+    now: SystemTime,
+) -> Result<SnpReport, VerifyError> {
+    EndorsementKey::parse(endorsement_der)?.verify(report, roots, policy, now)
+}
+
+/// Finds the one endorsement key certificate in `cert_chain`.
+fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), VerifyError> {
+    let chain = match evidence.get("cert_chain") {
+        None | Some(Value::Null) => return Err(VerifyError::NoEndorsement),
+        Some(Value::Array(chain)) => chain,
+        Some(_) => return Err(VerifyError::malformed("cert_chain", "it is not a list")),
+    };
+    if chain.len() > MAX_CHAIN_ENTRIES {
+        let (size, limit) = (chain.len(), MAX_CHAIN_ENTRIES);
+        return Err(VerifyError::TooLarge {
+            what: "cert_chain",
+            size,
+            limit,
+        });
+    }
+    let kind = |entry: &Value| match entry.get("cert_type").and_then(Value::as_str) {
+        Some("VCEK") => Some(SigningKey::Vcek),
+        Some("VLEK") => Some(SigningKey::Vlek),
+        _ => None,
+    };
+    let endorsements: Vec<_> = chain
+        .iter()
+        .filter_map(|entry| Some((kind(entry)?, entry.get("data"))))
+        .collect();
+    let (kind, data) = match endorsements.as_slice() {
+        [] => return Err(VerifyError::NoEndorsement),
+        [(kind, Some(Value::Array(data)))] => (*kind, data),
+        [_] => {
+            return Err(VerifyError::malformed(
+                "cert_chain",
+                "an entry's data is not a list",
+            ));
+        }
+        several => {
+            return Err(VerifyError::SeveralEndorsements {
+                count: several.len(),
+            });
+        }
+    };
+    if data.len() > MAX_CERTIFICATE_LEN {
+        let (size, limit) = (data.len(), MAX_CERTIFICATE_LEN);
+        return Err(VerifyError::TooLarge {
+            what: "endorsement certificate",
+            size,
+            limit,
+        });
+    }
+    let bytes = data
+        .iter()
+        .map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok()));
+    let bytes = bytes
+        .collect::<Option<_>>()
+        .ok_or_else(|| VerifyError::malformed("cert_chain", "an entry's data is not bytes"))?;
+    Ok((kind, bytes))
+}
+
+impl ReportPolicy {
+    fn check_version(&self, version: u32) -> Result<(), VerifyError> {
+        let (minimum, maximum) = (self.minimum_version, report::MAXIMUM_VERSION);
+        if (minimum..=maximum).contains(&version) {
+            Ok(())
+        } else {
+            Err(VerifyError::ReportVersion {
+                version,
+                minimum,
+                maximum,
+            })
+        }
+    }
+}
+
+/// A VCEK or VLEK certificate, not yet verified.
+struct EndorsementKey {
+    kind: SigningKey,
+    certificate: Certificate,
+}
+
+impl EndorsementKey {
+    fn parse(der: &[u8]) -> Result<Self, VerifyError> {
+        let certificate = Certificate::parse("endorsement", der)?;
+        let kind = match certificate.common_name() {
+            Some(b"SEV-VCEK") => SigningKey::Vcek,
+            Some(b"SEV-VLEK") => SigningKey::Vlek,
+            _ => return Err(certificate.unusable("its subject is neither SEV-VCEK nor SEV-VLEK")),
+        };
+        let what = if kind == SigningKey::Vcek {
+            "VCEK"
+        } else {
+            "VLEK"
+        };
+        Ok(Self {
+            kind,
+            certificate: certificate.named(what),
+        })
+    }
+
+    fn verify(
+        &self,
+        bytes: &[u8],
+        roots: &TrustRoots,
+        policy: &ReportPolicy,
+        now: SystemTime,
+    ) -> Result<SnpReport, VerifyError> {
+        let report = SnpReport::parse(bytes, policy)?;
+        if report.signing_key != self.kind {
+            let (reported, certificate) = (report.signing_key, self.kind);
+            return Err(VerifyError::SigningKey {
+                reported,
+                certificate,
+            });
+        }
+        self.verify_chain(&report, roots, now)?;
+        self.verify_report_signature(bytes)?;
+        self.verify_tcb(&report)?;
+        self.verify_chip(&report)?;
+        if report.vmpl != 0 {
+            return Err(VerifyError::Vmpl { vmpl: report.vmpl });
+        }
+        Ok(report)
+    }
+
+    /// The signature by a pinned ASK, the generation, and all three validity periods. AMD reuses names
+    /// when it renews an ASK, so there may be several of the issuer's name; one has to fit.
+    fn verify_chain(
+        &self,
+        report: &SnpReport,
+        roots: &TrustRoots,
+        now: SystemTime,
+    ) -> Result<(), VerifyError> {
+        let mut refusal = VerifyError::UnknownIssuer {
+            certificate: self.kind,
+        };
+        for (authority, issuer) in roots.issuers(&self.certificate) {
+            if let Err(error) = self.certificate.verify_signature(issuer) {
+                refusal = error;
+                continue;
+            }
+            if let (Some(root), Some(cpu)) = (authority.generation, report.generation)
+                && root != cpu
+            {
+                return Err(VerifyError::Generation);
+            }
+            authority.ark.verify_validity(now)?;
+            issuer.verify_validity(now)?;
+            return self.certificate.verify_validity(now);
+        }
+        Err(refusal)
+    }
+
+    fn verify_report_signature(&self, bytes: &[u8]) -> Result<(), VerifyError> {
+        let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, self.certificate.p384_key()?);
+        let (signed, signature) = bytes
+            .split_at_checked(report::SIGNED_LEN)
+            .ok_or(VerifyError::ReportSignature)?;
+        let signature = fixed_signature(signature).ok_or(VerifyError::ReportSignature)?;
+        key.verify(signed, &signature)
+            .map_err(|_| VerifyError::ReportSignature)
+    }
+
+    /// Compares the TCB that the key was derived for with the one that the report states.
+    fn verify_tcb(&self, report: &SnpReport) -> Result<(), VerifyError> {
+        let tcb = &report.reported_tcb;
+        let components = [
+            ("bootloader", oid::BOOTLOADER, Some(tcb.bootloader)),
+            ("tee", oid::TEE, Some(tcb.tee)),
+            ("snp", oid::SNP, Some(tcb.snp)),
+            ("microcode", oid::MICROCODE, Some(tcb.microcode)),
+            ("fmc", oid::FMC, tcb.fmc),
+        ];
+        for (component, oid, reported) in components {
+            let Some(reported) = reported else {
+                continue;
+            };
+            let certified = self
+                .certificate
+                .extension(oid)?
+                .and_then(der_u8)
+                .ok_or_else(|| self.certificate.unusable("it does not name its whole TCB"))?;
+            if certified != reported {
+                return Err(VerifyError::Tcb {
+                    component,
+                    reported,
+                    certified,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A VCEK is one chip's; a VLEK is not and names none.
+    fn verify_chip(&self, report: &SnpReport) -> Result<(), VerifyError> {
+        let hardware_id = self.certificate.extension(oid::HARDWARE_ID)?;
+        match (self.kind, hardware_id) {
+            (SigningKey::Vcek, Some(hardware_id)) => {
+                if is_chip(hardware_id, &report.chip_id) {
+                    Ok(())
+                } else {
+                    Err(VerifyError::ChipId)
+                }
+            }
+            (SigningKey::Vcek, None) => Err(self.certificate.unusable("it names no chip")),
+            (_, None) => Ok(()),
+            (_, Some(_)) => Err(self.certificate.unusable("it names a chip")),
+        }
+    }
+}
+
+/// Extensions of AMD's certificates (AMD 57230, section 3).
+mod oid {
+    use super::ObjectIdentifier;
+
+    const fn amd(oid: &str) -> ObjectIdentifier {
+        ObjectIdentifier::new_unwrap(oid)
+    }
+
+    pub(super) const BOOTLOADER: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.1");
+    pub(super) const TEE: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.2");
+    pub(super) const SNP: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.3");
+    pub(super) const MICROCODE: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.8");
+    pub(super) const FMC: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.3.9");
+    pub(super) const HARDWARE_ID: ObjectIdentifier = amd("1.3.6.1.4.1.3704.1.4");
+}
+
+/// A DER INTEGER that fits a byte. AMD has issued values from 128 on with and without the zero byte
+/// that DER demands.
+fn der_u8(value: &[u8]) -> Option<u8> {
+    match value {
+        [2, 1, byte] | [2, 2, 0, byte] => Some(*byte),
+        _ => None,
+    }
+}
+
+/// Whether a certificate's hardware id names the chip: 64 bytes, bare or in an OCTET STRING, or from
+/// Turin on 8 bytes with zeros after them in the report. A masked id, all zeros, is no chip.
+fn is_chip(hardware_id: &[u8], chip_id: &[u8; 64]) -> bool {
+    let hardware_id = match hardware_id {
+        [4, 64, id @ ..] if id.len() == 64 => id,
+        id => id,
+    };
+    let masked = chip_id.iter().all(|byte| *byte == 0);
+    let (8 | 64, false) = (hardware_id.len(), masked) else {
+        return false;
+    };
+    chip_id
+        .strip_prefix(hardware_id)
+        .is_some_and(|rest| rest.iter().all(|byte| *byte == 0))
+}
+
+/// The signature area (two little-endian numbers of 72 bytes and padding) as `r || s`, big-endian.
+/// Bytes that must be zero are checked, so that no two byte strings are the same signed report.
+fn fixed_signature(area: &[u8]) -> Option<[u8; 2 * SCALAR_LEN]> {
+    let (r, rest) = area.split_at_checked(STORED_SCALAR_LEN)?;
+    let (s, padding) = rest.split_at_checked(STORED_SCALAR_LEN)?;
+    let mut signature = [0; 2 * SCALAR_LEN];
+    for (stored, fixed) in [r, s]
+        .into_iter()
+        .zip(signature.chunks_exact_mut(SCALAR_LEN))
+    {
+        let (number, room) = stored.split_at_checked(SCALAR_LEN)?;
+        if room.iter().any(|byte| *byte != 0) {
+            return None;
+        }
+        fixed.copy_from_slice(number);
+        fixed.reverse();
+    }
+    padding.iter().all(|byte| *byte == 0).then_some(signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hardware_ids_match_in_all_their_forms() {
+        let chip: [u8; 64] = std::array::from_fn(|at| at as u8 + 1);
+        assert!(is_chip(&chip, &chip));
+        assert!(is_chip(&[&[4, 64][..], &chip].concat(), &chip));
+        assert!(
+            !is_chip(&chip[..8], &chip),
+            "an id of 8 bytes wants zeros after it"
+        );
+
+        let mut turin = [0; 64];
+        turin[..8].fill(9);
+        assert!(is_chip(&turin[..8], &turin));
+        assert!(is_chip(&turin, &turin));
+        assert!(!is_chip(&[8; 8], &turin));
+        assert!(!is_chip(&turin[..7], &turin));
+        assert!(!is_chip(&[], &turin));
+    }
+
+    #[test]
+    fn a_masked_chip_id_matches_nothing() {
+        assert!(!is_chip(&[0; 64], &[0; 64]));
+        assert!(!is_chip(&[0; 8], &[0; 64]));
+    }
+
+    #[test]
+    fn tcb_values_are_single_bytes() {
+        assert_eq!(der_u8(&[2, 1, 4]), Some(4));
+        assert_eq!(der_u8(&[2, 1, 219]), Some(219));
+        assert_eq!(der_u8(&[2, 2, 0, 219]), Some(219));
+        for wrong in [&[][..], &[2, 1], &[2, 2, 1, 0], &[4, 1, 0], &[2, 1, 0, 0]] {
+            assert_eq!(der_u8(wrong), None);
+        }
+    }
+
+    #[test]
+    fn signature_padding_must_be_zero() {
+        let mut area = [0_u8; 512];
+        area[..48].fill(1);
+        area[72..120].fill(2);
+        let fixed = fixed_signature(&area).unwrap();
+        assert_eq!((fixed[0], fixed[95]), (1, 2));
+        for at in [48, 71, 120, 143, 144, 511] {
+            let mut changed = area;
+            changed[at] = 1;
+            assert_eq!(fixed_signature(&changed), None, "byte {at}");
+        }
+        assert_eq!(fixed_signature(&area[..143]), None);
+    }
+}
