@@ -12,6 +12,8 @@
 //! nothing by changing: the ephemeral key and `kid`. Nothing else is read from them, and
 //! [`Decrypted`] gives the protected header only.
 
+mod wire;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -45,7 +47,7 @@ const RESERVED: [&str; 18] = [
 /// With serde it is the JSON serialization, flattened or general (RFC 7516 section 7.2), and it is
 /// written in the form that it was read in. With [`FromStr`] the compact serialization is taken too.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Wire", into = "Wire")]
+#[serde(try_from = "wire::Wire", into = "wire::Wire")]
 pub struct Jwe {
     /// The text of the protected header, as received.
     protected: String,
@@ -72,6 +74,9 @@ enum Form {
     Flattened,
     General,
 }
+
+/// A recipient with its JOSE header.
+type Joined<'a> = (Map<String, Value>, &'a Recipient);
 
 /// What a JWE held.
 pub struct Decrypted {
@@ -184,10 +189,11 @@ impl Jwe {
     ///
     /// # Errors
     ///
-    /// [`Error::UnsupportedAlgorithm`] for another `enc`, or when no recipient uses ECDH-ES+A256KW;
-    /// [`Error::Malformed`] for `crit`, `zip`, and a header member that stands in two places;
-    /// [`Error::NotForThisKey`] when no recipient opens with this key; [`Error::Key`] for an ephemeral
-    /// key that is not a good point; [`Error::Decryption`] when the content was changed.
+    /// [`Error::UnsupportedAlgorithm`] for another `enc`; [`Error::Malformed`] for `crit`, `zip`, and a
+    /// header member that stands in two places; [`Error::NotForThisKey`] when no recipient opens with
+    /// this key; [`Error::Decryption`] when the content was changed. When there is one recipient only,
+    /// [`Error::UnsupportedAlgorithm`] for another `alg`, and [`Error::Key`] for an ephemeral key that
+    /// is not a good point.
     pub fn decrypt(&self, key: &PrivateKey) -> Result<Decrypted, Error> {
         let joined = self.joined_headers()?;
         let named = |header: &Map<String, Value>| {
@@ -204,21 +210,18 @@ impl Jwe {
         {
             match unwrap_with(key, header, &recipient.encrypted_key) {
                 Ok(cek) => return self.open(&cek),
-                // With several recipients, most are others' and cannot open here.
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => failure = Some(error),
             }
         }
         match failure {
-            Some(error) if only_named || joined.len() == 1 => Err(match error {
-                Error::Unwrap => self.not_for(key),
-                other => other,
-            }),
-            Some(error @ Error::UnsupportedAlgorithm { .. })
-                if joined.iter().all(|(header, _)| check_alg(header).is_err()) =>
-            {
+            // With one candidate its failure tells what is wrong. Of several, most are others' and
+            // fail here because they are.
+            Some(error) if error != Error::Unwrap && (only_named || joined.len() == 1) => {
                 Err(error)
             }
-            _ => Err(self.not_for(key)),
+            _ => Err(Error::NotForThisKey {
+                thumbprint: key.public().thumbprint(),
+            }),
         }
     }
 
@@ -256,7 +259,7 @@ impl Jwe {
 
     /// The JOSE header of each recipient: the union of the three places, which RFC 7516 section 4
     /// wants disjoint.
-    fn joined_headers(&self) -> Result<Vec<(Map<String, Value>, &Recipient)>, Error> {
+    fn joined_headers(&self) -> Result<Vec<Joined<'_>>, Error> {
         let mut all = Vec::with_capacity(self.recipients.len());
         for recipient in &self.recipients {
             let mut joined = self.header.clone();
@@ -316,12 +319,6 @@ impl Jwe {
             protected: self.header.clone(),
         })
     }
-
-    fn not_for(&self, key: &PrivateKey) -> Error {
-        Error::NotForThisKey {
-            thumbprint: key.public().thumbprint(),
-        }
-    }
 }
 
 impl fmt::Debug for Jwe {
@@ -344,157 +341,7 @@ impl FromStr for Jwe {
             let value = json::value_as(text.as_bytes(), "the JWE")?;
             return serde_json::from_value(value).map_err(|error| malformed(error.to_string()));
         }
-        let mut parts = text.split('.');
-        let mut next = || parts.next().map(str::to_owned);
-        let (protected, encrypted_key, iv, ciphertext, tag) =
-            (next(), next(), next(), next(), next());
-        if tag.is_none() || next().is_some() {
-            return Err(malformed("the compact form has five parts".to_owned()));
-        }
-        Wire {
-            protected,
-            encrypted_key,
-            iv,
-            ciphertext,
-            tag,
-            ..Wire::default()
-        }
-        .try_into()
-    }
-}
-
-/// The members of the JSON serialization. Members that RFC 7516 does not know are ignored, as its
-/// section 7.2.1 asks.
-#[derive(Default, Serialize, Deserialize)]
-struct Wire {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    protected: Option<String>,
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "json::optional_object"
-    )]
-    unprotected: Option<Map<String, Value>>,
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "json::optional_object"
-    )]
-    header: Option<Map<String, Value>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    encrypted_key: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    recipients: Option<Vec<WireRecipient>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    aad: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iv: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    ciphertext: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    tag: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireRecipient {
-    #[serde(
-        default,
-        skip_serializing_if = "Option::is_none",
-        deserialize_with = "json::optional_object"
-    )]
-    header: Option<Map<String, Value>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    encrypted_key: Option<String>,
-}
-
-impl TryFrom<Wire> for Jwe {
-    type Error = Error;
-
-    fn try_from(wire: Wire) -> Result<Self, Error> {
-        let (recipients, form) = match wire.recipients {
-            Some(_) if wire.header.is_some() || wire.encrypted_key.is_some() => {
-                return Err(malformed(
-                    "it mixes the general and the flattened form".to_owned(),
-                ));
-            }
-            Some(list) => (list, Form::General),
-            None => {
-                let only = WireRecipient {
-                    header: wire.header,
-                    encrypted_key: wire.encrypted_key,
-                };
-                (vec![only], Form::Flattened)
-            }
-        };
-        if recipients.is_empty() || recipients.len() > MAX_RECIPIENTS {
-            return Err(malformed(format!("it has {} recipients", recipients.len())));
-        }
-        let protected = required(wire.protected, "protected")?;
-        let header = json::object_as(
-            &b64::decode_as(&protected, "the protected header of the JWE")?,
-            "the protected header of the JWE",
-        )?;
-        if let Some(aad) = &wire.aad {
-            b64::decode_as(aad, "the additional data of the JWE")?;
-        }
-        Ok(Self {
-            header,
-            protected,
-            unprotected: wire.unprotected,
-            recipients: recipients
-                .into_iter()
-                .map(Recipient::try_from)
-                .collect::<Result<_, _>>()?,
-            form,
-            aad: wire.aad,
-            iv: fixed(&required(wire.iv, "iv")?, "iv")?,
-            ciphertext: b64::decode_as(
-                &required(wire.ciphertext, "ciphertext")?,
-                "the ciphertext of the JWE",
-            )?,
-            tag: fixed(&required(wire.tag, "tag")?, "tag")?,
-        })
-    }
-}
-
-impl From<Jwe> for Wire {
-    fn from(jwe: Jwe) -> Self {
-        let mut wire = Self {
-            protected: Some(jwe.protected),
-            unprotected: jwe.unprotected,
-            aad: jwe.aad,
-            iv: Some(b64::encode(&jwe.iv)),
-            ciphertext: Some(b64::encode(&jwe.ciphertext)),
-            tag: Some(b64::encode(&jwe.tag)),
-            ..Self::default()
-        };
-        let mut recipients = jwe.recipients.into_iter().map(|recipient| WireRecipient {
-            header: recipient.header,
-            encrypted_key: Some(b64::encode(&recipient.encrypted_key)),
-        });
-        match jwe.form {
-            Form::General => wire.recipients = Some(recipients.collect()),
-            Form::Flattened => {
-                if let Some(only) = recipients.next() {
-                    wire.header = only.header;
-                    wire.encrypted_key = only.encrypted_key;
-                }
-            }
-        }
-        wire
-    }
-}
-
-impl TryFrom<WireRecipient> for Recipient {
-    type Error = Error;
-
-    fn try_from(wire: WireRecipient) -> Result<Self, Error> {
-        let encrypted_key = required(wire.encrypted_key, "encrypted_key")?;
-        let encrypted_key = b64::decode_as(&encrypted_key, "the encrypted key of the JWE")?;
-        Ok(Self {
-            header: wire.header,
-            encrypted_key,
-        })
+        wire::Wire::from_compact(text)?.try_into()
     }
 }
 
@@ -593,20 +440,6 @@ fn check_recipients(recipients: &[PublicKey]) -> Result<(), Error> {
         ))),
         None => Ok(()),
     }
-}
-
-fn required(member: Option<String>, name: &str) -> Result<String, Error> {
-    member.ok_or_else(|| malformed(format!("the member {name:?} is missing")))
-}
-
-fn fixed<const N: usize>(text: &str, name: &'static str) -> Result<[u8; N], Error> {
-    let bytes = b64::decode_as(text, name)?;
-    bytes.as_slice().try_into().map_err(|_| {
-        malformed(format!(
-            "{name:?} has {} bytes, wanted {N} for {ENC}",
-            bytes.len()
-        ))
-    })
 }
 
 fn malformed(reason: String) -> Error {
