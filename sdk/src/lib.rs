@@ -102,3 +102,46 @@ macro_rules! __export {
         > = |input| $crate::__private::run($run, input);
     };
 }
+
+/// What [`macro@main`] refuses.
+///
+/// ```compile_fail
+/// #[proplet_sdk::main]
+/// struct Task;
+/// # fn main() {}
+/// ```
+/// ```compile_fail
+/// #[proplet_sdk::main]
+/// async fn run(input: Vec<u8>) -> Result<Vec<u8>, String> { Ok(input) }
+/// # fn main() {}
+/// ```
+/// ```compile_fail
+/// #[proplet_sdk::main]
+/// fn run() -> Result<Vec<u8>, String> { Ok(Vec::new()) }
+/// # fn main() {}
+/// ```
+/// ```compile_fail
+/// #[proplet_sdk::main]
+/// fn run<T>(input: T) -> Result<T, String> { Ok(input) }
+/// # fn main() {}
+/// ```
+/// ```compile_fail
+/// #[proplet_sdk::main(name = "run")]
+/// fn run(input: Vec<u8>) -> Result<Vec<u8>, String> { Ok(input) }
+/// # fn main() {}
+/// ```
+/// ```compile_fail
+/// #[proplet_sdk::main]
+/// fn run(input: u32) -> Result<Vec<u8>, String> { Ok(vec![input as u8]) }
+/// # fn main() {}
+/// ```
+///
+/// And the same without what is wrong, which shows that nothing else is:
+///
+/// ```
+/// #[proplet_sdk::main]
+/// pub fn run(input: Vec<u8>) -> Result<Vec<u8>, String> { Ok(input) }
+/// # fn main() {}
+/// ```
+#[cfg(doctest)]
+struct Refused;
