@@ -1,0 +1,239 @@
+//! Verification for relying parties: offline, without a TEE, with a time that the caller gives.
+//!
+//! Every check ends in one of three ways. It fails: the whole verification does, with a [`VerifyError`].
+//! It passes: the [`Report`] lists it as verified. Or nobody said what to expect: the report lists it as
+//! **not verified**, with the reason, so that a reader sees what is only claimed. A report also carries
+//! warnings about what passed but protects nothing: fakes, given roots, debuggable VMs.
+//!
+//! What claims are worth is what the launch measurement of the host is worth. Without an expected
+//! measurement a verification shows that *some* VM of this TEE said so.
+
+mod expectations;
+mod report;
+
+use std::time::SystemTime;
+
+use proplet_hal::verify::{self as hal, Anchor, TrustPolicy, Verified};
+
+use crate::claims::{Claims, ClaimsError, ClaimsKind};
+use crate::receipt::{ReceiptClaims, ReceiptError, SelfSigned};
+use crate::{Digest, EvidenceBundle, ResultDocument};
+
+pub use expectations::Expectations;
+pub use report::{Check, CheckOutcome, Report};
+
+/// Why something does not verify.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerifyError {
+    /// The TEE's evidence is refused.
+    #[error("the evidence does not verify: {0}")]
+    Evidence(#[from] hal::VerifyError),
+    /// The claims cannot be read.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// The evidence was made over something else.
+    #[error(
+        "the evidence does not sign these claims: its report data is not the SHA-512 of them, so one \
+         of the two was exchanged"
+    )]
+    ReportData,
+    /// The VM can be read by its host.
+    #[error(
+        "the evidence is of a VM that its host may debug, and so read: refused unless debug VMs are \
+         allowed in so many words"
+    )]
+    Debug,
+    /// The claims are about a component where those of a host are needed.
+    #[error("the evidence of a receipt has to be of kind `instance`, this is of kind `{0}`")]
+    Kind(ClaimsKind),
+    /// The receipt is malformed or its signature is wrong.
+    #[error(transparent)]
+    Receipt(#[from] ReceiptError),
+    /// Another key than the attested one signed the receipt.
+    #[error(
+        "the receipt is signed by the key {receipt}, but the evidence vouches for the key {evidence}"
+    )]
+    ReceiptKey {
+        /// Thumbprint of the key that signed.
+        receipt: String,
+        /// Thumbprint in the claims.
+        evidence: String,
+    },
+    /// Two parts of a document do not belong together.
+    #[error("the receipt does not belong to this {part}: they disagree about the {what}")]
+    Mismatch {
+        /// `evidence` or `jwe`.
+        part: &'static str,
+        /// What they disagree about.
+        what: &'static str,
+    },
+    /// Something is not as the caller expects.
+    #[error("the {what} is {found}, expected {expected}")]
+    Unexpected {
+        /// Name of the check.
+        what: &'static str,
+        /// What the verified document says.
+        found: String,
+        /// What the caller expects.
+        expected: String,
+    },
+    /// A digest over the document cannot be computed.
+    #[error("the document has no canonical form: {0}")]
+    Canonical(#[from] proplet_jose::Error),
+}
+
+/// Verifies a result document without opening it.
+///
+/// Checked always: the evidence to the roots of `trust` at the time `now`; that it signs the claims;
+/// that they are of kind `instance`; that the key they vouch for signed the receipt; that the receipt
+/// names this evidence and this JWE, its recipients, settings and attester. Then every expectation.
+///
+/// # Errors
+///
+/// [`VerifyError`] for the first check that fails.
+pub fn verify(
+    document: &ResultDocument,
+    trust: &TrustPolicy,
+    expectations: &Expectations,
+    now: SystemTime,
+) -> Result<Report, VerifyError> {
+    let (mut report, claims) = verify_evidence(&document.evidence, trust, expectations, now)?;
+    if claims.kind() != ClaimsKind::Instance {
+        return Err(VerifyError::Kind(claims.kind()));
+    }
+    report.verified("kind of evidence");
+
+    let receipt = SelfSigned::read(&document.receipt)?;
+    report.verified("receipt signature");
+    if receipt.thumbprint != claims.cnf {
+        return Err(VerifyError::ReceiptKey {
+            receipt: receipt.thumbprint,
+            evidence: claims.cnf,
+        });
+    }
+    report.verified("receipt key");
+    check_links(document, &claims, &receipt.claims)?;
+    report.verified("receipt belongs to this evidence");
+    report.verified("receipt belongs to this result");
+
+    expectations.check_evidence(&mut report, &claims)?;
+    expectations.check_receipt(&mut report, &receipt.claims)?;
+    report.claims = Some(claims);
+    report.receipt = Some(receipt.claims);
+    Ok(report)
+}
+
+/// Verifies an evidence bundle of either kind.
+///
+/// Checked always: the evidence to the roots of `trust` at the time `now`, and that it signs the
+/// claims. Then the expectations that apply to evidence; above all the challenge, without which the
+/// evidence may be old.
+///
+/// # Errors
+///
+/// [`VerifyError`] for the first check that fails.
+pub fn verify_bundle(
+    bundle: &EvidenceBundle,
+    trust: &TrustPolicy,
+    expectations: &Expectations,
+    now: SystemTime,
+) -> Result<Report, VerifyError> {
+    let (mut report, claims) = verify_evidence(bundle, trust, expectations, now)?;
+    expectations.check_challenge(&mut report, &claims)?;
+    expectations.check_evidence(&mut report, &claims)?;
+    if let Some(workload) = &claims.workload {
+        expectations.check_workload(&mut report, workload)?;
+    }
+    expectations.check_unanswerable(&claims)?;
+    report.claims = Some(claims);
+    Ok(report)
+}
+
+/// What the TEE vouches for, by itself.
+fn verify_evidence(
+    bundle: &EvidenceBundle,
+    trust: &TrustPolicy,
+    expectations: &Expectations,
+    now: SystemTime,
+) -> Result<(Report, Claims), VerifyError> {
+    let claims = bundle.claims()?;
+    let verified = hal::verify(&bundle.to_evidence(), trust, now)?;
+    if !verified.binds(&claims.report_data()?) {
+        return Err(VerifyError::ReportData);
+    }
+    let mut report = Report::new(&verified);
+    if verified.anchor == Anchor::Nothing {
+        report.not_verified(
+            "evidence",
+            "this kind of evidence has no signature: anybody can write it",
+        );
+    } else {
+        report.verified("evidence");
+    }
+    report.verified("claims");
+    warn_of_fakes(&mut report, &verified, &claims);
+    if verified.debug {
+        if !expectations.allow_debug {
+            return Err(VerifyError::Debug);
+        }
+        report.not_verified("debug", "the VM can be read by its host, which was allowed");
+        report.warn("the evidence is of a DEBUGGABLE VM: its host can read everything in it");
+    } else if verified.anchor != Anchor::Nothing {
+        report.verified("debug");
+    }
+    expectations.check_vm(&mut report, &verified)?;
+    Ok((report, claims))
+}
+
+fn warn_of_fakes(report: &mut Report, verified: &Verified, claims: &Claims) {
+    match verified.anchor {
+        Anchor::Vendor => {}
+        Anchor::Given => report.warn(
+            "the evidence rests on GIVEN ROOTS, not on the hardware vendor's: with roots of a test PKI \
+             it proves nothing",
+        ),
+        _ => report.warn("the evidence is SAMPLE EVIDENCE: it proves nothing about anything"),
+    }
+    if claims.attester != verified.tee.as_str() {
+        report.warn(&format!(
+            "the host names its attester {:?}: it is a FAKE, not the TEE `{}`",
+            claims.attester, verified.tee
+        ));
+    }
+}
+
+/// That evidence, receipt and JWE of a document are of one run.
+fn check_links(
+    document: &ResultDocument,
+    claims: &Claims,
+    receipt: &ReceiptClaims,
+) -> Result<(), VerifyError> {
+    let mismatch = |part, what| Err(VerifyError::Mismatch { part, what });
+    if receipt.evidence_digest != document.evidence.digest()? {
+        return mismatch("evidence", "digest of the evidence");
+    }
+    if receipt.settings_digest != claims.settings_digest {
+        return mismatch("evidence", "settings");
+    }
+    if receipt.attester != claims.attester {
+        return mismatch("evidence", "attester");
+    }
+    if receipt.result_digest != document.jwe_digest()? {
+        return mismatch("jwe", "digest of the sealed result");
+    }
+    let named: Vec<Option<&str>> = receipt
+        .recipients
+        .iter()
+        .map(|r| Some(r.as_str()))
+        .collect();
+    if named != document.jwe.recipients() {
+        return mismatch("jwe", "recipients");
+    }
+    Ok(())
+}
+
+/// The text of a digest that may be absent.
+fn shown(digest: Option<&Digest>) -> String {
+    digest.map_or_else(|| "absent".to_owned(), Digest::to_string)
+}

@@ -1,0 +1,271 @@
+//! What a relying party expects.
+
+use proplet_hal::verify::Verified;
+
+use super::{Report, VerifyError, shown};
+use crate::Digest;
+use crate::claims::{Claims, Workload};
+use crate::receipt::ReceiptClaims;
+
+/// What a relying party expects. What is left empty is reported as not verified.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expectations {
+    /// Launch measurements of hosts that are good; one of them has to be the one in the evidence.
+    pub measurements: Vec<Vec<u8>>,
+    /// The init-data binding (HOST_DATA, MRCONFIGID), without zeros at the end.
+    pub init_data: Option<Vec<u8>>,
+    /// Digest of the host's settings document.
+    pub settings: Option<Digest>,
+    /// The challenge that the evidence was asked for with. For bundles; the evidence of a receipt
+    /// carries a random number of the host's own.
+    pub challenge: Option<Vec<u8>>,
+    /// Digest of the component.
+    pub component: Option<Digest>,
+    /// Digest of the OCI manifest.
+    pub image: Option<Digest>,
+    /// Digest of the policy.
+    pub policy: Option<Digest>,
+    /// The task's id.
+    pub task_id: Option<String>,
+    /// The export that ran.
+    pub export: Option<String>,
+    /// Digest of the inputs, see [`crate::digest::of_inputs`].
+    pub inputs: Option<Digest>,
+    /// Digest of the arguments, see [`crate::digest::of_arguments`].
+    pub arguments: Option<Digest>,
+    /// Digest of the environment, see [`crate::digest::of_environment`].
+    pub environment: Option<Digest>,
+    /// Thumbprints of the recipients, in any order: these and no others.
+    pub recipients: Option<Vec<String>>,
+    /// Accept a VM that its host may debug. For tests only: nothing in such a VM is secret.
+    pub allow_debug: bool,
+}
+
+impl Expectations {
+    /// What the evidence itself says about the VM.
+    pub(super) fn check_vm(
+        &self,
+        report: &mut Report,
+        verified: &Verified,
+    ) -> Result<(), VerifyError> {
+        if self.measurements.is_empty() {
+            report.not_verified("measurement", "no expected measurement was given");
+        } else if self.measurements.contains(&verified.measurement) {
+            report.verified("measurement");
+        } else {
+            let expected: Vec<String> = self.measurements.iter().map(hex::encode).collect();
+            return Err(VerifyError::Unexpected {
+                what: "measurement",
+                found: hex::encode(&verified.measurement),
+                expected: expected.join(" or "),
+            });
+        }
+        let Some(expected) = &self.init_data else {
+            report.not_verified("init-data", "no expected init-data was given");
+            return Ok(());
+        };
+        // The field is padded with zeros, and a verifier may have a shorter digest in hand.
+        let found = verified.init_data.as_deref().unwrap_or_default();
+        if !found.is_empty() && unpadded(found) == unpadded(expected) {
+            report.verified("init-data");
+            return Ok(());
+        }
+        Err(VerifyError::Unexpected {
+            what: "init-data",
+            found: if found.is_empty() {
+                "absent".to_owned()
+            } else {
+                hex::encode(found)
+            },
+            expected: hex::encode(expected),
+        })
+    }
+
+    /// What claims of both kinds say.
+    pub(super) fn check_evidence(
+        &self,
+        report: &mut Report,
+        claims: &Claims,
+    ) -> Result<(), VerifyError> {
+        digest(
+            report,
+            "settings",
+            self.settings.as_ref(),
+            Some(&claims.settings_digest),
+        )
+    }
+
+    /// The challenge.
+    pub(super) fn check_challenge(
+        &self,
+        report: &mut Report,
+        claims: &Claims,
+    ) -> Result<(), VerifyError> {
+        let challenge = self.challenge.as_ref().map(hex::encode);
+        text(
+            report,
+            "challenge",
+            challenge.as_deref(),
+            &hex::encode(claims.nonce()),
+        )
+    }
+
+    /// What claims of kind `workload` say.
+    pub(super) fn check_workload(
+        &self,
+        report: &mut Report,
+        claims: &Workload,
+    ) -> Result<(), VerifyError> {
+        digest(
+            report,
+            "component",
+            self.component.as_ref(),
+            Some(&claims.component_digest),
+        )?;
+        digest(
+            report,
+            "image",
+            self.image.as_ref(),
+            claims.image_digest.as_ref(),
+        )?;
+        digest(
+            report,
+            "policy",
+            self.policy.as_ref(),
+            claims.policy_digest.as_ref(),
+        )?;
+        text(report, "task id", self.task_id.as_deref(), &claims.task_id)
+    }
+
+    /// What a receipt says.
+    pub(super) fn check_receipt(
+        &self,
+        report: &mut Report,
+        receipt: &ReceiptClaims,
+    ) -> Result<(), VerifyError> {
+        if self.challenge.is_some() {
+            return Err(unanswerable("challenge", "a receipt"));
+        }
+        digest(
+            report,
+            "component",
+            self.component.as_ref(),
+            Some(&receipt.component_digest),
+        )?;
+        digest(
+            report,
+            "image",
+            self.image.as_ref(),
+            receipt.image_digest.as_ref(),
+        )?;
+        digest(
+            report,
+            "policy",
+            self.policy.as_ref(),
+            receipt.policy_digest.as_ref(),
+        )?;
+        text(report, "task id", self.task_id.as_deref(), &receipt.task_id)?;
+        text(report, "export", self.export.as_deref(), &receipt.export)?;
+        digest(
+            report,
+            "inputs",
+            self.inputs.as_ref(),
+            Some(&receipt.inputs_digest),
+        )?;
+        digest(
+            report,
+            "arguments",
+            self.arguments.as_ref(),
+            Some(&receipt.arguments_digest),
+        )?;
+        digest(
+            report,
+            "environment",
+            self.environment.as_ref(),
+            Some(&receipt.environment_digest),
+        )?;
+        let sorted = |list: &[String]| {
+            let mut list = list.to_vec();
+            list.sort();
+            list.join(" ")
+        };
+        let expected = self.recipients.as_deref().map(sorted);
+        text(
+            report,
+            "recipients",
+            expected.as_deref(),
+            &sorted(&receipt.recipients),
+        )
+    }
+
+    /// Expectations that a bundle cannot answer. To pass them over would look like a pass.
+    pub(super) fn check_unanswerable(&self, claims: &Claims) -> Result<(), VerifyError> {
+        let workload_only = [
+            ("component", self.component.is_some()),
+            ("image", self.image.is_some()),
+            ("policy", self.policy.is_some()),
+            ("task id", self.task_id.is_some()),
+        ];
+        let receipt_only = [
+            ("export", self.export.is_some()),
+            ("inputs", self.inputs.is_some()),
+            ("arguments", self.arguments.is_some()),
+            ("environment", self.environment.is_some()),
+            ("recipients", self.recipients.is_some()),
+        ];
+        let about_host = claims.workload.is_none();
+        for (what, expected) in workload_only {
+            if expected && about_host {
+                return Err(unanswerable(what, "evidence of kind `instance`"));
+            }
+        }
+        for (what, expected) in receipt_only {
+            if expected {
+                return Err(unanswerable(what, "evidence"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn digest(
+    report: &mut Report,
+    what: &'static str,
+    expected: Option<&Digest>,
+    found: Option<&Digest>,
+) -> Result<(), VerifyError> {
+    text(report, what, expected.map(Digest::as_str), &shown(found))
+}
+
+fn text(
+    report: &mut Report,
+    what: &'static str,
+    expected: Option<&str>,
+    found: &str,
+) -> Result<(), VerifyError> {
+    match expected {
+        None => report.not_verified(what, &format!("no expected {what} was given")),
+        Some(expected) if expected == found => report.verified(what),
+        Some(expected) => {
+            return Err(VerifyError::Unexpected {
+                what,
+                found: format!("{found:?}"),
+                expected: format!("{expected:?}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn unanswerable(what: &'static str, by: &str) -> VerifyError {
+    VerifyError::Unexpected {
+        what,
+        found: format!("not said by {by}"),
+        expected: "an answer; leave this expectation out".to_owned(),
+    }
+}
+
+fn unpadded(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    bytes.split_at(bytes.len() - zeros).0
+}

@@ -1,0 +1,123 @@
+//! What a verification found.
+
+use std::fmt;
+
+use proplet_hal::TeeName;
+use proplet_hal::verify::{Anchor, Verified};
+
+use crate::claims::Claims;
+use crate::receipt::ReceiptClaims;
+
+/// The outcome of a verification in which nothing failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Every check, in the order in which it was made.
+    pub checks: Vec<Check>,
+    /// What passed and still protects nothing, loudly.
+    pub warnings: Vec<String>,
+    /// The TEE that the evidence is of.
+    pub tee: TeeName,
+    /// What vouches for the evidence.
+    pub anchor: Anchor,
+    /// The launch measurement, empty when the TEE has none.
+    pub measurement: Vec<u8>,
+    /// The init-data binding (HOST_DATA), when it is set.
+    pub init_data: Option<Vec<u8>>,
+    /// The claims that the evidence signs.
+    pub claims: Option<Claims>,
+    /// What the receipt says. None for a bare bundle.
+    pub receipt: Option<ReceiptClaims>,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was checked, `measurement` for example.
+    pub name: &'static str,
+    /// How it went.
+    pub outcome: CheckOutcome,
+}
+
+/// How a check went that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckOutcome {
+    /// It holds.
+    Verified,
+    /// Nothing was checked, for this reason.
+    NotVerified(String),
+}
+
+impl Report {
+    pub(super) fn new(verified: &Verified) -> Self {
+        Self {
+            checks: Vec::new(),
+            warnings: Vec::new(),
+            tee: verified.tee.clone(),
+            anchor: verified.anchor,
+            measurement: verified.measurement.clone(),
+            init_data: verified.init_data.clone(),
+            claims: None,
+            receipt: None,
+        }
+    }
+
+    /// How the check of this name went; None when it does not apply.
+    #[must_use]
+    pub fn check(&self, name: &str) -> Option<&CheckOutcome> {
+        self.checks
+            .iter()
+            .find(|check| check.name == name)
+            .map(|check| &check.outcome)
+    }
+
+    /// The checks that were not made, with their reasons.
+    pub fn not_verified_checks(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.checks.iter().filter_map(|check| match &check.outcome {
+            CheckOutcome::Verified => None,
+            CheckOutcome::NotVerified(why) => Some((check.name, why.as_str())),
+        })
+    }
+
+    /// Whether every check was made and there are no warnings.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.warnings.is_empty() && self.not_verified_checks().next().is_none()
+    }
+
+    pub(super) fn verified(&mut self, name: &'static str) {
+        self.checks.push(Check {
+            name,
+            outcome: CheckOutcome::Verified,
+        });
+    }
+
+    pub(super) fn not_verified(&mut self, name: &'static str, why: &str) {
+        self.checks.push(Check {
+            name,
+            outcome: CheckOutcome::NotVerified(why.to_owned()),
+        });
+    }
+
+    pub(super) fn warn(&mut self, warning: &str) {
+        self.warnings.push(warning.to_owned());
+    }
+}
+
+/// One line per warning and per check.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for warning in &self.warnings {
+            writeln!(f, "WARNING: {warning}")?;
+        }
+        for check in &self.checks {
+            match &check.outcome {
+                CheckOutcome::Verified => writeln!(f, "{}: verified", check.name)?,
+                CheckOutcome::NotVerified(why) => {
+                    writeln!(f, "{}: not verified, {why}", check.name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
