@@ -1,0 +1,299 @@
+//! Running one export of a component or a core module, up to its value.
+
+use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, Val, wasm_wave};
+use wasmtime::{AsContextMut as _, Store};
+use zeroize::Zeroizing;
+
+use crate::args;
+use crate::capture::OutputBudget;
+use crate::compiled::{ComponentExport, CoreCode, CoreExport, Form, Gives, TypedForm};
+use crate::error::{GuestText, RuntimeError};
+use crate::signature;
+use crate::state::{CoreState, TaskState};
+use crate::task::{Content, Input, Value};
+
+/// What ends a call early.
+pub(crate) enum Ended {
+    /// The engine says so: a trap, an exit, a limit.
+    Engine(wasmtime::Error),
+    /// The runtime says so.
+    Runtime(RuntimeError),
+}
+
+impl From<wasmtime::Error> for Ended {
+    fn from(error: wasmtime::Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl From<RuntimeError> for Ended {
+    fn from(error: RuntimeError) -> Self {
+        Self::Runtime(error)
+    }
+}
+
+/// Instantiates a component and calls an export.
+pub(crate) async fn component(
+    store: &mut Store<TaskState>,
+    linked: &wasmtime::component::InstancePre<TaskState>,
+    export: &ComponentExport,
+    arguments: Vec<Val>,
+) -> Result<Value, Ended> {
+    let instance = linked.instantiate_async(&mut *store).await?;
+    let Some(function) = instance.get_func(&mut *store, &export.index) else {
+        return Err(RuntimeError::Host("the export is gone after instantiation".to_owned()).into());
+    };
+    match export.form {
+        Form::Command => command(store, function).await,
+        Form::Typed(form) => typed(store, function, form).await,
+        Form::Dynamic => dynamic(store, function, export, &arguments).await,
+    }
+}
+
+/// Whether the export can be invoked with these inputs, and its arguments if it is called value by value.
+pub(crate) fn component_arguments(
+    export: &ComponentExport,
+    inputs: &[Input],
+    surplus: bool,
+) -> Result<Vec<Val>, RuntimeError> {
+    match export.form {
+        Form::Command => Ok(Vec::new()),
+        Form::Typed(form) => {
+            // `run` of the world `task` gets no bytes when there is no input, and leaves further ones.
+            let is_task = form.takes_bytes && form.gives == Gives::BytesOrFailure;
+            if !is_task {
+                let parameters = usize::from(form.takes_bytes);
+                let signature = || signature::component(&export.name, &export.ty);
+                args::check_count(parameters, inputs.len(), surplus, signature)?;
+            }
+            Ok(Vec::new())
+        }
+        Form::Dynamic => {
+            if !signature::is_plain(&export.ty) {
+                let signature = signature::component(&export.name, &export.ty);
+                return Err(RuntimeError::ExportUnsupported(GuestText::new(signature)));
+            }
+            args::component(&export.name, &export.ty, inputs, surplus)
+        }
+    }
+}
+
+async fn command(store: &mut Store<TaskState>, function: Func) -> Result<Value, Ended> {
+    let run = function.typed::<(), (Result<(), ()>,)>(&*store)?;
+    match run.call_async(store, ()).await? {
+        (Ok(()),) => Ok(Value {
+            content: Content::Stdout,
+            in_ok: false,
+        }),
+        (Err(()),) => Err(exited(1).into()),
+    }
+}
+
+/// `failure` of `propeller:worlds/outcome`.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+enum Failure {
+    #[component(name = "invalid-input")]
+    InvalidInput(String),
+    #[component(name = "host")]
+    Host(String),
+    #[component(name = "other")]
+    Other(String),
+}
+
+async fn typed(
+    store: &mut Store<TaskState>,
+    function: Func,
+    form: TypedForm,
+) -> Result<Value, Ended> {
+    if !form.takes_bytes {
+        return typed_with(store, function, form.gives, ()).await;
+    }
+    let task = std::sync::Arc::clone(&store.data().task);
+    let input = task
+        .inputs
+        .first()
+        .map_or(&[][..], |input| input.bytes.as_slice());
+    typed_with(store, function, form.gives, (input,)).await
+}
+
+async fn typed_with<P>(
+    store: &mut Store<TaskState>,
+    function: Func,
+    gives: Gives,
+    parameters: P,
+) -> Result<Value, Ended>
+where
+    P: ComponentNamedList + Lower + Send + Sync,
+{
+    match gives {
+        Gives::Bytes => {
+            let function = function.typed::<P, (Vec<u8>,)>(&*store)?;
+            let (bytes,) = function.call_async(store, parameters).await?;
+            Ok(Value {
+                content: Content::Bytes(Zeroizing::new(bytes)),
+                in_ok: false,
+            })
+        }
+        Gives::BytesOrText => {
+            let function = function.typed::<P, (Result<Vec<u8>, String>,)>(&*store)?;
+            let (result,) = function.call_async(store, parameters).await?;
+            bytes_or(result, |text| args::wave_string(&text))
+        }
+        Gives::BytesOrFailure => {
+            let function = function.typed::<P, (Result<Vec<u8>, Failure>,)>(&*store)?;
+            let (result,) = function.call_async(store, parameters).await?;
+            bytes_or(result, |failure| {
+                let (case, text) = match failure {
+                    Failure::InvalidInput(text) => ("invalid-input", text),
+                    Failure::Host(text) => ("host", text),
+                    Failure::Other(text) => ("other", text),
+                };
+                Zeroizing::new(format!("{case}({})", *args::wave_string(&text)))
+            })
+        }
+    }
+}
+
+fn bytes_or<E>(
+    result: Result<Vec<u8>, E>,
+    wave: impl FnOnce(E) -> Zeroizing<String>,
+) -> Result<Value, Ended> {
+    match result {
+        Ok(bytes) => Ok(Value {
+            content: Content::Bytes(Zeroizing::new(bytes)),
+            in_ok: true,
+        }),
+        Err(error) => Err(failed(&wave(error)).into()),
+    }
+}
+
+async fn dynamic(
+    store: &mut Store<TaskState>,
+    function: Func,
+    export: &ComponentExport,
+    arguments: &[Val],
+) -> Result<Value, Ended> {
+    let mut results = vec![Val::Bool(false); export.ty.results().len()];
+    function
+        .call_async(store.as_context_mut(), arguments, &mut results)
+        .await?;
+    match results.into_iter().next() {
+        None => Ok(Value {
+            content: Content::Nothing,
+            in_ok: false,
+        }),
+        Some(Val::Result(Ok(None))) => Ok(Value {
+            content: Content::Nothing,
+            in_ok: true,
+        }),
+        Some(Val::Result(Ok(Some(value)))) => Ok(Value {
+            content: content(*value)?,
+            in_ok: true,
+        }),
+        Some(Val::Result(Err(None))) => Err(failed("err").into()),
+        Some(Val::Result(Err(Some(error)))) => Err(failed(&wave(&error)?).into()),
+        Some(value) => Ok(Value {
+            content: content(value)?,
+            in_ok: false,
+        }),
+    }
+}
+
+fn content(value: Val) -> Result<Content, RuntimeError> {
+    if let Val::List(elements) = &value {
+        let byte = |element: &Val| match element {
+            Val::U8(byte) => Some(*byte),
+            _ => None,
+        };
+        // An empty list has lost its type; as bytes or as WAVE text it says the same.
+        if let Some(bytes) = elements.iter().map(byte).collect::<Option<Vec<u8>>>() {
+            return Ok(Content::Bytes(Zeroizing::new(bytes)));
+        }
+    }
+    match value {
+        Val::String(text) => Ok(Content::Text(Zeroizing::new(text))),
+        value => Ok(Content::Wave(wave(&value)?)),
+    }
+}
+
+fn wave(value: &Val) -> Result<Zeroizing<String>, RuntimeError> {
+    wasm_wave::to_string(value)
+        .map(Zeroizing::new)
+        .map_err(|error| {
+            RuntimeError::ExportUnsupported(GuestText::new(format!(
+                "a result that WAVE cannot write: {error}"
+            )))
+        })
+}
+
+/// Instantiates a core module, initialises it and calls an export.
+pub(crate) async fn core(
+    store: &mut Store<CoreState>,
+    linked: &wasmtime::InstancePre<CoreState>,
+    code: &CoreCode,
+    export: &CoreExport,
+    arguments: Vec<wasmtime::Val>,
+) -> Result<Value, Ended> {
+    let instance = linked.instantiate_async(&mut *store).await?;
+    if code
+        .exports
+        .iter()
+        .any(|export| export.name == "_initialize")
+        && export.name != "_initialize"
+    {
+        let initialize = instance.get_typed_func::<(), ()>(&mut *store, "_initialize")?;
+        initialize.call_async(&mut *store, ()).await?;
+    }
+    let Some(function) = instance.get_func(&mut *store, &export.name) else {
+        return Err(RuntimeError::Host("the export is gone after instantiation".to_owned()).into());
+    };
+    let mut results = vec![wasmtime::Val::I32(0); export.ty.results().len()];
+    function
+        .call_async(&mut *store, &arguments, &mut results)
+        .await?;
+    let text = match results.first() {
+        None => {
+            return Ok(Value {
+                content: Content::Stdout,
+                in_ok: false,
+            });
+        }
+        Some(wasmtime::Val::I32(value)) => value.to_string(),
+        Some(wasmtime::Val::I64(value)) => value.to_string(),
+        Some(wasmtime::Val::F32(bits)) => f32::from_bits(*bits).to_string(),
+        Some(wasmtime::Val::F64(bits)) => f64::from_bits(*bits).to_string(),
+        Some(_) => {
+            let signature = signature::core(&export.name, &export.ty);
+            return Err(RuntimeError::ExportUnsupported(GuestText::new(signature)).into());
+        }
+    };
+    Ok(Value {
+        content: Content::Wave(Zeroizing::new(text)),
+        in_ok: false,
+    })
+}
+
+/// Counts the value against the output limit.
+pub(crate) fn spend(value: &Value, output: &OutputBudget) -> wasmtime::Result<()> {
+    match &value.content {
+        Content::Nothing | Content::Stdout => Ok(()),
+        Content::Bytes(bytes) => output.spend(bytes.len()),
+        Content::Text(text) | Content::Wave(text) => output.spend(text.len()),
+    }
+}
+
+/// The failure of a command that ended with this status.
+pub(crate) fn exited(status: i32) -> RuntimeError {
+    RuntimeError::GuestFailed {
+        exit_code: Some(status),
+        text: GuestText::new(format!("exit status {status}")),
+    }
+}
+
+fn failed(wave: &str) -> RuntimeError {
+    RuntimeError::GuestFailed {
+        exit_code: None,
+        text: GuestText::new(wave),
+    }
+}

@@ -1,0 +1,391 @@
+//! A compiled component or core module.
+
+use std::sync::{Arc, OnceLock};
+
+use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
+use wasmtime::component::{Component, ComponentExportIndex};
+use wasmtime::{Engine, FuncType, Module};
+
+use crate::args::is_bytes;
+use crate::error::{GuestText, RuntimeError};
+use crate::export::{COMMAND, Export};
+use crate::grants::{Level, refuse};
+use crate::linkers::Linkers;
+use crate::policy::{Policy, PolicyError, sha256_hex};
+use crate::state::{CoreState, TaskState};
+
+/// A component or core module, compiled. Cloning is cheap and shares the code.
+///
+/// It belongs to nobody: what a task may do with it stands in the task's [`Grants`](crate::Grants). Dropping
+/// the last clone unmaps the code and the component's initial data.
+#[derive(Clone)]
+pub struct Compiled(Arc<Inner>);
+
+struct Inner {
+    digest: String,
+    policy: Result<Option<(Policy, String)>, PolicyError>,
+    code: Code,
+}
+
+pub(crate) enum Code {
+    Component(ComponentCode),
+    Core(CoreCode),
+}
+
+/// A compiled component.
+pub(crate) struct ComponentCode {
+    component: Component,
+    pub(crate) imports: Vec<String>,
+    pub(crate) exports: Vec<ComponentExport>,
+    /// Linked and type-checked, for each level of grants, when first needed.
+    linked: [OnceLock<wasmtime::component::InstancePre<TaskState>>; 3],
+}
+
+/// A function that a component exports.
+pub(crate) struct ComponentExport {
+    pub(crate) name: String,
+    pub(crate) index: ComponentExportIndex,
+    pub(crate) ty: ComponentFunc,
+    pub(crate) form: Form,
+}
+
+/// How an export is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// `wasi:cli/run`.
+    Command,
+    /// By a typed call, which copies bytes in one go.
+    Typed(TypedForm),
+    /// Value by value.
+    Dynamic,
+}
+
+/// The signatures that are called typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TypedForm {
+    /// Takes one `list<u8>`; else nothing.
+    pub(crate) takes_bytes: bool,
+    pub(crate) gives: Gives,
+}
+
+/// What a typed export returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gives {
+    /// `list<u8>`.
+    Bytes,
+    /// `result<list<u8>, string>`.
+    BytesOrText,
+    /// `result<list<u8>, failure>` of the world `propeller:worlds/task`.
+    BytesOrFailure,
+}
+
+/// A compiled core module.
+pub(crate) struct CoreCode {
+    pub(crate) module: Module,
+    pub(crate) exports: Vec<CoreExport>,
+    linked: OnceLock<wasmtime::InstancePre<CoreState>>,
+}
+
+/// A function that a core module exports.
+pub(crate) struct CoreExport {
+    pub(crate) name: String,
+    pub(crate) ty: FuncType,
+}
+
+impl Export for ComponentExport {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Export for CoreExport {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Compiled {
+    /// Compiles. It takes milliseconds to seconds of all processors, so it is not for an async thread.
+    pub(crate) fn new(engine: &Engine, wasm: &[u8], digest: &str) -> Result<Self, RuntimeError> {
+        let actual = sha256_hex(wasm);
+        if actual != digest {
+            return Err(RuntimeError::DigestMismatch {
+                expected: digest.to_owned(),
+                actual,
+            });
+        }
+        let code = match wasm.get(4..8) {
+            Some([0x0d, 0, 1, 0]) => Code::Component(ComponentCode::new(engine, wasm)?),
+            _ => Code::Core(CoreCode::new(engine, wasm)?),
+        };
+        // Read last: only now is it known that the binary as a whole is valid.
+        let policy = Policy::extract(wasm);
+        Ok(Self(Arc::new(Inner {
+            digest: digest.to_owned(),
+            policy,
+            code,
+        })))
+    }
+
+    /// `sha256:…` of the bytes.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// The policy that the component carries and its digest. **It is a claim**: it counts only for a
+    /// component that was decrypted under a key that the key broker released (see [`crate::policy`]).
+    ///
+    /// # Errors
+    /// [`RuntimeError::PolicyInvalid`] when there is a policy that cannot be read. A plain component's
+    /// policy is ignored, so that is no error for it.
+    pub fn policy(&self) -> Result<Option<(&Policy, &str)>, RuntimeError> {
+        match &self.0.policy {
+            Ok(policy) => Ok(policy
+                .as_ref()
+                .map(|(policy, digest)| (policy, digest.as_str()))),
+            Err(error) => Err(RuntimeError::PolicyInvalid(GuestText::new(
+                error.to_string(),
+            ))),
+        }
+    }
+
+    /// Whether this is a component (else a core module).
+    pub fn is_component(&self) -> bool {
+        matches!(self.0.code, Code::Component(_))
+    }
+
+    /// Names of the imported interfaces, with versions; of the imported modules for a core module.
+    pub fn imports(&self) -> Vec<String> {
+        match self.code() {
+            Code::Component(code) => code.imports.clone(),
+            Code::Core(code) => {
+                let mut modules: Vec<String> = code
+                    .module
+                    .imports()
+                    .map(|import| import.module().to_owned())
+                    .collect();
+                modules.sort();
+                modules.dedup();
+                modules
+            }
+        }
+    }
+
+    /// Names of the exported functions, in the form in which a task names them.
+    pub fn exports(&self) -> Vec<String> {
+        match self.code() {
+            Code::Component(code) => code
+                .exports
+                .iter()
+                .map(|export| export.name.clone())
+                .collect(),
+            Code::Core(code) => code
+                .exports
+                .iter()
+                .map(|export| export.name.clone())
+                .collect(),
+        }
+    }
+
+    pub(crate) fn code(&self) -> &Code {
+        &self.0.code
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Compiled({})", self.0.digest)
+    }
+}
+
+impl ComponentCode {
+    fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, RuntimeError> {
+        let component = Component::from_binary(engine, wasm).map_err(invalid)?;
+        let ty = component.component_type();
+        let imports = ty
+            .imports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let exports = exports(engine, &component);
+        Ok(Self {
+            component,
+            imports,
+            exports,
+            linked: Default::default(),
+        })
+    }
+
+    /// The component linked with what this level grants.
+    pub(crate) fn linked(
+        &self,
+        linkers: &Linkers,
+        level: Level,
+    ) -> Result<&wasmtime::component::InstancePre<TaskState>, RuntimeError> {
+        let index = level as usize;
+        // The array has one place per level.
+        let Some(place) = self.linked.get(index) else {
+            return Err(RuntimeError::Host("no linker for these grants".to_owned()));
+        };
+        if let Some(linked) = place.get() {
+            return Ok(linked);
+        }
+        let linked = linkers
+            .component(level)
+            .instantiate_pre(&self.component)
+            .map_err(invalid)?;
+        Ok(place.get_or_init(|| linked))
+    }
+
+    /// Whether the component reads its inputs itself.
+    pub(crate) fn imports_inputs(&self) -> bool {
+        self.imports
+            .iter()
+            .any(|import| import.starts_with("propeller:confidential/inputs@"))
+    }
+}
+
+impl CoreCode {
+    fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, RuntimeError> {
+        let module = Module::from_binary(engine, wasm).map_err(invalid)?;
+        let exports = module
+            .exports()
+            .filter_map(|export| {
+                let ty = export.ty().func()?.clone();
+                Some(CoreExport {
+                    name: export.name().to_owned(),
+                    ty,
+                })
+            })
+            .collect();
+        Ok(Self {
+            module,
+            exports,
+            linked: OnceLock::new(),
+        })
+    }
+
+    /// The module linked with WASI preview 1, which is all that a core module can be given.
+    pub(crate) fn linked(
+        &self,
+        linkers: &Linkers,
+    ) -> Result<&wasmtime::InstancePre<CoreState>, RuntimeError> {
+        if let Some(linked) = self.linked.get() {
+            return Ok(linked);
+        }
+        let imports: Vec<String> = self
+            .module
+            .imports()
+            .filter(|import| import.module() != "wasi_snapshot_preview1")
+            .map(|import| format!("{}.{}", import.module(), import.name()))
+            .collect();
+        refuse(imports.iter().map(String::as_str))?;
+        let linked = linkers
+            .core()
+            .instantiate_pre(&self.module)
+            .map_err(invalid)?;
+        Ok(self.linked.get_or_init(|| linked))
+    }
+}
+
+/// The functions that a component exports, at its root and in its interfaces.
+fn exports(engine: &Engine, component: &Component) -> Vec<ComponentExport> {
+    let ty = component.component_type();
+    let mut exports = Vec::new();
+    for (name, export) in ty.exports(engine) {
+        match export.ty {
+            ComponentItem::ComponentFunc(ty) => {
+                if let Some(index) = component.get_export_index(None, name) {
+                    let form = form(&ty);
+                    exports.push(ComponentExport {
+                        name: name.to_owned(),
+                        index,
+                        ty,
+                        form,
+                    });
+                }
+            }
+            ComponentItem::ComponentInstance(instance) => {
+                let Some(parent) = component.get_export_index(None, name) else {
+                    continue;
+                };
+                for (function, export) in instance.exports(engine) {
+                    let ComponentItem::ComponentFunc(ty) = export.ty else {
+                        continue;
+                    };
+                    let Some(index) = component.get_export_index(Some(&parent), function) else {
+                        continue;
+                    };
+                    exports.push(interface_export(name, function, index, ty));
+                }
+            }
+            _ => {}
+        }
+    }
+    exports
+}
+
+fn interface_export(
+    interface: &str,
+    function: &str,
+    index: ComponentExportIndex,
+    ty: ComponentFunc,
+) -> ComponentExport {
+    let is_command = interface.starts_with("wasi:cli/run@0.2.") && function == "run";
+    if is_command {
+        return ComponentExport {
+            name: COMMAND.to_owned(),
+            index,
+            ty,
+            form: Form::Command,
+        };
+    }
+    let form = form(&ty);
+    ComponentExport {
+        name: format!("{interface}#{function}"),
+        index,
+        ty,
+        form,
+    }
+}
+
+fn form(ty: &ComponentFunc) -> Form {
+    let mut parameters = ty.params().map(|(_, ty)| ty);
+    let takes_bytes = match (parameters.next(), parameters.next()) {
+        (None, _) => false,
+        (Some(ty), None) if is_bytes(&ty) => true,
+        _ => return Form::Dynamic,
+    };
+    match ty.results().next().as_ref().and_then(gives) {
+        Some(gives) => Form::Typed(TypedForm { takes_bytes, gives }),
+        None => Form::Dynamic,
+    }
+}
+
+fn gives(ty: &Type) -> Option<Gives> {
+    if is_bytes(ty) {
+        return Some(Gives::Bytes);
+    }
+    let Type::Result(result) = ty else {
+        return None;
+    };
+    if !is_bytes(&result.ok()?) {
+        return None;
+    }
+    match result.err()? {
+        Type::String => Some(Gives::BytesOrText),
+        Type::Variant(variant) => {
+            let cases = ["invalid-input", "host", "other"];
+            let same = variant.cases().len() == cases.len()
+                && variant
+                    .cases()
+                    .zip(cases)
+                    .all(|(case, name)| case.name == name && matches!(case.ty, Some(Type::String)));
+            same.then_some(Gives::BytesOrFailure)
+        }
+        _ => None,
+    }
+}
+
+fn invalid(error: wasmtime::Error) -> RuntimeError {
+    RuntimeError::ComponentInvalid(GuestText::new(format!("{error:#}")))
+}

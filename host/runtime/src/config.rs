@@ -1,0 +1,155 @@
+//! How the engine is set up.
+//!
+//! Every WebAssembly feature is named here, on or off, so that a new release of the engine does not change
+//! what components this host accepts.
+
+use wasmtime::{
+    Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmFeatures,
+};
+
+use crate::error::RuntimeError;
+
+/// How the runtime is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeConfig {
+    /// Tasks that run at once. A further one waits for a place; waiting does not count against its limits.
+    pub concurrent_tasks: u32,
+    /// Largest component that is compiled, in bytes.
+    pub max_component_bytes: u64,
+    /// Compiled components that are kept. The one that was used longest ago goes first.
+    pub cached_components: usize,
+    /// Largest linear memory that any task may have, in bytes; at most 4 GiB. A task's own limit is in
+    /// [`Limits`](crate::Limits).
+    pub max_memory_bytes: u64,
+}
+
+impl Default for RuntimeConfig {
+    /// 64 tasks at once, 64 MiB of component, 64 compiled components, 4 GiB of linear memory.
+    fn default() -> Self {
+        Self {
+            concurrent_tasks: 64,
+            max_component_bytes: 64 << 20,
+            cached_components: 64,
+            max_memory_bytes: 4 << 30,
+        }
+    }
+}
+
+/// Core instances that one component may have: its own modules and the adapters around them.
+const CORE_INSTANCES_PER_TASK: u32 = 32;
+/// Linear memories and tables that one component may have.
+const MEMORIES_PER_TASK: u32 = 4;
+const TABLES_PER_TASK: u32 = 16;
+/// Elements of one table.
+const TABLE_ELEMENTS: usize = 100_000;
+
+impl RuntimeConfig {
+    /// The engine's configuration.
+    pub(crate) fn engine(&self) -> Result<Config, RuntimeError> {
+        if self.concurrent_tasks == 0 {
+            return Err(RuntimeError::Host(
+                "no task may run at once; allow at least one".to_owned(),
+            ));
+        }
+        let mut config = Config::new();
+        config.wasm_features(WasmFeatures::all(), false);
+        config.wasm_features(ENABLED, true);
+        // Nothing here uses concurrent tasks inside one instance, and their bookkeeping doubles the price
+        // of a call.
+        config.concurrency_support(false);
+        config.epoch_interruption(true);
+        config.cranelift_opt_level(OptLevel::Speed);
+        config.memory_init_cow(true);
+        // The stack of a guest call holds copies of secrets and inputs; it is wiped before the next task
+        // gets it.
+        config.async_stack_zeroing(true);
+        config.wasm_backtrace_max_frames(std::num::NonZeroUsize::new(20));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(self.pool()));
+        Ok(config)
+    }
+
+    /// Instances come from a pool: about a third of the price of mapping each anew. A slot's memory is
+    /// handed back to the kernel when the instance is dropped (nothing is kept resident and nothing is
+    /// batched), so no byte of one task is in the slot when the next gets it.
+    fn pool(&self) -> PoolingAllocationConfig {
+        let tasks = self.concurrent_tasks;
+        let mut pool = PoolingAllocationConfig::new();
+        pool.linear_memory_keep_resident(0)
+            .table_keep_resident(0)
+            .async_stack_keep_resident(0)
+            .decommit_batch_size(1)
+            .total_component_instances(tasks)
+            .total_core_instances(tasks.saturating_mul(CORE_INSTANCES_PER_TASK))
+            .max_core_instances_per_component(CORE_INSTANCES_PER_TASK)
+            .total_memories(tasks.saturating_mul(MEMORIES_PER_TASK))
+            .max_memories_per_component(MEMORIES_PER_TASK)
+            .total_tables(tasks.saturating_mul(TABLES_PER_TASK))
+            .max_tables_per_component(TABLES_PER_TASK)
+            .max_tables_per_module(TABLES_PER_TASK)
+            .table_elements(TABLE_ELEMENTS)
+            .total_stacks(tasks.saturating_mul(2))
+            .max_memory_size(
+                usize::try_from(self.max_memory_bytes.min(4 << 30)).unwrap_or(usize::MAX),
+            );
+        pool
+    }
+}
+
+/// What guests may use: WebAssembly 2.0 without reference-typed garbage collection, plus tail calls and
+/// extended constants. Not threads (no shared memory between guests), 64-bit or several memories,
+/// exceptions, or relaxed SIMD, whose results differ between machines.
+const ENABLED: WasmFeatures = WasmFeatures::WASM2
+    .difference(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::TAIL_CALL)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::COMPONENT_MODEL);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_valid() {
+        wasmtime::Engine::new(&RuntimeConfig::default().engine().unwrap()).unwrap();
+    }
+
+    #[test]
+    fn no_tasks_at_all_is_refused() {
+        let config = RuntimeConfig {
+            concurrent_tasks: 0,
+            ..RuntimeConfig::default()
+        };
+        assert_eq!(config.engine().unwrap_err().code(), "host-failed");
+    }
+
+    #[test]
+    fn features_are_as_listed() {
+        let config = RuntimeConfig::default();
+        let engine = wasmtime::Engine::new(&config.engine().unwrap()).unwrap();
+        for (wat, accepted) in [
+            ("(module (memory 1))", true),
+            (
+                "(module (func (result i32 i32) i32.const 1 i32.const 2))",
+                true,
+            ),
+            ("(module (func (param v128)))", true),
+            ("(module (func $f return_call $f))", true),
+            ("(module (table 1 funcref) (table 1 funcref))", true),
+            ("(module (memory i64 1))", false),
+            ("(module (memory 1) (memory 1))", false),
+            ("(module (memory 1 1 shared))", false),
+            ("(module (tag))", false),
+            (
+                "(module (func (param v128) (result v128) local.get 0 i32x4.relaxed_trunc_f32x4_s))",
+                false,
+            ),
+        ] {
+            let wasm = wat::parse_str(wat).unwrap();
+            assert_eq!(
+                wasmtime::Module::new(&engine, wasm).is_ok(),
+                accepted,
+                "{wat}"
+            );
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Processor time of a task, and the ticker that makes guests give way.
+//!
+//! Two clocks work together. The ticker advances the engine's epoch about every 10 ms; guest code notices
+//! at its next loop back-edge or call, and its store's callback then yields to the scheduler, so that a
+//! spinning guest can be stopped and does not starve others. How much the task has used is measured, not
+//! counted in ticks: the time of the thread that polls the task, over its polls. A task that waits uses
+//! nothing.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use wasmtime::{Engine, Store, UpdateDeadline};
+
+use crate::error::RuntimeError;
+use crate::limits::{Passed, Tripwire};
+
+/// Time between two ticks.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Processor time of one task.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CpuMeter(Arc<Times>);
+
+#[derive(Debug, Default)]
+struct Times {
+    /// Nanoseconds of the polls that have ended.
+    used: AtomicU64,
+    /// Thread time at which the current poll began.
+    entered: AtomicU64,
+}
+
+impl CpuMeter {
+    /// What was used so far. Called from inside a poll it includes that poll, on the poll's own thread.
+    fn used_now(&self) -> Duration {
+        let current = thread_time().saturating_sub(self.0.entered.load(Ordering::Relaxed));
+        Duration::from_nanos(self.0.used.load(Ordering::Relaxed).saturating_add(current))
+    }
+
+    /// What the polls that have ended used.
+    pub(crate) fn used(&self) -> Duration {
+        Duration::from_nanos(self.0.used.load(Ordering::Relaxed))
+    }
+
+    /// The future, with the time of its polls counted.
+    pub(crate) async fn measure<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        std::future::poll_fn(|context| {
+            let entered = thread_time();
+            self.0.entered.store(entered, Ordering::Relaxed);
+            let poll = future.as_mut().poll(context);
+            self.0
+                .used
+                .fetch_add(thread_time().saturating_sub(entered), Ordering::Relaxed);
+            poll
+        })
+        .await
+    }
+
+    /// Makes the store yield at every tick, and trap once the limit is passed.
+    pub(crate) fn watch<T: 'static>(
+        &self,
+        store: &mut Store<T>,
+        limit_ms: u64,
+        tripwire: &Tripwire,
+    ) {
+        let meter = self.clone();
+        let tripwire = tripwire.clone();
+        let limit = Duration::from_millis(limit_ms);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            if meter.used_now() > limit {
+                return Err(tripwire.trip(Passed::Cpu));
+            }
+            Ok(UpdateDeadline::Yield(1))
+        });
+    }
+}
+
+/// Processor time of this thread in nanoseconds.
+fn thread_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The thread that advances the engine's epoch. It sleeps while no task runs, and ends with the runtime.
+#[derive(Debug)]
+pub(crate) struct Ticker {
+    state: Arc<TickerState>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct TickerState {
+    running: AtomicUsize,
+    ended: AtomicBool,
+}
+
+impl Ticker {
+    pub(crate) fn new(engine: Engine) -> Result<Self, RuntimeError> {
+        let state = Arc::new(TickerState::default());
+        let shared = Arc::clone(&state);
+        let thread = std::thread::Builder::new()
+            .name("proplet-epoch".to_owned())
+            .spawn(move || tick(&engine, &shared))
+            .map_err(|error| {
+                RuntimeError::Host(format!("no thread for the epoch ticker: {error}"))
+            })?;
+        Ok(Self {
+            state,
+            thread: Some(thread),
+        })
+    }
+
+    /// Ticks as long as the guard lives.
+    pub(crate) fn ticking(&self) -> Ticking<'_> {
+        if self.state.running.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.wake();
+        }
+        Ticking(self)
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+fn tick(engine: &Engine, state: &TickerState) {
+    while !state.ended.load(Ordering::SeqCst) {
+        // A wake between the test and the park is kept as the thread's token, so none is lost.
+        if state.running.load(Ordering::SeqCst) == 0 {
+            std::thread::park();
+        } else {
+            std::thread::park_timeout(TICK);
+            engine.increment_epoch();
+        }
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.state.ended.store(true, Ordering::SeqCst);
+        self.wake();
+        if let Some(thread) = self.thread.take() {
+            // It panics on nothing; were it to, there would be nothing to do about it here.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Keeps the ticker going.
+#[derive(Debug)]
+pub(crate) struct Ticking<'a>(&'a Ticker);
+
+impl Drop for Ticking<'_> {
+    fn drop(&mut self) {
+        self.0.state.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn waiting_uses_no_processor_time() {
+        let meter = CpuMeter::default();
+        meter
+            .measure(tokio::time::sleep(Duration::from_millis(60)))
+            .await;
+        assert!(
+            meter.used() < Duration::from_millis(30),
+            "{:?}",
+            meter.used()
+        );
+    }
+
+    #[tokio::test]
+    async fn computing_uses_processor_time() {
+        let meter = CpuMeter::default();
+        let inside = meter.clone();
+        meter
+            .measure(async move {
+                while inside.used_now() < Duration::from_millis(20) {
+                    std::hint::spin_loop();
+                }
+            })
+            .await;
+        assert!(
+            meter.used() >= Duration::from_millis(20),
+            "{:?}",
+            meter.used()
+        );
+    }
+
+    #[test]
+    fn the_ticker_ends_when_it_is_dropped() {
+        let engine = Engine::default();
+        let ticker = Ticker::new(engine.clone()).unwrap();
+        let state = Arc::downgrade(&ticker.state);
+        drop(ticker.ticking());
+        drop(ticker);
+        assert_eq!(state.strong_count(), 0);
+    }
+}

@@ -1,0 +1,324 @@
+//! The policy that travels inside a component.
+//!
+//! It is TOML in one custom section named [`SECTION`] at the top level of the component (or core module),
+//! so the component digest and the image's encryption cover it. `docs/policy.md` describes the format.
+//!
+//! A policy is a claim, not a right. Anybody can write one; it counts only in a component that was
+//! decrypted under a key that the key broker released, since only the owner of that key could have put it
+//! there. This module reads and writes policies; whether one counts is decided by whoever decrypted the
+//! component, who then makes [`Grants`](crate::Grants) of it or not.
+//!
+//! Unknown keys are errors, so that a misspelt restriction is not silently no restriction. A section inside
+//! a nested module or component does not count: a component that was composed from others would otherwise
+//! take over their policies.
+
+use std::collections::BTreeSet;
+
+use ring::digest::{SHA256, digest};
+use serde::Deserialize;
+
+mod section;
+
+/// Name of the custom section.
+pub const SECTION: &str = "propeller:policy";
+/// Largest policy, in bytes of TOML.
+pub const MAX_POLICY_BYTES: usize = 64 * 1024;
+/// Most entries of `secrets`, `recipients` and `exports`, each.
+const MAX_ENTRIES: usize = 256;
+
+/// A policy that was read and checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    /// Secrets that the component may ask for.
+    pub secrets: Vec<SecretGrant>,
+    /// Who may read the result.
+    pub recipients: Recipients,
+    /// Exports that a task may invoke; none named means the default export only.
+    pub exports: Option<Vec<String>>,
+    /// Limits below those of the host.
+    pub limits: PolicyLimits,
+}
+
+/// A secret that the component may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretGrant {
+    /// Its address, `kbs:///repository/type/tag`.
+    pub uri: String,
+    /// Whether the component may see its bytes.
+    #[serde(default)]
+    pub reveal: bool,
+}
+
+/// Who may read the result, as far as the policy says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Recipients {
+    /// The policy names nobody: the settings decide.
+    #[default]
+    Unnamed,
+    /// These public keys, each a JWK. They are checked to be objects with a `kty` and no private part; the
+    /// caller parses them.
+    Keys(Vec<serde_json::Value>),
+    /// The JWK set at this address of the key broker.
+    Resource(String),
+}
+
+/// Limits below those of the host. None leaves the host's limit as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyLimits {
+    /// See [`Limits::memory_bytes`](crate::Limits::memory_bytes).
+    pub memory_bytes: Option<u64>,
+    /// See [`Limits::wall_clock_ms`](crate::Limits::wall_clock_ms).
+    pub wall_clock_ms: Option<u64>,
+    /// See [`Limits::cpu_ms`](crate::Limits::cpu_ms).
+    pub cpu_ms: Option<u64>,
+    /// See [`Limits::output_bytes`](crate::Limits::output_bytes).
+    pub output_bytes: Option<u64>,
+    /// See [`Limits::handles`](crate::Limits::handles).
+    pub handles: Option<u32>,
+    /// See [`Limits::evidence_quota`](crate::Limits::evidence_quota).
+    pub evidence_quota: Option<u32>,
+}
+
+/// Why there is no policy, or none that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The bytes are not a WebAssembly component or module.
+    #[error("not a WebAssembly component or module: {0}")]
+    NotWasm(String),
+    /// There is more than one policy section.
+    #[error("the component has more than one `{SECTION}` section; build it again with one")]
+    Duplicate,
+    /// A policy is there already.
+    #[error("the component has a policy already; start from the component without one")]
+    Present,
+    /// The policy is too large.
+    #[error("the policy has {0} bytes; at most {MAX_POLICY_BYTES} are read")]
+    TooLarge(usize),
+    /// Not TOML of the policy format.
+    #[error("the policy is not valid: {0}")]
+    Syntax(String),
+    /// A value that cannot be meant.
+    #[error("the policy's `{field}` is not valid: {reason}")]
+    Value {
+        /// The key.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Asks for something that this version does not do.
+    #[error(
+        "the policy's `hosts` is not supported yet: this host gives no network to components; remove it"
+    )]
+    HostsUnsupported,
+}
+
+/// The document as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    version: u32,
+    #[serde(default)]
+    secrets: Vec<SecretGrant>,
+    recipients: Option<Vec<serde_json::Value>>,
+    recipients_resource: Option<String>,
+    exports: Option<Vec<String>>,
+    #[serde(default)]
+    hosts: Vec<String>,
+    #[serde(default)]
+    limits: PolicyLimits,
+}
+
+impl Policy {
+    /// Reads a policy from its TOML text.
+    ///
+    /// # Errors
+    /// [`PolicyError`] names the key that is wrong.
+    pub fn parse(toml: &[u8]) -> Result<Self, PolicyError> {
+        if toml.len() > MAX_POLICY_BYTES {
+            return Err(PolicyError::TooLarge(toml.len()));
+        }
+        let text = std::str::from_utf8(toml)
+            .map_err(|error| PolicyError::Syntax(format!("not UTF-8: {error}")))?;
+        let document: Document = toml::from_str(text)
+            .map_err(|error| PolicyError::Syntax(error.message().to_owned()))?;
+        document.check()
+    }
+
+    /// The policy inside a component or core module, with its digest (`sha256:…` over the section's
+    /// contents). None when there is no policy section at the top level.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the bytes are not WebAssembly, when there are two sections, or when the policy
+    /// is not valid. A policy that cannot be read is never the same as none.
+    pub fn extract(component: &[u8]) -> Result<Option<(Self, String)>, PolicyError> {
+        let Some(contents) = section::find(component)? else {
+            return Ok(None);
+        };
+        let policy = Self::parse(contents)?;
+        Ok(Some((policy, sha256_hex(contents))))
+    }
+
+    /// The component (or core module) with a policy in it. The text is checked, then kept byte for byte.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when the policy is not valid, the bytes are not WebAssembly, or there is a policy
+    /// already.
+    pub fn embed(component: &[u8], toml: &[u8]) -> Result<Vec<u8>, PolicyError> {
+        Self::parse(toml)?;
+        if section::find(component)?.is_some() {
+            return Err(PolicyError::Present);
+        }
+        Ok(section::append(component, toml))
+    }
+}
+
+/// `sha256:` and the digest in hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(digest(&SHA256, bytes)))
+}
+
+impl Document {
+    fn check(self) -> Result<Policy, PolicyError> {
+        if self.version != 1 {
+            return invalid(
+                "version",
+                format!("{} is not a version that this host reads (1)", self.version),
+            );
+        }
+        if !self.hosts.is_empty() {
+            return Err(PolicyError::HostsUnsupported);
+        }
+        let mut seen = BTreeSet::new();
+        for secret in &self.secrets {
+            check_secret_uri(&secret.uri)
+                .or_else(|reason| invalid("secrets", format!("`{}`: {reason}", secret.uri)))?;
+            if !seen.insert(secret.uri.as_str()) {
+                return invalid("secrets", format!("`{}` is there twice", secret.uri));
+            }
+        }
+        bounded("secrets", self.secrets.len())?;
+        if let Some(exports) = &self.exports {
+            bounded("exports", exports.len())?;
+            if exports.iter().any(String::is_empty) {
+                return invalid("exports", "an empty name".to_owned());
+            }
+        }
+        self.limits.check()?;
+        let recipients = recipients(self.recipients, self.recipients_resource)?;
+        Ok(Policy {
+            secrets: self.secrets,
+            recipients,
+            exports: self.exports,
+            limits: self.limits,
+        })
+    }
+}
+
+impl PolicyLimits {
+    fn check(&self) -> Result<(), PolicyError> {
+        // A quota of 0 is a meaning: no evidence. Anything else at 0 is a task that cannot run.
+        let zeros = [
+            self.memory_bytes,
+            self.wall_clock_ms,
+            self.cpu_ms,
+            self.output_bytes,
+        ];
+        if zeros.contains(&Some(0)) || self.handles == Some(0) {
+            return invalid("limits", "0 lets no task run".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn recipients(
+    keys: Option<Vec<serde_json::Value>>,
+    resource: Option<String>,
+) -> Result<Recipients, PolicyError> {
+    match (keys, resource) {
+        (None, None) => Ok(Recipients::Unnamed),
+        (Some(_), Some(_)) => invalid(
+            "recipients",
+            "`recipients` and `recipients_resource` exclude each other".to_owned(),
+        ),
+        (None, Some(uri)) => {
+            check_secret_uri(&uri)
+                .or_else(|reason| invalid("recipients_resource", format!("`{uri}`: {reason}")))?;
+            Ok(Recipients::Resource(uri))
+        }
+        (Some(keys), None) => {
+            if keys.is_empty() {
+                return invalid(
+                    "recipients",
+                    "an empty list; leave it out instead".to_owned(),
+                );
+            }
+            bounded("recipients", keys.len())?;
+            for (index, key) in keys.iter().enumerate() {
+                check_public_key(key)
+                    .or_else(|reason| invalid("recipients", format!("entry {index}: {reason}")))?;
+            }
+            Ok(Recipients::Keys(keys))
+        }
+    }
+}
+
+fn check_public_key(key: &serde_json::Value) -> Result<(), &'static str> {
+    let object = key.as_object().ok_or("not a table")?;
+    if !object.get("kty").is_some_and(serde_json::Value::is_string) {
+        return Err("no `kty`: this is not a JWK");
+    }
+    // A policy is not a place for private keys, even in an encrypted component.
+    if object.contains_key("d") || object.contains_key("k") {
+        return Err("it holds a private or symmetric key; give the public key only");
+    }
+    Ok(())
+}
+
+/// Checks the address of a secret: `kbs:///` and three segments of letters, digits, `-`, `_` and `.`.
+pub(crate) fn check_secret_uri(uri: &str) -> Result<(), String> {
+    let Some(path) = uri.strip_prefix("kbs:///") else {
+        return Err(
+            "it must begin with `kbs:///`: the key broker is the one of the settings".to_owned(),
+        );
+    };
+    let segments: Vec<&str> = path.split('/').collect();
+    if segments.len() != 3 {
+        return Err(format!(
+            "{} path segments; there must be three: repository/type/tag",
+            segments.len()
+        ));
+    }
+    for segment in segments {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if segment.is_empty() || segment.len() > 255 || !segment.chars().all(plain) {
+            return Err(
+                "a segment is empty, too long, or has other characters than A-Z a-z 0-9 - _ ."
+                    .into(),
+            );
+        }
+        if segment.chars().all(|c| c == '.') {
+            return Err("a segment has only dots".to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn bounded(field: &'static str, len: usize) -> Result<(), PolicyError> {
+    if len > MAX_ENTRIES {
+        return invalid(
+            field,
+            format!("{len} entries; at most {MAX_ENTRIES} are read"),
+        );
+    }
+    Ok(())
+}
+
+fn invalid<T>(field: &'static str, reason: String) -> Result<T, PolicyError> {
+    Err(PolicyError::Value { field, reason })
+}
+
+#[cfg(test)]
+mod tests;
