@@ -1,0 +1,163 @@
+//! Verifying and decrypting one layer while it arrives.
+//!
+//! Four passes go over a layer: the digest of the ciphertext, its HMAC, AES-256-CTR, and the digest
+//! of the plaintext. Three are SHA-256, which is sequential: each can use one core only. Two threads
+//! share the passes batch by batch, so the whole takes about half of their sum. A batch is small
+//! enough to stay in the cache from its first pass to its last.
+//!
+//! The output buffer is allocated once, at the size that the descriptor names and the limit allows,
+//! so no copy of the plaintext is left behind by growing. It is wiped when dropped, and it is dropped
+//! here unless every check was right: the caller never sees unverified plaintext.
+
+mod pipeline;
+mod source;
+
+use bytes::Bytes;
+use ring::{digest, hmac};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+pub use source::{InMemory, Next, Source};
+
+use crate::digest::Digest;
+use crate::error::ImageError;
+use crate::manifest::Descriptor;
+use crate::ocicrypt::{LayerEncryption, PrivateOptions, PublicOptions, unwrap_options};
+
+/// What opens one layer: its symmetric key and nonce, the HMAC of its ciphertext and the digest of
+/// its plaintext. Wiped when dropped.
+pub struct LayerKey {
+    symkey: Zeroizing<[u8; 32]>,
+    nonce: [u8; 16],
+    hmac: [u8; 32],
+    plain: Digest,
+}
+
+impl LayerKey {
+    /// The key of a layer with these options.
+    pub fn new(private: &PrivateOptions, public: &PublicOptions) -> Self {
+        Self {
+            symkey: Zeroizing::new(*private.symkey()),
+            nonce: *private.nonce(),
+            hmac: *public.hmac(),
+            plain: private.digest(),
+        }
+    }
+
+    /// Unwraps the key of a layer with the key-encryption key of its preferred packet.
+    ///
+    /// # Errors
+    /// [`ImageError::NotEncrypted`] for a plain layer, [`ImageError::Layout`] for malformed
+    /// annotations, [`ImageError::KeyMismatch`] for another key.
+    pub fn unwrap(layer: &Descriptor, kek: &[u8]) -> Result<Self, ImageError> {
+        let what = || format!("layer {}", layer.digest);
+        let encryption = LayerEncryption::from_annotations(&layer.annotations)
+            .map_err(|e| ImageError::layout(what(), e.to_string()))?
+            .ok_or_else(|| ImageError::NotEncrypted {
+                image: layer.digest.to_string(),
+            })?;
+        let private = unwrap_options(encryption.preferred(), kek)
+            .and_then(|private| {
+                private.agree_with(encryption.public())?;
+                Ok(private)
+            })
+            .map_err(|e| ImageError::KeyMismatch {
+                image: layer.digest.to_string(),
+                why: e.to_string(),
+            })?;
+        Ok(Self::new(&private, encryption.public()))
+    }
+}
+
+/// The verified plaintext of a layer.
+pub struct Opened {
+    /// The plaintext.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// Opens an encrypted layer that is in memory: unwraps its key with `kek`, decrypts and verifies.
+///
+/// # Errors
+/// As [`LayerKey::unwrap`] and [`open`].
+pub fn decrypt_layer(
+    ciphertext: Bytes,
+    layer: &Descriptor,
+    kek: &[u8],
+    max_bytes: u64,
+) -> Result<Opened, ImageError> {
+    let key = LayerKey::unwrap(layer, kek)?;
+    open(InMemory::new(ciphertext), layer, Some(&key), max_bytes)
+}
+
+/// Reads a layer from `source` to its end, decrypts it if there is a `key`, and verifies everything
+/// that is known about it.
+///
+/// Blocks, and uses a second thread for all but small layers. `max_bytes` bounds the size that the
+/// descriptor may name; the source may not give one byte more or less than that.
+///
+/// # Errors
+/// [`ImageError::TooLarge`], [`ImageError::SizeMismatch`], [`ImageError::DigestMismatch`],
+/// [`ImageError::HmacMismatch`], [`ImageError::PlainDigestMismatch`], checked in this order, or the
+/// source's error.
+pub fn open(
+    source: impl Source,
+    layer: &Descriptor,
+    key: Option<&LayerKey>,
+    max_bytes: u64,
+) -> Result<Opened, ImageError> {
+    let what = format!("layer {}", layer.digest);
+    let too_large = || ImageError::TooLarge {
+        what: what.clone(),
+        limit: max_bytes,
+    };
+    if layer.size > max_bytes {
+        return Err(too_large());
+    }
+    let size = usize::try_from(layer.size).map_err(|_| too_large())?;
+    let mut bytes = Zeroizing::new(vec![0; size]);
+    let passes = pipeline::run(source, &mut bytes, key, &what)?;
+
+    let ciphertext = Digest::from_ring(passes.ciphertext.finish());
+    if ciphertext != layer.digest {
+        return Err(ImageError::DigestMismatch {
+            what,
+            expected: layer.digest.to_string(),
+            actual: ciphertext.to_string(),
+        });
+    }
+    let digest = match (key, passes.secret) {
+        (Some(key), Some((mac, plain))) => {
+            if !bool::from(mac.sign().as_ref().ct_eq(&key.hmac)) {
+                return Err(ImageError::HmacMismatch {
+                    layer: layer.digest.to_string(),
+                });
+            }
+            let plain = Digest::from_ring(plain.finish());
+            if !bool::from(plain.as_bytes().ct_eq(key.plain.as_bytes())) {
+                return Err(ImageError::PlainDigestMismatch {
+                    layer: layer.digest.to_string(),
+                });
+            }
+            plain
+        }
+        (None, None) => ciphertext,
+        _ => {
+            return Err(ImageError::Internal {
+                doing: "opening a layer",
+            });
+        }
+    };
+    Ok(Opened { bytes, digest })
+}
+
+/// What the passes over a layer came to.
+struct Passes {
+    ciphertext: digest::Context,
+    /// HMAC of the ciphertext and digest of the plaintext, when there was a key.
+    secret: Option<(hmac::Context, digest::Context)>,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! From a manifest to Wasm: choosing the key, checking what was asked for, unpacking.
+
+use proplet_kbs::ResourceUri;
+use zeroize::Zeroizing;
+
+use crate::artifact::Artifact;
+use crate::digest::Digest;
+use crate::error::ImageError;
+use crate::keys::KeySource;
+use crate::layer::{self, InMemory, LayerKey, Opened};
+use crate::manifest::{Encryption, Manifest};
+use crate::ocicrypt::{AnnotationPacket, OcicryptError, PrivateOptions, WrapType, unwrap_options};
+use crate::unpack;
+
+/// What a pull of an encrypted image may rely on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PullPolicy {
+    /// Whether a key wrapped with A256CTR is used. Such a key was not authenticated, so anybody who
+    /// can change the image chose the key: a policy in the component must not count
+    /// ([`Wasm::wrap`]).
+    pub allow_a256ctr: bool,
+    /// The path that the image's key id must have, for instance `default/key/hello` (a task's
+    /// `kbs_resource_path`). A leading `/` or `kbs:///` is accepted.
+    pub expected_kid_path: Option<String>,
+    /// Host and port of the configured KBS, as a key id would name it. A key id that names any
+    /// other host is refused; one that names none is always taken to mean the configured KBS.
+    pub kbs_host: Option<String>,
+}
+
+/// Verified Wasm and where it came from.
+pub struct Wasm {
+    /// The component or module. Wiped when dropped.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// `sha256:<hex>` of `bytes`: the component digest of claims and receipts.
+    pub component_digest: String,
+    /// `sha256:<hex>` of the image manifest.
+    pub image_digest: String,
+    /// Id of the key that opened it; absent for a plain image.
+    pub key_id: Option<ResourceUri>,
+    /// How that key was wrapped; absent for a plain image. Only [`WrapType::A256Gcm`] shows that the
+    /// owner of the key made this image.
+    pub wrap: Option<WrapType>,
+}
+
+impl std::fmt::Debug for Wasm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wasm")
+            .field("length", &self.bytes.len())
+            .field("component_digest", &self.component_digest)
+            .field("image_digest", &self.image_digest)
+            .field("key_id", &self.key_id)
+            .field("wrap", &self.wrap)
+            .finish()
+    }
+}
+
+/// A layer's key and which packet it came from.
+pub(crate) struct Unlocked {
+    pub(crate) key: LayerKey,
+    pub(crate) kid: ResourceUri,
+    pub(crate) wrap: WrapType,
+}
+
+/// Opens an encrypted image that is in memory, for instance read from a folder.
+///
+/// Blocks for as long as the decryption takes, so it belongs on a thread that may block.
+///
+/// # Errors
+/// As a pull: [`ImageError::NotEncrypted`] for a plain image, and whatever does not match.
+pub async fn open_encrypted(
+    artifact: &Artifact,
+    keys: &dyn KeySource,
+    policy: &PullPolicy,
+    max_bytes: u64,
+) -> Result<Wasm, ImageError> {
+    let manifest = artifact.manifest()?;
+    let encryption = expect_encrypted(&manifest)?;
+    let unlocked = unlock(&manifest, encryption, keys, policy).await?;
+    let source = InMemory::new(artifact.layer().clone());
+    let opened = layer::open(source, &manifest.layer, Some(&unlocked.key), max_bytes)?;
+    finish(&manifest, opened, Some(unlocked), max_bytes)
+}
+
+/// Opens a plain image that is in memory.
+///
+/// # Errors
+/// As a pull: [`ImageError::Encrypted`] for an encrypted image, and whatever does not match.
+pub fn open_plain(artifact: &Artifact, max_bytes: u64) -> Result<Wasm, ImageError> {
+    let manifest = artifact.manifest()?;
+    expect_plain(&manifest)?;
+    let source = InMemory::new(artifact.layer().clone());
+    let opened = layer::open(source, &manifest.layer, None, max_bytes)?;
+    finish(&manifest, opened, None, max_bytes)
+}
+
+pub(crate) fn expect_encrypted(manifest: &Manifest) -> Result<&Encryption, ImageError> {
+    manifest
+        .encryption
+        .as_ref()
+        .ok_or_else(|| ImageError::NotEncrypted {
+            image: manifest.digest.to_string(),
+        })
+}
+
+pub(crate) fn expect_plain(manifest: &Manifest) -> Result<(), ImageError> {
+    match manifest.encryption {
+        None => Ok(()),
+        Some(_) => Err(ImageError::Encrypted {
+            image: manifest.digest.to_string(),
+        }),
+    }
+}
+
+/// Gets the layer's key: the first packet that the policy allows and whose key is released and fits.
+pub(crate) async fn unlock(
+    manifest: &Manifest,
+    encryption: &Encryption,
+    keys: &dyn KeySource,
+    policy: &PullPolicy,
+) -> Result<Unlocked, ImageError> {
+    let authenticated_first = |wrap: WrapType| {
+        encryption
+            .layer
+            .packets()
+            .filter(move |packet| packet.wrap() == wrap)
+    };
+    let packets =
+        authenticated_first(WrapType::A256Gcm).chain(authenticated_first(WrapType::A256Ctr));
+    let mut first_error = None;
+    for packet in packets {
+        match try_packet(manifest, encryption, packet, keys, policy).await {
+            Ok(unlocked) => return Ok(unlocked),
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| ImageError::NotEncrypted {
+        image: manifest.digest.to_string(),
+    }))
+}
+
+async fn try_packet(
+    manifest: &Manifest,
+    encryption: &Encryption,
+    packet: &AnnotationPacket,
+    keys: &dyn KeySource,
+    policy: &PullPolicy,
+) -> Result<Unlocked, ImageError> {
+    let mismatch = |why: String| ImageError::KeyMismatch {
+        image: manifest.digest.to_string(),
+        why,
+    };
+    let kid = packet.kid();
+    check_kid(kid, policy).map_err(mismatch)?;
+    if packet.wrap() == WrapType::A256Ctr && !policy.allow_a256ctr {
+        return Err(ImageError::WrapRefused {
+            layer: manifest.layer.digest.to_string(),
+            wrap: packet.wrap().to_string(),
+        });
+    }
+    let kek = keys
+        .key_encryption_key(kid)
+        .await
+        .map_err(|source| ImageError::Key {
+            kid: kid.to_string(),
+            source,
+        })?;
+    let options = unwrap_options(packet, &kek)
+        .and_then(|options: PrivateOptions| {
+            options.agree_with(encryption.layer.public())?;
+            Ok(options)
+        })
+        .map_err(|error| match error {
+            OcicryptError::Malformed { .. } => ImageError::layout(
+                format!("layer {}", manifest.layer.digest),
+                error.to_string(),
+            ),
+            error => mismatch(format!("{kid}: {error}; encrypt and push the image again")),
+        })?;
+    Ok(Unlocked {
+        key: LayerKey::new(&options, encryption.layer.public()),
+        kid: kid.clone(),
+        wrap: packet.wrap(),
+    })
+}
+
+/// Refuses a key of another KBS, and another key than the task expects, before any key is asked for.
+fn check_kid(kid: &ResourceUri, policy: &PullPolicy) -> Result<(), String> {
+    if let Some(host) = kid.host() {
+        let configured = policy.kbs_host.as_deref();
+        if !configured.is_some_and(|configured| configured.eq_ignore_ascii_case(host)) {
+            return Err(format!(
+                "its key id {kid} names the key broker {host:?}, and only the configured one is \
+                 asked; encrypt with a key id without host, kbs:///{}",
+                kid.path()
+            ));
+        }
+    }
+    if let Some(expected) = policy.expected_kid_path.as_deref() {
+        let path = expected.strip_prefix("kbs://").unwrap_or(expected);
+        let path = path.strip_prefix('/').unwrap_or(path);
+        if path != kid.path() {
+            let shown: String = expected.chars().take(128).collect();
+            return Err(format!(
+                "the task expects {shown:?} (kbs_resource_path) and the image names {:?}; start \
+                 the task with the right path or the right image",
+                kid.path()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Unpacks a verified layer and names what came out.
+pub(crate) fn finish(
+    manifest: &Manifest,
+    opened: Opened,
+    unlocked: Option<Unlocked>,
+    max_bytes: u64,
+) -> Result<Wasm, ImageError> {
+    let what = format!("layer {}", manifest.layer.digest);
+    let unpacked = unpack::wasm(manifest.form, opened.bytes, &what, max_bytes)?;
+    let component = if unpacked.whole_layer {
+        opened.digest
+    } else {
+        Digest::of(&unpacked.bytes)
+    };
+    let (key_id, wrap) = match unlocked {
+        Some(unlocked) => (Some(unlocked.kid), Some(unlocked.wrap)),
+        None => (None, None),
+    };
+    Ok(Wasm {
+        bytes: unpacked.bytes,
+        component_digest: component.to_string(),
+        image_digest: manifest.digest.to_string(),
+        key_id,
+        wrap,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kid(text: &str) -> ResourceUri {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn keys_of_another_broker_are_refused() {
+        let mut policy = PullPolicy::default();
+        check_kid(&kid("kbs:///default/key/1"), &policy).unwrap();
+        let error = check_kid(&kid("kbs://kbs.example/default/key/1"), &policy).unwrap_err();
+        assert!(error.contains("kbs.example"));
+        policy.kbs_host = Some("KBS.example".to_owned());
+        check_kid(&kid("kbs://kbs.example/default/key/1"), &policy).unwrap();
+        check_kid(&kid("kbs:///default/key/1"), &policy).unwrap();
+        check_kid(&kid("kbs://kbs.example:8080/default/key/1"), &policy).unwrap_err();
+    }
+
+    #[test]
+    fn the_expected_path_must_be_the_images() {
+        let check = |expected: &str| {
+            let policy = PullPolicy {
+                expected_kid_path: Some(expected.to_owned()),
+                ..PullPolicy::default()
+            };
+            check_kid(&kid("kbs:///default/key/1"), &policy)
+        };
+        for good in ["default/key/1", "/default/key/1", "kbs:///default/key/1"] {
+            check(good).unwrap();
+        }
+        for bad in [
+            "default/key/2",
+            "",
+            "default/key/1/",
+            "kbs://kbs:///default/key/1",
+        ] {
+            assert!(
+                check(bad).unwrap_err().contains("kbs_resource_path"),
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Pushing images to a registry. For owners and build machines; the host itself never pushes.
+
+use oci_client::RegistryOperation;
+use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::secrets::RegistryAuth;
+use reqwest::header::HeaderValue;
+
+use crate::artifact::Artifact;
+use crate::credentials::Credential;
+use crate::digest::Digest;
+use crate::error::ImageError;
+use crate::manifest::Descriptor;
+use crate::media;
+use crate::reference::ImageReference;
+use crate::registry::{RegistryConfig, unavailable, use_ring, words};
+
+/// Pushes an image under a tag and gives the digest of its manifest, which is what to put into
+/// tasks. Blobs that the registry has already are not sent again.
+///
+/// # Errors
+/// [`ImageError::Reference`] for a reference with a digest that is not the image's,
+/// [`ImageError::Unauthorized`], [`ImageError::Unavailable`], [`ImageError::Settings`].
+pub async fn push(
+    config: &RegistryConfig,
+    reference: &ImageReference,
+    artifact: &Artifact,
+) -> Result<Digest, ImageError> {
+    let manifest = artifact.manifest()?;
+    if let Some(pinned) = reference.digest()
+        && pinned != manifest.digest
+    {
+        return Err(ImageError::Reference {
+            text: reference.to_string(),
+            why: format!("the image to push has the digest {}", manifest.digest),
+        });
+    }
+    let client = client(config)?;
+    let auth = match config
+        .credentials()?
+        .find(reference.registry(), reference.repository())
+    {
+        None => RegistryAuth::Anonymous,
+        Some(Credential::Basic { username, password }) => {
+            RegistryAuth::Basic(username.clone(), password.to_string())
+        }
+        Some(Credential::Bearer(token)) => RegistryAuth::Bearer(token.to_string()),
+    };
+    let work = async {
+        let fail = |error| refused(reference, error);
+        client
+            .auth(reference.oci(), &auth, RegistryOperation::Push)
+            .await
+            .map_err(fail)?;
+        let config_type: &Descriptor = &manifest.config;
+        for (descriptor, bytes) in [
+            (&manifest.layer, artifact.layer()),
+            (config_type, artifact.config()),
+        ] {
+            let digest = descriptor.digest.to_string();
+            if !client
+                .blob_exists(reference.oci(), &digest)
+                .await
+                .map_err(fail)?
+            {
+                client
+                    .push_blob(reference.oci(), bytes.clone(), &digest)
+                    .await
+                    .map_err(fail)?;
+            }
+        }
+        client
+            .push_manifest_raw(
+                reference.oci(),
+                artifact.manifest_bytes().clone(),
+                HeaderValue::from_static(media::OCI_MANIFEST),
+            )
+            .await
+            .map_err(fail)
+    };
+    match tokio::time::timeout(config.deadline, work).await {
+        Ok(result) => result.map(|_| manifest.digest),
+        Err(_) => Err(unavailable(
+            reference,
+            "pushing took longer than the deadline",
+        )),
+    }
+}
+
+fn client(config: &RegistryConfig) -> Result<oci_client::Client, ImageError> {
+    use_ring();
+    let mut settings = ClientConfig {
+        protocol: ClientProtocol::HttpsExcept(config.http_hosts.clone()),
+        connect_timeout: Some(config.connect_timeout),
+        read_timeout: Some(config.read_timeout),
+        user_agent: concat!("proplet/", env!("CARGO_PKG_VERSION")),
+        ..ClientConfig::default()
+    };
+    if let Some(pem) = &config.ca_pem {
+        settings.tls_certs_only = certificates(pem)?;
+    }
+    oci_client::Client::try_from(settings).map_err(|e| ImageError::Settings {
+        why: format!("HTTP client: {e}"),
+    })
+}
+
+/// The certificates of a PEM bundle one by one, as the client takes them.
+fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ImageError> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    CertificateDer::pem_slice_iter(pem)
+        .map(|certificate| match certificate {
+            Ok(der) => Ok(Certificate {
+                encoding: CertificateEncoding::Der,
+                data: der.to_vec(),
+            }),
+            Err(e) => Err(ImageError::Settings {
+                why: format!("registry CA: {e}"),
+            }),
+        })
+        .collect()
+}
+
+fn refused(reference: &ImageReference, error: OciDistributionError) -> ImageError {
+    let unauthorized = || ImageError::Unauthorized {
+        registry: reference.registry().to_owned(),
+        repository: reference.repository().to_owned(),
+    };
+    match error {
+        OciDistributionError::UnauthorizedError { .. }
+        | OciDistributionError::AuthenticationFailure(_)
+        | OciDistributionError::ServerError {
+            code: 401 | 403, ..
+        } => unauthorized(),
+        OciDistributionError::RegistryError { ref envelope, .. }
+            if envelope
+                .errors
+                .iter()
+                .any(|e| matches!(e.code, OciErrorCode::Unauthorized | OciErrorCode::Denied)) =>
+        {
+            unauthorized()
+        }
+        OciDistributionError::RequestError(error) => match error.status() {
+            Some(status) if matches!(status.as_u16(), 401 | 403) => unauthorized(),
+            _ => unavailable(reference, words(error)),
+        },
+        error => {
+            let text: String = error.to_string().chars().take(300).collect();
+            unavailable(reference, text)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_ca_is_a_settings_error() {
+        let config = RegistryConfig {
+            ca_pem: Some(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
+            ..RegistryConfig::default()
+        };
+        assert_eq!(client(&config).err().unwrap().code(), "image-settings");
+    }
+}

@@ -1,0 +1,440 @@
+//! Reading from a registry (OCI distribution specification 1.1): requests, authentication, limits.
+//!
+//! Everything that is read here comes from the registry's side and is bounded: a manifest, a token
+//! and a blob have limits in bytes, and every request has limits in time. (This is why reads do not
+//! go through `oci-client`, which reads manifests, tokens and errors without a bound, follows
+//! redirects to plain http, and hashes each blob once more than needed. Pushing, which the owner
+//! does, uses it.) Requests go over TLS; plain http only to hosts that the settings name, which
+//! includes redirects and token services.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Response, StatusCode, Url};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::challenge::{self, Challenge};
+use crate::credentials::{Credential, Credentials};
+use crate::error::ImageError;
+use crate::reference::ImageReference;
+
+/// The largest answer of a token service, in bytes.
+const MAX_TOKEN_BYTES: u64 = 256 * 1024;
+/// The most redirects that are followed for one request.
+const MAX_REDIRECTS: usize = 5;
+/// The most repositories whose tokens are kept.
+const MAX_TOKENS: usize = 256;
+
+/// How registries are reached.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// Credentials, a file in the form of docker's `config.json`. Without it, access is anonymous.
+    pub auth_file: Option<PathBuf>,
+    /// Hosts, with their port if any, that are spoken to over plain http. Everything else is TLS.
+    pub http_hosts: Vec<String>,
+    /// PEM certificates that are trusted instead of the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// The largest layer in bytes, as it is in the registry and as it unpacks.
+    pub max_layer_bytes: u64,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a connection may stay silent.
+    pub read_timeout: Duration,
+    /// How long resolving or pulling one image may take in all.
+    pub deadline: Duration,
+}
+
+impl Default for RegistryConfig {
+    /// Anonymous access over TLS with the system's certificates, layers up to 256 MiB, 10 s to
+    /// connect, 30 s of silence, 5 min in all.
+    fn default() -> Self {
+        Self {
+            auth_file: None,
+            http_hosts: Vec::new(),
+            ca_pem: None,
+            max_layer_bytes: 256 * 1024 * 1024,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(30),
+            deadline: Duration::from_secs(300),
+        }
+    }
+}
+
+impl RegistryConfig {
+    pub(crate) fn credentials(&self) -> Result<Credentials, ImageError> {
+        match &self.auth_file {
+            Some(path) => Credentials::read(path),
+            None => Ok(Credentials::default()),
+        }
+    }
+
+    pub(crate) fn is_plain_http(&self, host: &str) -> bool {
+        is_listed(&self.http_hosts, host)
+    }
+}
+
+fn is_listed(hosts: &[String], host: &str) -> bool {
+    hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host))
+}
+
+/// A reader of registries. Keeps the tokens that it was given.
+pub(crate) struct Registry {
+    http: reqwest::Client,
+    config: RegistryConfig,
+    credentials: Credentials,
+    /// By registry and repository.
+    authorizations: Mutex<HashMap<(String, String), HeaderValue>>,
+}
+
+#[derive(Deserialize)]
+struct Token {
+    token: Option<Zeroizing<String>>,
+    access_token: Option<Zeroizing<String>>,
+}
+
+impl Registry {
+    pub(crate) fn new(config: RegistryConfig) -> Result<Self, ImageError> {
+        use_ring();
+        let credentials = config.credentials()?;
+        let plain_hosts = config.http_hosts.clone();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("proplet/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(config.connect_timeout)
+            .read_timeout(config.read_timeout)
+            .redirect(reqwest::redirect::Policy::custom(move |attempt| {
+                if attempt.previous().len() > MAX_REDIRECTS {
+                    attempt.error("too many redirects")
+                } else if is_allowed(attempt.url(), &plain_hosts) {
+                    attempt.follow()
+                } else {
+                    attempt.error("redirect to plain http")
+                }
+            }));
+        if let Some(pem) = &config.ca_pem {
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(pem).map_err(|e| ImageError::Settings {
+                    why: format!("registry CA: {e}"),
+                })?;
+            builder = builder.tls_certs_only(certificates);
+        }
+        let http = builder.build().map_err(|e| ImageError::Settings {
+            why: format!("HTTP client: {}", words(e)),
+        })?;
+        Ok(Self {
+            http,
+            config,
+            credentials,
+            authorizations: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn config(&self) -> &RegistryConfig {
+        &self.config
+    }
+
+    /// Requests `path` (`manifests/…` or `blobs/…`) of the reference's repository, with the
+    /// authorization that it turns out to need. The answer is a success whose body is unread.
+    pub(crate) async fn get(
+        &self,
+        reference: &ImageReference,
+        path: &str,
+        accept: &str,
+    ) -> Result<Response, ImageError> {
+        let response = self.send(reference, path, accept).await?;
+        let response = if response.status() == StatusCode::UNAUTHORIZED {
+            let wanted = challenge::parse(
+                response
+                    .headers()
+                    .get_all(WWW_AUTHENTICATE)
+                    .iter()
+                    .filter_map(|v| v.to_str().ok()),
+            );
+            drop(response);
+            let authorization = self.authorize(reference, wanted).await?;
+            self.remember(reference, authorization);
+            self.send(reference, path, accept).await?
+        } else {
+            response
+        };
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(unauthorized(reference)),
+            StatusCode::NOT_FOUND => Err(ImageError::NotFound {
+                what: format!(
+                    "{path} of {}/{}",
+                    reference.registry(),
+                    reference.repository()
+                ),
+            }),
+            status => Err(unavailable(
+                reference,
+                format!("it answered {path} with {status}"),
+            )),
+        }
+    }
+
+    async fn send(
+        &self,
+        reference: &ImageReference,
+        path: &str,
+        accept: &str,
+    ) -> Result<Response, ImageError> {
+        let host = reference.registry_host();
+        let scheme = if self.config.is_plain_http(host) {
+            "http"
+        } else {
+            "https"
+        };
+        let url = format!("{scheme}://{host}/v2/{}/{path}", reference.repository());
+        let url = Url::parse(&url)
+            .map_err(|e| unavailable(reference, format!("its name makes no URL: {e}")))?;
+        let mut request = self.http.get(url).header(ACCEPT, accept);
+        if let Some(authorization) = self.remembered(reference) {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request
+            .send()
+            .await
+            .map_err(|e| unavailable(reference, words(e)))
+    }
+
+    /// The `Authorization` header that answers a challenge.
+    async fn authorize(
+        &self,
+        reference: &ImageReference,
+        wanted: Option<Challenge>,
+    ) -> Result<HeaderValue, ImageError> {
+        let credential = self
+            .credentials
+            .find(reference.registry(), reference.repository());
+        let (realm, service) = match (wanted, credential) {
+            (_, Some(Credential::Bearer(token))) => return bearer(token, reference),
+            (Some(Challenge::Bearer { realm, service }), _) => (realm, service),
+            (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
+                return basic(username, password, reference);
+            }
+            (None | Some(Challenge::Basic), _) => return Err(unauthorized(reference)),
+        };
+        let mut url = Url::parse(&realm)
+            .map_err(|_| unavailable(reference, "its token service's address is no URL"))?;
+        if !is_allowed(&url, &self.config.http_hosts) {
+            return Err(unavailable(
+                reference,
+                "its token service is on plain http, which the settings do not allow",
+            ));
+        }
+        {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = &service {
+                query.append_pair("service", service);
+            }
+            query.append_pair(
+                "scope",
+                &format!("repository:{}:pull", reference.repository()),
+            );
+        }
+        let mut request = self.http.get(url);
+        if let Some(Credential::Basic { username, password }) = credential {
+            request = request.header(AUTHORIZATION, basic(username, password, reference)?);
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|e| unavailable(reference, words(e)))?;
+        match response.status() {
+            status if status.is_success() => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                return Err(unauthorized(reference));
+            }
+            status => {
+                return Err(unavailable(
+                    reference,
+                    format!("its token service answered with {status}"),
+                ));
+            }
+        }
+        let body = Zeroizing::new(
+            read(
+                response,
+                MAX_TOKEN_BYTES,
+                "answer of the token service",
+                reference,
+            )
+            .await?,
+        );
+        let token: Token = serde_json::from_slice(&body)
+            .map_err(|_| unavailable(reference, "its token service's answer holds no token"))?;
+        let token = token
+            .token
+            .or(token.access_token)
+            .ok_or_else(|| unavailable(reference, "its token service's answer holds no token"))?;
+        bearer(&token, reference)
+    }
+
+    fn remembered(&self, reference: &ImageReference) -> Option<HeaderValue> {
+        let authorizations = self
+            .authorizations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        authorizations.get(&scope(reference)).cloned()
+    }
+
+    fn remember(&self, reference: &ImageReference, authorization: HeaderValue) {
+        let mut authorizations = self
+            .authorizations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if authorizations.len() >= MAX_TOKENS {
+            authorizations.clear();
+        }
+        authorizations.insert(scope(reference), authorization);
+    }
+}
+
+/// Reads a whole body of at most `limit` bytes.
+pub(crate) async fn read(
+    mut response: Response,
+    limit: u64,
+    what: &str,
+    reference: &ImageReference,
+) -> Result<Vec<u8>, ImageError> {
+    let too_large = || ImageError::TooLarge {
+        what: what.to_owned(),
+        limit,
+    };
+    if response
+        .content_length()
+        .is_some_and(|length| length > limit)
+    {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|e| unavailable(reference, words(e)))?
+    {
+        if (body.len() + chunk.len()) as u64 > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+pub(crate) fn unavailable(reference: &ImageReference, why: impl Into<String>) -> ImageError {
+    ImageError::Unavailable {
+        registry: reference.registry().to_owned(),
+        why: why.into(),
+    }
+}
+
+fn unauthorized(reference: &ImageReference) -> ImageError {
+    ImageError::Unauthorized {
+        registry: reference.registry().to_owned(),
+        repository: reference.repository().to_owned(),
+    }
+}
+
+/// An error of the HTTP client with its causes, without the URL: that of a redirect can be signed.
+pub(crate) fn words(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Makes ring the process's TLS provider unless another one was installed: `reqwest` is built
+/// without one of its own.
+pub(crate) fn use_ring() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Whether a URL is https, or http to a listed host.
+fn is_allowed(url: &Url, plain_hosts: &[String]) -> bool {
+    match (url.scheme(), url.host_str(), url.port()) {
+        ("https", Some(_), _) => true,
+        ("http", Some(host), Some(port)) => is_listed(plain_hosts, &format!("{host}:{port}")),
+        ("http", Some(host), None) => {
+            is_listed(plain_hosts, host) || is_listed(plain_hosts, &format!("{host}:80"))
+        }
+        _ => false,
+    }
+}
+
+fn scope(reference: &ImageReference) -> (String, String) {
+    (
+        reference.registry_host().to_owned(),
+        reference.repository().to_owned(),
+    )
+}
+
+fn bearer(token: &str, reference: &ImageReference) -> Result<HeaderValue, ImageError> {
+    sensitive(Zeroizing::new(format!("Bearer {token}")), reference)
+}
+
+fn basic(
+    username: &str,
+    password: &str,
+    reference: &ImageReference,
+) -> Result<HeaderValue, ImageError> {
+    use base64::Engine;
+    let pair = Zeroizing::new(format!("{username}:{password}"));
+    let encoded = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(pair.as_bytes()));
+    sensitive(
+        Zeroizing::new(format!("Basic {}", encoded.as_str())),
+        reference,
+    )
+}
+
+fn sensitive(
+    text: Zeroizing<String>,
+    reference: &ImageReference,
+) -> Result<HeaderValue, ImageError> {
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        unavailable(
+            reference,
+            "its token has characters that no header can hold",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_only_where_it_is_listed() {
+        let listed = ["localhost:5000".to_owned(), "plain.example".to_owned()];
+        let allowed = |url: &str| is_allowed(&Url::parse(url).unwrap(), &listed);
+        assert!(allowed("https://anywhere.example/"));
+        assert!(allowed("http://LOCALHOST:5000/v2/"));
+        assert!(allowed("http://plain.example/"));
+        assert!(!allowed("http://localhost/"));
+        assert!(!allowed("http://localhost:5001/"));
+        assert!(!allowed("http://plain.example:8080/"));
+        assert!(!allowed("ftp://plain.example/"));
+        assert!(!allowed("file:///etc/passwd"));
+    }
+
+    #[test]
+    fn a_bad_ca_is_a_settings_error() {
+        let config = RegistryConfig {
+            ca_pem: Some(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
+            ..RegistryConfig::default()
+        };
+        let error = Registry::new(config).err().unwrap();
+        assert_eq!(error.code(), "image-settings");
+    }
+}
