@@ -257,9 +257,9 @@ impl EndorsementKey {
             {
                 return Err(VerifyError::Generation);
             }
-            authority.ark.verify_validity(now)?;
+            self.certificate.verify_validity(now)?;
             issuer.verify_validity(now)?;
-            return self.certificate.verify_validity(now);
+            return authority.ark.verify_validity(now);
         }
         Err(refusal)
     }

@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Makes the test PKI of the fake SNP TEE anew: ark, ask and vcek, keys and certificates.
+# Makes the test PKI of the fake SNP TEE anew: root (ark), intermediate (ask), and three certificates
+# for one chip key: VCEKs in the forms of Genoa and Turin, and a VLEK.
 #
 # The private keys are committed on purpose. Anybody can sign with them: the PKI protects nothing, its
 # subjects say so, and no verifier trusts it unless a test hands it these roots. Running this again
 # makes other keys; evidence recorded under the old ones no longer verifies.
 #
 # The shapes follow AMD's KDS interface specification (document 57230): ARK and ASK are RSA-4096,
-# every signature is RSASSA-PSS with SHA-384 and a salt of 48 bytes, the VCEK is on P-384 and names
-# the TCB and the chip in extensions below 1.3.6.1.4.1.3704.1. The TCB values and the chip id are
-# those of `proplet_testkit::tee::FakeSnp`; keep both in step.
+# every signature is RSASSA-PSS with SHA-384 and a salt of 48 bytes, the chip's key is on P-384, and
+# its certificates name the TCB and (VCEK only) the chip in extensions below 1.3.6.1.4.1.3704.1. The TCB
+# values and chip ids are those of `proplet_testkit::tee::FakeSnp`; keep both in step. Unlike AMD's, one
+# intermediate issues VCEKs and VLEKs both.
 #
 # Needs the openssl command line tool, version 3.
 set -euo pipefail
@@ -27,7 +29,20 @@ der_integer() {
     if [ "$1" -lt 128 ]; then printf 'DER:0201%02x' "$1"; else printf 'DER:020200%02x' "$1"; fi
 }
 
-# bootloader 4, tee 1, snp 24, microcode 219: a TCB that Genoa machines report.
+# endorsement_extensions <product> <fmc or -> <bootloader> <tee> <snp> <microcode>
+endorsement_extensions() {
+    printf '1.3.6.1.4.1.3704.1.1 = %s\n' "$(der_integer 1)"
+    printf '1.3.6.1.4.1.3704.1.2 = ASN1:IA5STRING:%s\n' "$1"
+    if [ "$2" != - ]; then printf '1.3.6.1.4.1.3704.1.3.9 = %s\n' "$(der_integer "$2")"; fi
+    printf '1.3.6.1.4.1.3704.1.3.1 = %s\n' "$(der_integer "$3")"
+    printf '1.3.6.1.4.1.3704.1.3.2 = %s\n' "$(der_integer "$4")"
+    printf '1.3.6.1.4.1.3704.1.3.3 = %s\n' "$(der_integer "$5")"
+    printf '1.3.6.1.4.1.3704.1.3.8 = %s\n' "$(der_integer "$6")"
+}
+
+# chip <its id as text>
+chip() { printf '1.3.6.1.4.1.3704.1.4 = DER:%s\n' "$(printf '%s' "$1" | xxd -p -c 64)"; }
+
 cat >"$work/ca.cnf" <<CNF
 [ca]
 default_ca = test
@@ -54,27 +69,24 @@ subjectKeyIdentifier = hash
 basicConstraints = critical,CA:TRUE,pathlen:0
 keyUsage = critical,keyCertSign
 subjectKeyIdentifier = hash
-[vcek]
-1.3.6.1.4.1.3704.1.1 = $(der_integer 0)
-1.3.6.1.4.1.3704.1.2 = ASN1:IA5STRING:Genoa-TEST
-1.3.6.1.4.1.3704.1.3.1 = $(der_integer 4)
-1.3.6.1.4.1.3704.1.3.2 = $(der_integer 1)
-1.3.6.1.4.1.3704.1.3.4 = $(der_integer 0)
-1.3.6.1.4.1.3704.1.3.5 = $(der_integer 0)
-1.3.6.1.4.1.3704.1.3.6 = $(der_integer 0)
-1.3.6.1.4.1.3704.1.3.7 = $(der_integer 0)
-1.3.6.1.4.1.3704.1.3.3 = $(der_integer 24)
-1.3.6.1.4.1.3704.1.3.8 = $(der_integer 219)
-1.3.6.1.4.1.3704.1.4 = DER:$(printf 'proplet test chip: no hardware stands behind this report. (fake)' | xxd -p -c 64)
+[vcek-genoa]
+$(endorsement_extensions Genoa-TEST - 4 1 24 219)
+$(chip 'proplet test chip: no hardware stands behind this report. (fake)')
+[vcek-turin]
+$(endorsement_extensions Turin-TEST 1 2 1 5 80)
+$(chip fakechip)
+[vlek]
+$(endorsement_extensions Genoa-TEST - 4 1 24 219)
+1.3.6.1.4.1.3704.1.5 = ASN1:IA5STRING:TEST
 CNF
 : >"$work/index"
 
 rsa_key() { openssl genpkey -quiet -algorithm RSA -pkeyopt rsa_keygen_bits:4096 -out "$1"; }
 
-# request <name> <common name>
+# request <name> <key> <common name>
 request() {
-    openssl req -new -config "$work/ca.cnf" -key "$1-key.pem" -out "$work/$1.csr" \
-        -subj "/O=$organisation/OU=Fake SNP/CN=$2"
+    openssl req -new -config "$work/ca.cnf" -key "$2" -out "$work/$1.csr" \
+        -subj "/O=$organisation/OU=Fake SNP/CN=$3"
 }
 
 # issue <name> <how to sign, as arguments of openssl ca>
@@ -88,15 +100,18 @@ issue() {
 
 rsa_key ark-key.pem
 rsa_key ask-key.pem
-openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out vcek-key.pem
+openssl genpkey -quiet -algorithm EC -pkeyopt ec_paramgen_curve:P-384 -out "$work/chip-key.pem"
 
-request ark ARK-Test
-request ask SEV-Test
-request vcek SEV-VCEK
+request ark ark-key.pem ARK-Test
+request ask ask-key.pem SEV-Test
 issue ark -selfsign -keyfile ark-key.pem
 issue ask -cert ark.pem -keyfile ark-key.pem
-issue vcek -cert ask.pem -keyfile ask-key.pem
-# The provider sends and signs with these as they are.
-openssl x509 -in vcek.pem -outform der -out vcek.der
-openssl pkcs8 -topk8 -nocrypt -in vcek-key.pem -outform der -out vcek-key.der
-rm vcek.pem vcek-key.pem
+# The provider sends and signs with DER as it is.
+openssl pkcs8 -topk8 -nocrypt -in "$work/chip-key.pem" -outform der -out chip-key.der
+for name in vcek-genoa vcek-turin vlek; do
+    case $name in vlek) subject=SEV-VLEK ;; *) subject=SEV-VCEK ;; esac
+    request "$name" "$work/chip-key.pem" "$subject"
+    issue "$name" -cert ask.pem -keyfile ask-key.pem
+    openssl x509 -in "$name.pem" -outform der -out "$name.der"
+    rm "$name.pem"
+done

@@ -1,30 +1,19 @@
 //! A fake SEV-SNP TEE.
 
+mod builder;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use proplet_hal::verify::snp::SigningKey;
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
+use ring::signature::EcdsaKeyPair;
 use sev::certs::snp::ecdsa::Signature;
 use sev::firmware::guest::AttestationReport;
-use sev::firmware::host::TcbVersion;
 use sev::parser::ByteParser as _;
 
-const VCEK_KEY: &[u8] = include_bytes!("../../pki/vcek-key.der");
-const VCEK: &[u8] = include_bytes!("../../pki/vcek.der");
-
-/// The chip that the test VCEK names. In step with `pki/generate.sh`.
-const CHIP_ID: &[u8; 64] = b"proplet test chip: no hardware stands behind this report. (fake)";
-/// The TCB that the test VCEK names. In step with `pki/generate.sh`.
-const TCB: TcbVersion = TcbVersion {
-    fmc: None,
-    bootloader: 4,
-    tee: 1,
-    snp: 24,
-    microcode: 219,
-};
+pub use builder::{Cpu, FakeSnpBuilder, Tampering};
 
 const SIGNED_LEN: usize = 0x2a0;
 const MEASUREMENT_AT: usize = 144;
@@ -57,45 +46,10 @@ pub struct FakeSnp {
     key: EcdsaKeyPair,
     random: SystemRandom,
     template: AttestationReport,
+    endorsement: (SigningKey, &'static [u8]),
     tampering: Option<Tampering>,
     failure: Option<EvidenceError>,
     calls: AtomicU64,
-}
-
-/// Settings of a [`FakeSnp`]. Without any, it reports a plain Genoa guest without HOST_DATA.
-#[derive(Debug, Clone)]
-pub struct FakeSnpBuilder {
-    template: AttestationReport,
-    tampering: Option<Tampering>,
-    failure: Option<EvidenceError>,
-}
-
-/// The CPUs that a [`FakeSnp`] can report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cpu {
-    /// EPYC 7003: family 0x19, model 1.
-    Milan,
-    /// EPYC 9004: family 0x19, model 0x11.
-    Genoa,
-}
-
-/// What is wrong with the evidence of a sabotaged [`FakeSnp`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tampering {
-    /// One bit of the signature is flipped.
-    Signature,
-    /// One bit of the measurement is flipped after signing.
-    Measurement,
-    /// One bit of the report data is flipped after signing.
-    ReportData,
-    /// The report states, and signs, a newer microcode than its certificate was issued for.
-    Tcb,
-    /// The report claims, and signs, that a VLEK signed it.
-    ClaimsVlek,
-    /// The certificate is labelled as a VLEK.
-    LabelledVlek,
-    /// No certificate comes with the report.
-    NoCertificate,
 }
 
 impl FakeSnp {
@@ -109,29 +63,7 @@ impl FakeSnp {
 
     /// Settings for another fake.
     pub fn builder() -> FakeSnpBuilder {
-        let template = AttestationReport {
-            version: 3,
-            // SMT allowed; bit 17 is always set.
-            policy: 0x3_0000.into(),
-            sig_algo: 1,
-            current_tcb: TCB,
-            measurement: FakeSnp::MEASUREMENT,
-            report_id: [0x5a; 32],
-            report_id_ma: [0xff; 32],
-            reported_tcb: TCB,
-            cpuid_fam_id: Some(0x19),
-            cpuid_mod_id: Some(0x11),
-            cpuid_step: Some(1),
-            chip_id: *CHIP_ID,
-            committed_tcb: TCB,
-            launch_tcb: TCB,
-            ..AttestationReport::default()
-        };
-        FakeSnpBuilder {
-            template,
-            tampering: None,
-            failure: None,
-        }
+        FakeSnpBuilder::new()
     }
 
     /// How often evidence was asked for, failures included.
@@ -184,94 +116,6 @@ impl Default for FakeSnp {
     }
 }
 
-impl FakeSnpBuilder {
-    /// Reports this launch measurement.
-    pub fn measurement(mut self, measurement: [u8; 48]) -> Self {
-        self.template.measurement = measurement;
-        self
-    }
-
-    /// Reports this HOST_DATA, as if the VM had been launched with it.
-    pub fn host_data(mut self, host_data: [u8; 32]) -> Self {
-        self.template.host_data = host_data;
-        self
-    }
-
-    /// Reports this chip id. The certificate names another one, so a verifier refuses.
-    pub fn chip_id(mut self, chip_id: [u8; 64]) -> Self {
-        self.template.chip_id = chip_id;
-        self
-    }
-
-    /// Reports a guest policy that lets the host debug the VM.
-    pub fn debug(mut self, debug: bool) -> Self {
-        self.template.policy.set_debug_allowed(debug);
-        self
-    }
-
-    /// Reports this privilege level. A verifier refuses all but 0.
-    pub fn vmpl(mut self, vmpl: u32) -> Self {
-        self.template.vmpl = vmpl;
-        self
-    }
-
-    /// Reports this CPU.
-    pub fn cpu(mut self, cpu: Cpu) -> Self {
-        self.template.cpuid_mod_id = Some(match cpu {
-            Cpu::Milan => 0x01,
-            Cpu::Genoa => 0x11,
-        });
-        self
-    }
-
-    /// Writes reports of this version, 2 to 5; 3 unless set. Verifiers refuse 2 unless told otherwise.
-    pub fn report_version(mut self, version: u32) -> Self {
-        self.template.version = version;
-        self
-    }
-
-    /// Spoils the evidence in this way.
-    pub fn tampering(mut self, tampering: Tampering) -> Self {
-        self.tampering = Some(tampering);
-        match tampering {
-            Tampering::Tcb => self.template.reported_tcb.microcode += 1,
-            Tampering::ClaimsVlek => self.template.key_info = (1 << 2).into(),
-            _ => {}
-        }
-        self
-    }
-
-    /// Answers every request with this error.
-    pub fn failing(mut self, failure: EvidenceError) -> Self {
-        self.failure = Some(failure);
-        self
-    }
-
-    /// The fake.
-    #[allow(
-        clippy::expect_used,
-        reason = "the committed key is constant, and every test loads it"
-    )]
-    pub fn build(self) -> FakeSnp {
-        let random = SystemRandom::new();
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, VCEK_KEY, &random)
-            .expect("the committed test key is sound");
-        let Self {
-            template,
-            tampering,
-            failure,
-        } = self;
-        FakeSnp {
-            key,
-            random,
-            template,
-            tampering,
-            failure,
-            calls: AtomicU64::new(0),
-        }
-    }
-}
-
 #[async_trait]
 impl TeeProvider for FakeSnp {
     fn tee(&self) -> TeeName {
@@ -293,8 +137,8 @@ impl TeeProvider for FakeSnp {
         }
         let certificate = match self.tampering {
             Some(Tampering::NoCertificate) => None,
-            Some(Tampering::LabelledVlek) => Some((SigningKey::Vlek, VCEK)),
-            _ => Some((SigningKey::Vcek, VCEK)),
+            Some(Tampering::LabelledVlek) => Some((SigningKey::Vlek, self.endorsement.1)),
+            _ => Some(self.endorsement),
         };
         // Signing takes a fraction of a millisecond, less than a move to another thread is worth.
         Evidence::from_snp_report(&self.report(report_data)?, certificate)
@@ -316,4 +160,219 @@ fn stored_scalar(big_endian: &[u8]) -> [u8; 72] {
         *to = *from;
     }
     stored
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use proplet_hal::verify::snp::{Generation, ReportPolicy, TrustRoots};
+    use proplet_hal::verify::{Anchor, TrustPolicy, Verified, VerifyError, verify};
+
+    use super::builder::CHIP_TURIN;
+    use super::*;
+    use crate::tee::test_roots;
+
+    fn data() -> ReportData {
+        ReportData::new(&[0xab; 48]).unwrap()
+    }
+
+    async fn verified(tee: &FakeSnp) -> Result<Verified, VerifyError> {
+        let evidence = tee.evidence(&data()).await.unwrap();
+        verify(
+            &evidence,
+            &TrustPolicy::with_snp_roots(test_roots()),
+            SystemTime::now(),
+        )
+    }
+
+    async fn refused(builder: FakeSnpBuilder) -> VerifyError {
+        verified(&builder.build()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn its_evidence_verifies_under_the_test_roots() {
+        let tee = FakeSnp::new();
+        let verified = verified(&tee).await.unwrap();
+        assert!(verified.binds(&data()));
+        assert_eq!(verified.anchor, Anchor::Given);
+        assert_eq!(verified.measurement, FakeSnp::MEASUREMENT);
+        assert_eq!(verified.init_data, None);
+        assert!(!verified.debug);
+        assert_eq!(tee.init_data().await, Ok(None));
+        assert_eq!(tee.evidence_calls(), 1);
+    }
+
+    #[tokio::test]
+    async fn what_it_is_told_to_report_is_what_it_reports() {
+        let tee = FakeSnp::builder()
+            .measurement([1; 48])
+            .host_data([2; 32])
+            .debug(true)
+            .build();
+        let facts = verified(&tee).await.unwrap();
+        assert_eq!(facts.measurement, [1; 48]);
+        assert_eq!(facts.init_data.as_deref(), Some(&[2; 32][..]));
+        assert_eq!(tee.init_data().await.unwrap(), facts.init_data);
+        assert!(facts.debug, "a debuggable VM passes, and says so");
+    }
+
+    #[tokio::test]
+    async fn every_cpu_version_and_kind_of_key_verifies() {
+        let generations = [
+            (Cpu::Milan, Generation::Milan),
+            (Cpu::Genoa, Generation::Genoa),
+            (Cpu::Turin, Generation::Turin),
+        ];
+        for (cpu, generation) in generations {
+            for version in 3..=5 {
+                let tee = FakeSnp::builder().cpu(cpu).report_version(version).build();
+                let report = verified(&tee).await.unwrap().snp.unwrap();
+                assert_eq!(
+                    (report.version, report.generation),
+                    (version, Some(generation))
+                );
+                assert_eq!(report.reported_tcb.fmc.is_some(), cpu == Cpu::Turin);
+            }
+        }
+        let report = verified(&FakeSnp::builder().vlek().build())
+            .await
+            .unwrap()
+            .snp
+            .unwrap();
+        assert_eq!(report.signing_key, SigningKey::Vlek);
+    }
+
+    #[tokio::test]
+    async fn version_2_needs_a_policy_that_takes_it() {
+        let tee = FakeSnp::builder().report_version(2).build();
+        let minimum = VerifyError::ReportVersion {
+            version: 2,
+            minimum: 3,
+            maximum: 5,
+        };
+        assert_eq!(verified(&tee).await, Err(minimum));
+        let policy = TrustPolicy::with_snp_roots(test_roots())
+            .with_snp_reports(ReportPolicy { minimum_version: 2 });
+        let evidence = tee.evidence(&data()).await.unwrap();
+        let report = verify(&evidence, &policy, SystemTime::now())
+            .unwrap()
+            .snp
+            .unwrap();
+        assert_eq!((report.version, report.generation), (2, None));
+    }
+
+    #[tokio::test]
+    async fn amd_roots_refuse_it() {
+        for builder in [FakeSnp::builder(), FakeSnp::builder().vlek()] {
+            let evidence = builder.build().evidence(&data()).await.unwrap();
+            let refused = verify(
+                &evidence,
+                &TrustPolicy::hardware().unwrap(),
+                SystemTime::now(),
+            );
+            assert!(
+                matches!(refused, Err(VerifyError::UnknownIssuer { .. })),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(TrustRoots::amd().unwrap().anchor(), Anchor::Vendor);
+    }
+
+    #[tokio::test]
+    async fn each_tampering_is_refused_for_its_own_reason() {
+        let tampered = |tampering| refused(FakeSnp::builder().tampering(tampering));
+        for changed in [
+            Tampering::Signature,
+            Tampering::Measurement,
+            Tampering::ReportData,
+        ] {
+            assert_eq!(
+                tampered(changed).await,
+                VerifyError::ReportSignature,
+                "{changed:?}"
+            );
+        }
+        assert_eq!(
+            tampered(Tampering::Tcb).await,
+            VerifyError::Tcb {
+                component: "microcode",
+                reported: 220,
+                certified: 219
+            }
+        );
+        assert_eq!(
+            tampered(Tampering::ClaimsVlek).await,
+            VerifyError::SigningKey {
+                reported: SigningKey::Vlek,
+                certificate: SigningKey::Vcek
+            }
+        );
+        let labelled = tampered(Tampering::LabelledVlek).await;
+        assert!(
+            matches!(labelled, VerifyError::Certificate { what: "VCEK", .. }),
+            "{labelled:?}"
+        );
+        assert_eq!(
+            tampered(Tampering::NoCertificate).await,
+            VerifyError::NoEndorsement
+        );
+    }
+
+    #[tokio::test]
+    async fn another_chip_and_another_privilege_level_are_refused() {
+        for chip in [[1; 64], [0; 64]] {
+            assert_eq!(
+                refused(FakeSnp::builder().chip_id(chip)).await,
+                VerifyError::ChipId
+            );
+        }
+        let mut turin = [0; 64];
+        turin[..8].copy_from_slice(CHIP_TURIN);
+        turin[63] = 1;
+        let builder = FakeSnp::builder().cpu(Cpu::Turin).chip_id(turin);
+        assert_eq!(refused(builder).await, VerifyError::ChipId);
+        for vmpl in [1, 3] {
+            assert_eq!(
+                refused(FakeSnp::builder().vmpl(vmpl)).await,
+                VerifyError::Vmpl { vmpl }
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn certificates_are_refused_outside_their_time() {
+        let evidence = FakeSnp::new().evidence(&data()).await.unwrap();
+        let policy = TrustPolicy::with_snp_roots(test_roots());
+        let year = Duration::from_secs(365 * 24 * 3600);
+        for (now, state) in [
+            (SystemTime::UNIX_EPOCH + 49 * year, "not yet valid"),
+            (SystemTime::UNIX_EPOCH + 151 * year, "expired"),
+        ] {
+            assert_eq!(
+                verify(&evidence, &policy, now),
+                Err(VerifyError::CertificateTime {
+                    what: "VCEK",
+                    state
+                })
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn it_fails_as_told_and_counts_that_too() {
+        let busy = EvidenceError::Busy { tee: TeeName::SNP };
+        let tee = FakeSnp::builder().failing(busy.clone()).build();
+        assert_eq!(tee.evidence(&data()).await, Err(busy));
+        assert_eq!(tee.evidence_calls(), 1);
+    }
+
+    #[test]
+    fn it_never_claims_to_be_hardware() {
+        let tee = FakeSnp::new();
+        assert_eq!(
+            (tee.attester(), tee.is_hardware(), tee.tee()),
+            ("fake-snp", false, TeeName::SNP)
+        );
+    }
 }
