@@ -36,6 +36,35 @@
 //! }
 //! ```
 //!
+//! # A guest with exports of its own
+//!
+//! A component may export any functions of any world; the task names the one to call. This crate goes
+//! together with the bindings of such a world, which then holds the exports only:
+//!
+//! ```
+//! use proplet_sdk::attestation;
+//!
+//! proplet_sdk::wit_bindgen::generate!({
+//!     inline: "
+//!         package example:greeter;
+//!         world greeter { export greet: func(name: string) -> string; }
+//!     ",
+//!     runtime_path: "proplet_sdk::wit_bindgen::rt",
+//! });
+//!
+//! struct Greeter;
+//!
+//! impl Guest for Greeter {
+//!     fn greet(name: String) -> String {
+//!         format!("Hello, {name}, from {}", attestation::identity().component_digest)
+//!     }
+//! }
+//!
+//! # #[cfg(target_family = "wasm")]
+//! export!(Greeter);
+//! # fn main() {}
+//! ```
+//!
 //! # What a component asks for
 //!
 //! The linker leaves out what a guest does not call, so the import list of the component is the list
@@ -65,6 +94,8 @@ use testing::native as host;
 
 pub use proplet_sdk_macros::main;
 pub use task::{Failure, Input, Output};
+/// The generator of bindings, for guests with exports of their own.
+pub use wit_bindgen;
 
 /// What the expansion of [`macro@main`] calls. Not an interface.
 #[doc(hidden)]
