@@ -363,7 +363,7 @@ fn senders_cannot_misuse_encrypt() {
         let mut extra = Map::new();
         extra.insert(name.to_owned(), "x".into());
         assert!(
-            jwe::encrypt(b"x", &[p256.clone()], None, &extra).is_err(),
+            jwe::encrypt(b"x", std::slice::from_ref(&p256), None, &extra).is_err(),
             "{name}"
         );
     }
