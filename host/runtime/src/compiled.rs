@@ -8,11 +8,12 @@ use wasmtime::{Engine, FuncType, Module};
 
 use crate::args::is_bytes;
 use crate::error::{GuestText, RuntimeError};
-use crate::export::{COMMAND, Export};
+use crate::export::{COMMAND, COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
 use crate::grants::{Level, refuse};
 use crate::linkers::Linkers;
 use crate::policy::{Policy, PolicyError, sha256_hex};
 use crate::state::{CoreState, TaskState};
+use crate::task::TaskSpec;
 
 /// A component or core module, compiled. Cloning is cheap and shares the code.
 ///
@@ -184,6 +185,21 @@ impl Compiled {
                 .iter()
                 .map(|export| export.name.clone())
                 .collect(),
+        }
+    }
+
+    /// The full name of the export that this task would invoke, for whoever signs for it before it runs.
+    ///
+    /// # Errors
+    /// [`RuntimeError::ExportNotFound`] and [`RuntimeError::ExportNotAllowed`], as running it would.
+    pub fn invoked_export(&self, task: &TaskSpec) -> Result<String, RuntimeError> {
+        match self.code() {
+            Code::Component(code) => {
+                choose(&code.exports, &COMPONENT_DEFAULTS, task).map(|export| export.name.clone())
+            }
+            Code::Core(code) => {
+                choose(&code.exports, &CORE_DEFAULTS, task).map(|export| export.name.clone())
+            }
         }
     }
 

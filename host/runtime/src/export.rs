@@ -10,6 +10,10 @@ use crate::task::TaskSpec;
 
 /// What the `run` of `wasi:cli/run` is called here, whatever its version.
 pub(crate) const COMMAND: &str = "wasi:cli/run";
+/// What a component's default export can be, best first.
+pub(crate) const COMPONENT_DEFAULTS: [&str; 2] = ["run", COMMAND];
+/// What a core module's default export can be, best first.
+pub(crate) const CORE_DEFAULTS: [&str; 3] = ["run", "main", "_start"];
 
 /// Something that can be chosen.
 pub(crate) trait Export {
