@@ -40,7 +40,7 @@ pub(crate) async fn component(
     arguments: Vec<Val>,
 ) -> Result<Value, Ended> {
     let instance = linked.instantiate_async(&mut *store).await?;
-    let Some(function) = instance.get_func(&mut *store, &export.index) else {
+    let Some(function) = instance.get_func(&mut *store, export.index) else {
         return Err(RuntimeError::Host("the export is gone after instantiation".to_owned()).into());
     };
     match export.form {

@@ -174,13 +174,11 @@ mod tests {
         let tripwire = Tripwire::default();
         let budget = OutputBudget::new(10, tripwire.clone());
         let (mut stdout, mut stderr) = (Capture::new(budget.clone()), Capture::new(budget.clone()));
-        stdout.write(Bytes::from_static(b"12345")).unwrap();
+        OutputStream::write(&mut stdout, Bytes::from_static(b"12345")).unwrap();
         stderr.write_all(b"12345").await.unwrap();
         assert_eq!(tripwire.passed(), None);
-        assert!(matches!(
-            stdout.write(Bytes::from_static(b"6")),
-            Err(StreamError::Trap(_))
-        ));
+        let refused = OutputStream::write(&mut stdout, Bytes::from_static(b"6"));
+        assert!(matches!(refused, Err(StreamError::Trap(_))));
         assert!(stderr.write_all(b"6").await.is_err());
         assert_eq!(tripwire.passed(), Some(Passed::Output));
         assert_eq!(

@@ -11,13 +11,14 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
 use crate::error::RuntimeError;
 use crate::limits::{Passed, Tripwire};
+use crate::task::TaskSpec;
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
@@ -61,22 +62,33 @@ impl CpuMeter {
         .await
     }
 
-    /// Makes the store yield at every tick, and trap once the limit is passed.
+    /// Makes the store yield at every tick, and trap once the task has passed a limit or is stopped. The
+    /// wall clock and the canceller are watched by the scheduler's timer as well, but a guest that spins on
+    /// the only thread of a scheduler keeps that timer waiting.
     pub(crate) fn watch<T: 'static>(
         &self,
         store: &mut Store<T>,
-        limit_ms: u64,
+        task: &TaskSpec,
+        started: Instant,
         tripwire: &Tripwire,
     ) {
         let meter = self.clone();
         let tripwire = tripwire.clone();
-        let limit = Duration::from_millis(limit_ms);
+        let cancel = task.cancel.clone();
+        let cpu = Duration::from_millis(task.limits.cpu_ms);
+        let wall = Duration::from_millis(task.limits.wall_clock_ms);
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            if meter.used_now() > limit {
-                return Err(tripwire.trip(Passed::Cpu));
-            }
-            Ok(UpdateDeadline::Yield(1))
+            let passed = if cancel.is_cancelled() {
+                Passed::Stop
+            } else if started.elapsed() > wall {
+                Passed::WallClock
+            } else if meter.used_now() > cpu {
+                Passed::Cpu
+            } else {
+                return Ok(UpdateDeadline::Yield(1));
+            };
+            Err(tripwire.trip(passed))
         });
     }
 }

@@ -67,17 +67,21 @@ impl Limits {
             Passed::Cpu => RuntimeError::LimitCpu(self.cpu_ms),
             Passed::Output => RuntimeError::LimitOutput(self.output_bytes),
             Passed::Handles => RuntimeError::LimitHandles(self.handles),
+            Passed::WallClock => RuntimeError::LimitWallClock(self.wall_clock_ms),
+            Passed::Stop => RuntimeError::Stopped,
         }
     }
 }
 
-/// A limit that was passed inside the guest (the wall clock is watched from outside).
+/// What ended a task from outside its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Passed {
     Memory = 1,
     Cpu = 2,
     Output = 3,
     Handles = 4,
+    WallClock = 5,
+    Stop = 6,
 }
 
 impl fmt::Display for Passed {
@@ -109,6 +113,8 @@ impl Tripwire {
             2 => Some(Passed::Cpu),
             3 => Some(Passed::Output),
             4 => Some(Passed::Handles),
+            5 => Some(Passed::WallClock),
+            6 => Some(Passed::Stop),
             _ => None,
         }
     }

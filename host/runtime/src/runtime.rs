@@ -17,7 +17,7 @@ use crate::compiled::{Code, Compiled, ComponentCode, CoreCode, Form};
 use crate::config::RuntimeConfig;
 use crate::cpu::{CpuMeter, Ticker};
 use crate::error::{GuestText, RuntimeError};
-use crate::export::{COMMAND, choose};
+use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, choose};
 use crate::limits::Tripwire;
 use crate::linkers::Linkers;
 use crate::services::Services;
@@ -132,7 +132,7 @@ impl Runtime {
         {
             return Outcome::refused(error, String::new());
         }
-        let export = match choose(&code.exports, &["run", COMMAND], &task) {
+        let export = match choose(&code.exports, &COMPONENT_DEFAULTS, &task) {
             Ok(export) => export,
             Err(error) => return Outcome::refused(error, String::new()),
         };
@@ -175,8 +175,8 @@ impl Runtime {
         store.set_max_component_handles((task.limits.handles as usize).saturating_mul(2) + 16);
 
         let meter = CpuMeter::default();
-        meter.watch(&mut store, task.limits.cpu_ms, &common.tripwire);
         let started = Instant::now();
+        meter.watch(&mut store, &task, started, &common.tripwire);
         let call = call::component(&mut store, linked, export, arguments);
         let ended = supervise(&task, &meter, call).await;
         let state = store.data();
@@ -203,7 +203,7 @@ impl Runtime {
     }
 
     async fn run_core(&self, code: &CoreCode, task: Arc<TaskSpec>) -> Outcome {
-        let export = match choose(&code.exports, &["run", "main", "_start"], &task) {
+        let export = match choose(&code.exports, &CORE_DEFAULTS, &task) {
             Ok(export) => export,
             Err(error) => return Outcome::refused(error, String::new()),
         };
@@ -236,8 +236,8 @@ impl Runtime {
         );
         store.limiter(|state| &mut state.memory);
         let meter = CpuMeter::default();
-        meter.watch(&mut store, task.limits.cpu_ms, &common.tripwire);
         let started = Instant::now();
+        meter.watch(&mut store, &task, started, &common.tripwire);
         let call = call::core(&mut store, linked, code, export, arguments);
         let ended = supervise(&task, &meter, call).await;
         let memory_peak_bytes = store.data().memory.peak();
@@ -338,6 +338,3 @@ fn engine_error(task: &TaskSpec, error: &wasmtime::Error) -> Result<Value, Runti
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

@@ -13,6 +13,3 @@ pub mod inputs;
 pub mod results;
 pub mod reveal;
 pub mod secrets;
-
-#[cfg(test)]
-mod tests;

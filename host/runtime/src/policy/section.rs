@@ -14,7 +14,8 @@ pub(super) fn find(wasm: &[u8]) -> Result<Option<&[u8]>, PolicyError> {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth = depth.saturating_sub(1),
             Payload::CustomSection(section) if depth == 0 && section.name() == SECTION => {
-                if found.replace(section.data()).is_some() {
+                let earlier = found.replace(section.data());
+                if earlier.is_some() {
                     return Err(PolicyError::Duplicate);
                 }
             }
