@@ -1,0 +1,351 @@
+//! What can be typed: every subcommand, its options, and the words of `--help`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use proplet_image::ImageReference;
+use proplet_kbs::ResourceUri;
+use proplet_results::Digest;
+use url::Url;
+
+/// The exit codes, as every `--help` shows them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; verified; the task succeeded
+  1  refused, failed or not verified
+  2  wrong usage or bad input
+  3  something that is needed is unavailable: the network, the key broker, a registry";
+
+/// Runs WebAssembly components in confidential VMs; encrypts components; opens and verifies results.
+///
+/// Without a command it is the daemon.
+#[derive(Debug, Parser)]
+#[command(name = "proplet", version, after_help = EXIT_CODES, infer_subcommands = false)]
+pub(super) struct Arguments {
+    /// What to do; the daemon when absent
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings document, for the daemon and for `run`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON: results on standard output, an error as one object on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// One subcommand each.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Take tasks from the broker until a signal (the default)
+    Daemon,
+    /// Run one component here, without a broker
+    Run(Run),
+    /// Encrypt, push and inspect OCI images of components
+    #[command(subcommand)]
+    Image(Image),
+    /// Make a key pair that results can be sealed to
+    Keygen(Keygen),
+    /// Verify a sealed result, then open it
+    Open(Open),
+    /// Verify evidence or a sealed result, offline, without opening it
+    Verify(Verify),
+    /// Say which TEE this machine has, and how we know
+    Detect,
+    /// Check policies of components
+    #[command(subcommand)]
+    Policy(Policy),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Run {
+    /// A WebAssembly file, or the reference of an image. A name that is a file here is that file
+    #[arg(value_name = "COMPONENT")]
+    pub component: String,
+    /// What the component gets: each is one input. Put `--` before one that starts with a hyphen
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// The export to call; by default `run`, or what a command component starts with
+    #[arg(long, value_name = "NAME")]
+    pub invoke: Option<String>,
+    /// A variable of the component's environment; may be repeated
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = variable)]
+    pub environment: Vec<(String, String)>,
+    /// The image is encrypted: attest, have its key released, seal the result. Needs a TEE
+    #[arg(long)]
+    pub encrypted: bool,
+    /// The key id that the image must have, as `repository/type/tag`
+    #[arg(long, value_name = "PATH", requires = "encrypted")]
+    pub kbs_resource_path: Option<String>,
+}
+
+/// Subcommands of `image`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Image {
+    /// Put a policy into a component and encrypt it, into a folder or a registry
+    Encrypt(Encrypt),
+    /// Push an image folder, or a plain component, to a registry
+    Push(Push),
+    /// Say what an image is; with its key, also what is in it
+    Inspect(Inspect),
+}
+
+/// How a registry that is named on the command line is reached.
+#[derive(Debug, Args)]
+pub(super) struct Registry {
+    /// Speak plain http to the registry of the reference
+    #[arg(long)]
+    pub http: bool,
+    /// Credentials for registries, in the form of docker's config.json
+    #[arg(long, value_name = "FILE")]
+    pub auth_file: Option<PathBuf>,
+    /// Certificates (PEM) that the registry is trusted by, instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub registry_ca: Option<PathBuf>,
+}
+
+/// Arguments of `image encrypt`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Encrypt {
+    /// The component, a WebAssembly file
+    #[arg(value_name = "COMPONENT")]
+    pub component: PathBuf,
+    /// Where the key broker will have the key
+    #[arg(long, value_name = "kbs:///REPOSITORY/TYPE/TAG")]
+    pub key_id: ResourceUri,
+    /// The policy to put into the component, in TOML
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// A public key (JWK, or JWK set) that results are sealed to, added to the policy; may be repeated
+    #[arg(long = "recipient", value_name = "FILE")]
+    pub recipients: Vec<PathBuf>,
+    #[command(flatten)]
+    pub target: Target,
+    #[command(flatten)]
+    pub key: KeyChoice,
+    /// The key broker to upload the key to, as https://host:port
+    #[arg(long, value_name = "URL", requires = "kbs_admin_key")]
+    pub kbs_url: Option<Url>,
+    /// The Ed25519 private key (PKCS#8 PEM) of an administrator of the key broker
+    #[arg(long, value_name = "FILE", requires = "kbs_url")]
+    pub kbs_admin_key: Option<PathBuf>,
+    /// Certificates (PEM) that the key broker is trusted by, instead of the system's
+    #[arg(long, value_name = "FILE", requires = "kbs_url")]
+    pub kbs_ca: Option<PathBuf>,
+    /// Speak plain http to the key broker: the network reads the key. For tests on loopback
+    #[arg(long, requires = "kbs_url")]
+    pub kbs_http: bool,
+    #[command(flatten)]
+    pub registry: Registry,
+}
+
+/// Where an encrypted image goes.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Target {
+    /// Write an OCI image layout into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub layout: Option<PathBuf>,
+    /// Push to a registry under this reference
+    #[arg(long, value_name = "REFERENCE")]
+    pub push: Option<ImageReference>,
+}
+
+/// Where the key that wraps the layer's key comes from.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct KeyChoice {
+    /// Make a new key and write its 32 bytes to this file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub key_out: Option<PathBuf>,
+    /// Use the 32 bytes of this file
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// Arguments of `image push`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Push {
+    /// A folder in OCI image layout, or a plain component
+    #[arg(value_name = "FOLDER|COMPONENT")]
+    pub source: PathBuf,
+    /// Where to
+    #[arg(value_name = "REFERENCE")]
+    pub reference: ImageReference,
+    #[command(flatten)]
+    pub registry: Registry,
+}
+
+/// Arguments of `image inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Inspect {
+    /// An image reference, or a folder in OCI image layout. A name that is a folder here is that folder
+    #[arg(value_name = "REFERENCE|FOLDER")]
+    pub image: String,
+    /// The 32-byte key: opens the image and shows the component's digest, policy and imports
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    #[command(flatten)]
+    pub registry: Registry,
+}
+
+/// Arguments of `keygen`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Keygen {
+    /// The curve. Any JOSE library opens results for p256; x25519 is newer there
+    #[arg(long, value_enum, default_value_t = Algorithm::P256)]
+    pub algorithm: Algorithm,
+    /// Where the private key goes, a JWK. The file must not exist; the public key goes beside it, as
+    /// `<FILE>.pub`
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Curves of recipients' keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Algorithm {
+    /// NIST P-256
+    P256,
+    /// X25519
+    X25519,
+}
+
+/// Arguments of `open`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Open {
+    /// The sealed result, the proplet's results message, or the Manager's JSON of the task; `-` is
+    /// standard input
+    #[arg(value_name = "RESULT")]
+    pub document: PathBuf,
+    /// The recipient's private key, as `proplet keygen` writes it
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Where the content goes, instead of standard output. The file must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub trust: Trust,
+    #[command(flatten)]
+    pub expectations: Expected,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Verify {
+    /// An evidence bundle, a sealed result, the proplet's results message, or the Manager's JSON of
+    /// the task; `-` is standard input
+    #[arg(value_name = "DOCUMENT")]
+    pub document: PathBuf,
+    #[command(flatten)]
+    pub trust: Trust,
+    #[command(flatten)]
+    pub expectations: Expected,
+}
+
+/// Whom to believe.
+#[derive(Debug, Args)]
+pub(super) struct Trust {
+    /// SNP root certificates (PEM: ARK, ASK) instead of AMD's built-in ones
+    #[arg(long, value_name = "FILE")]
+    pub roots: Option<PathBuf>,
+    /// Accept evidence of the kind `sample`, which anybody can write. For tests: it proves nothing
+    #[arg(long)]
+    pub accept_sample: bool,
+    /// Accept a VM that its host may debug, and so read. For tests
+    #[arg(long)]
+    pub allow_debug: bool,
+}
+
+/// What is expected. What is not given here is reported as not verified.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Expectations")]
+pub(super) struct Expected {
+    /// Digest of the component, `sha256:…`
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_component: Option<Digest>,
+    /// Digest of the image's manifest
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_image: Option<Digest>,
+    /// Digest of the policy in the component
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_policy: Option<Digest>,
+    /// Digest of the host's settings document
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_settings: Option<Digest>,
+    /// A good launch measurement, in hexadecimal; may be repeated, one has to match
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    pub expect_measurement: Vec<Bytes>,
+    /// The init-data binding (HOST_DATA, MRCONFIGID), in hexadecimal
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    pub expect_init_data: Option<Bytes>,
+    /// The task's id
+    #[arg(long, value_name = "ID")]
+    pub expect_task: Option<String>,
+    /// The export that ran
+    #[arg(long, value_name = "NAME")]
+    pub expect_export: Option<String>,
+    /// The challenge that evidence was asked for with, in hexadecimal. Not for results: put a nonce
+    /// into the inputs for those
+    #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
+    pub expect_challenge: Option<Bytes>,
+    /// The inputs that the task was started with: a JSON array, or the start message
+    #[arg(long, value_name = "FILE")]
+    pub inputs: Option<PathBuf>,
+    /// Checks that must have been made, for example `measurement,component`; one that was not makes
+    /// the whole fail. `all` names all that apply
+    #[arg(long, value_name = "CHECK,…", value_delimiter = ',')]
+    pub require: Vec<String>,
+}
+
+/// Subcommands of `policy`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Policy {
+    /// Read a policy and show its digest
+    Check(PolicyCheck),
+}
+
+/// Arguments of `policy check`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct PolicyCheck {
+    /// The policy, in TOML
+    #[arg(value_name = "FILE")]
+    pub policy: PathBuf,
+}
+
+/// Bytes from hexadecimal text. A type of its own, so that clap does not take it for a list of values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bytes(pub Vec<u8>);
+
+fn hexadecimal(text: &str) -> Result<Bytes, String> {
+    match hex::decode(text) {
+        Ok(bytes) if !bytes.is_empty() => Ok(Bytes(bytes)),
+        _ => Err("write bytes as pairs of hexadecimal digits".to_owned()),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
