@@ -11,3 +11,4 @@ pub mod guests;
 pub mod kbs;
 pub mod registry;
 pub mod tee;
+pub mod workload;
