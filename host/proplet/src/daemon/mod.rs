@@ -1,0 +1,1 @@
+//! The daemon: tasks from a broker, outcomes back to it.

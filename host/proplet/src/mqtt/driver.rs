@@ -1,0 +1,86 @@
+//! Polling the event loop.
+
+use std::time::Instant;
+
+use rumqttc::{ConnectionError, Event, EventLoop, Outgoing, Packet};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::{
+    Connection,
+    backoff::{Backoff, GOOD_CONNECTION},
+};
+
+/// A message that arrived.
+#[derive(Debug)]
+pub struct Received {
+    /// Its topic.
+    pub topic: String,
+    /// Its bytes. Whoever may publish on the channel wrote them.
+    pub payload: bytes::Bytes,
+    /// When it arrived.
+    pub at: tokio::time::Instant,
+}
+
+/// Does the work of a connection: polls, reconnects, and passes messages on.
+///
+/// It waits for the receiver of messages, which is the only bound on their number in memory. The
+/// receiver never waits for the connection, so the two cannot block each other.
+pub struct Driver {
+    events: EventLoop,
+    connection: watch::Sender<Connection>,
+}
+
+impl Driver {
+    pub(super) fn new(events: EventLoop, connection: watch::Sender<Connection>) -> Self {
+        Self { events, connection }
+    }
+
+    /// Runs until the client disconnects on purpose, or nobody receives messages any more.
+    pub async fn run(mut self, messages: mpsc::Sender<Received>) {
+        let mut backoff = Backoff::new();
+        let mut connections = 0;
+        let mut since = None::<Instant>;
+        loop {
+            match self.events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    connections += 1;
+                    since = Some(Instant::now());
+                    info!("Connected to the MQTT broker");
+                    self.connection.send_replace(Some(connections));
+                }
+                Ok(Event::Incoming(Packet::Publish(publish))) => {
+                    let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
+                        continue;
+                    };
+                    let at = tokio::time::Instant::now();
+                    let received = Received {
+                        topic,
+                        payload: publish.payload,
+                        at,
+                    };
+                    if messages.send(received).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(Event::Outgoing(Outgoing::Disconnect))
+                | Err(ConnectionError::RequestsDone | ConnectionError::DisconnectTimeout) => break,
+                Ok(_) => {}
+                Err(error) => {
+                    self.connection.send_replace(None);
+                    let lasted = since.take().map(|since| since.elapsed());
+                    if lasted.is_some_and(|lasted| lasted >= GOOD_CONNECTION) {
+                        backoff.reset();
+                    }
+                    let wait = backoff.wait();
+                    warn!("No connection to the MQTT broker ({error}); next attempt in {wait:.1?}");
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        () = messages.closed() => break,
+                    }
+                }
+            }
+        }
+        self.connection.send_replace(None);
+    }
+}

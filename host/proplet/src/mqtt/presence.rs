@@ -1,0 +1,174 @@
+//! Being there: subscriptions, discovery and heartbeats.
+//!
+//! After every connection, in this order: subscribe, since the session is new; announce, since a Manager
+//! that lost its memory knows us again; then beat. The Manager sends tasks only to proplets that beat, so
+//! none is sent before we listen.
+
+use std::time::Duration;
+
+use rumqttc::{PublishOptions, SubscribeFilterInput};
+use serde::Serialize;
+use thiserror::Error;
+use tokio::{sync::watch, time::MissedTickBehavior};
+use tracing::{error, info, warn};
+
+use super::{Connection, Link};
+use crate::{
+    message::{Alive, Create, Topics, outgoing::Metadata},
+    settings::{About, Identity},
+};
+
+/// What is announced.
+#[derive(Debug)]
+pub struct Presence {
+    /// Topics of our channel.
+    pub topics: Topics,
+    /// Who we are.
+    pub identity: Identity,
+    /// What we say about this machine.
+    pub about: About,
+    /// Time between heartbeats.
+    pub heartbeat: Duration,
+}
+
+#[derive(Debug, Error)]
+enum Lost {
+    #[error("the connection was lost")]
+    Connection,
+    #[error("the broker refuses a subscription: {0}")]
+    Subscription(String),
+}
+
+/// Keeps us present until the link is closed.
+pub async fn run(link: Link, presence: Presence) {
+    let mut connection = link.connection();
+    loop {
+        let Ok(current) = connection
+            .wait_for(Option::is_some)
+            .await
+            .map(|number| *number)
+        else {
+            return;
+        };
+        tokio::select! {
+            lost = beat(&link, &presence) => match lost {
+                Lost::Connection => {}
+                Lost::Subscription(_) => error!(
+                    "{lost}; check that this entity may subscribe to the channel, then restart"
+                ),
+            },
+            () = changed_from(&mut connection, current) => continue,
+        }
+        // What failed is tried again with the next connection.
+        let mut changes = link.connection();
+        changed_from(&mut changes, current).await;
+        if changes.has_changed().is_err() {
+            return;
+        }
+    }
+}
+
+/// Ends when the connection is not this one any more.
+async fn changed_from(connection: &mut watch::Receiver<Connection>, current: Connection) {
+    let _ = connection.wait_for(|now| *now != current).await;
+}
+
+async fn beat(link: &Link, presence: &Presence) -> Lost {
+    match announce(link, presence).await {
+        Ok(()) => {}
+        Err(lost) => return lost,
+    }
+    let mut ticks = tokio::time::interval(presence.heartbeat);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let alive = Alive {
+        proplet_id: &presence.identity.entity,
+        status: "alive",
+        namespace: &presence.about.namespace,
+    };
+    loop {
+        ticks.tick().await;
+        if let Err(lost) = publish(link, presence.topics.alive(), &alive).await {
+            return lost;
+        }
+    }
+}
+
+async fn announce(link: &Link, presence: &Presence) -> Result<(), Lost> {
+    let topics = presence.topics.subscriptions();
+    let filters = topics
+        .iter()
+        .map(|topic| SubscribeFilterInput::new(*topic, link.qos));
+    let subscribed = link
+        .client
+        .subscribe_many_tracked(filters)
+        .await
+        .map_err(|_| Lost::Connection)?;
+    subscribed
+        .wait_completion_async()
+        .await
+        .map_err(|error| match error {
+            rumqttc::SubscribeNoticeError::V4SubAckFailure(_) => {
+                Lost::Subscription(error.to_string())
+            }
+            _ => Lost::Connection,
+        })?;
+    for topic in topics {
+        info!("Subscribed to topic: {topic}");
+    }
+    let create = Create {
+        proplet_id: &presence.identity.entity,
+        namespace: &presence.about.namespace,
+        metadata: metadata(&presence.about),
+    };
+    publish(link, presence.topics.create(), &create).await?;
+    info!("Published discovery message");
+    Ok(())
+}
+
+async fn publish(link: &Link, topic: &str, message: &impl Serialize) -> Result<(), Lost> {
+    let Ok(payload) = serde_json::to_vec(message) else {
+        warn!("a message for {topic} could not be written");
+        return Ok(());
+    };
+    let notice = link
+        .client
+        .publish_tracked(topic, payload, PublishOptions::new(link.qos))
+        .await
+        .map_err(|_| Lost::Connection)?;
+    notice
+        .wait_completion_async()
+        .await
+        .map_err(|_| Lost::Connection)
+}
+
+fn metadata(about: &About) -> Metadata {
+    let system = about.system_info;
+    let hostname = || {
+        let name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        Some(name).filter(|name| !name.is_empty())
+    };
+    Metadata {
+        description: about.description.clone(),
+        tags: about.tags.clone(),
+        location: about.location.clone(),
+        environment: "binary",
+        os: std::env::consts::OS,
+        hostname: if system { hostname() } else { None },
+        cpu_arch: std::env::consts::ARCH,
+        total_memory_bytes: if system { total_memory() } else { 0 },
+        proplet_version: env!("CARGO_PKG_VERSION"),
+        wasm_runtime: "wasmtime-internal",
+    }
+}
+
+fn total_memory() -> u64 {
+    let info = rustix::system::sysinfo();
+    #[allow(
+        clippy::useless_conversion,
+        reason = "the kernel's type differs between architectures"
+    )]
+    u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
+}

@@ -1,0 +1,94 @@
+//! TLS towards the broker.
+
+use std::{path::Path, sync::Arc};
+
+use rumqttc::TlsConfiguration;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+
+use super::MqttError;
+use crate::settings::Mqtt;
+
+/// The configuration that the settings ask for: with a CA file that CA alone is trusted, without one the
+/// system's are. There is no way to skip verification.
+pub(super) fn configuration(settings: &Mqtt) -> Result<TlsConfiguration, MqttError> {
+    let Some(ca) = &settings.ca else {
+        if settings.client.is_none() {
+            return TlsConfiguration::try_default_rustls()
+                .map_err(|error| MqttError::Tls(format!("system certificates: {error}")));
+        }
+        return Err(MqttError::Tls(
+            "a client certificate needs [mqtt] ca too: name the CA of the broker".to_owned(),
+        ));
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(ca, &error))?;
+    }
+    let builder =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| MqttError::Tls(error.to_string()))?
+            .with_root_certificates(roots);
+    let config = match &settings.client {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let private =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+            builder
+                .with_client_auth_cert(certificates(certificate)?, private)
+                .map_err(|error| unusable(certificate, &error))?
+        }
+    };
+    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MqttError> {
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| unusable(path, &error))?;
+    if certificates.is_empty() {
+        return Err(MqttError::Tls(format!(
+            "{} holds no certificate in PEM form",
+            path.display()
+        )));
+    }
+    Ok(certificates)
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> MqttError {
+    MqttError::Tls(format!("{} cannot be used: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Settings, environment::Environment};
+
+    fn settings(text: &str) -> Mqtt {
+        let text = format!("[mqtt]\naddress = \"mqtts://b\"\n{text}");
+        Settings::parse(Some(&text), &Environment::default())
+            .unwrap()
+            .mqtt
+    }
+
+    #[test]
+    fn files_that_are_no_certificates_are_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().display().to_string();
+        for text in [
+            format!("ca = {path:?}"),
+            "ca = \"/nonexistent/ca.pem\"".to_owned(),
+            format!("client_cert = {path:?}\nclient_key = {path:?}"),
+        ] {
+            assert!(
+                matches!(configuration(&settings(&text)), Err(MqttError::Tls(_))),
+                "{text}"
+            );
+        }
+    }
+}

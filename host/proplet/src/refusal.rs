@@ -1,0 +1,45 @@
+//! The errors that leave this host in clear: a stable code and words for people.
+
+use std::fmt;
+
+/// Why a task failed or was refused, as the Manager may know it.
+///
+/// It is shown as `<code>: <words>`. Programs compare the code, which never changes its meaning; people
+/// read the words, which say what failed, on what, and what to do next. Both are the host's own: text
+/// of a guest, secrets, inputs and results never get in here, because for an encrypted task this is all
+/// that leaves the host unsealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    code: &'static str,
+    words: String,
+}
+
+impl Refusal {
+    /// A refusal with its code (lower case, hyphens) and its words (one line).
+    pub fn new(code: &'static str, words: impl Into<String>) -> Self {
+        Self {
+            code,
+            words: words.into(),
+        }
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The words.
+    #[must_use]
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.words)
+    }
+}
+
+impl std::error::Error for Refusal {}

@@ -1,0 +1,104 @@
+//! The settings document as it is written, before defaults and checks.
+//!
+//! Every table refuses names that it does not know: a misspelt `allow_htpp` must not silently leave a
+//! default in force. Names are upstream's where upstream has one.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::secret::Secret;
+
+/// The whole of `proplet.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Document {
+    pub proplet: Proplet,
+    pub mqtt: Mqtt,
+    pub registry: Registry,
+    pub kbs: Option<Kbs>,
+    pub confidential: Confidential,
+    pub limits: Limits,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Proplet {
+    #[serde(alias = "domain_id")]
+    pub tenant_id: Option<String>,
+    pub channel_id: Option<String>,
+    #[serde(alias = "client_id")]
+    pub entity_id: Option<String>,
+    #[serde(alias = "client_key")]
+    pub api_key: Option<Secret>,
+    pub namespace: Option<String>,
+    pub description: Option<String>,
+    pub tags: Option<Vec<String>>,
+    pub location: Option<String>,
+    pub collect_system_info: Option<bool>,
+    pub heartbeat_seconds: Option<u64>,
+    pub log_level: Option<String>,
+    pub results_not_before_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Mqtt {
+    pub address: Option<String>,
+    pub qos: Option<u8>,
+    pub keep_alive_seconds: Option<u64>,
+    pub max_packet_bytes: Option<usize>,
+    pub max_result_bytes: Option<usize>,
+    pub inflight: Option<u16>,
+    pub request_queue: Option<usize>,
+    pub result_queue: Option<usize>,
+    pub result_queue_bytes: Option<usize>,
+    pub ca: Option<PathBuf>,
+    pub client_cert: Option<PathBuf>,
+    pub client_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Registry {
+    pub auth_file: Option<PathBuf>,
+    pub http_hosts: Vec<String>,
+    pub ca: Option<PathBuf>,
+    pub max_layer_bytes: Option<u64>,
+    pub timeout_seconds: Option<u64>,
+    pub registries: Vec<String>,
+    pub repositories: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kbs {
+    pub url: String,
+    #[serde(default)]
+    pub ca_pem: Option<String>,
+    #[serde(default)]
+    pub allow_http: bool,
+    #[serde(default)]
+    pub timeout_seconds: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Confidential {
+    pub recipients: Vec<serde_json::Value>,
+    pub allow_unmeasured_settings: bool,
+    pub allow_a256ctr: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub tasks: Option<usize>,
+    pub queue: Option<usize>,
+    pub memory_bytes: Option<u64>,
+    pub wall_clock_ms: Option<u64>,
+    pub cpu_ms: Option<u64>,
+    pub output_bytes: Option<u64>,
+    pub handles: Option<u32>,
+    pub evidence_quota: Option<u32>,
+}

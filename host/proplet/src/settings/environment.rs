@@ -1,0 +1,259 @@
+//! What the environment may say.
+//!
+//! An environment is set by whoever starts the process, and in a confidential VM that may be text
+//! which the cloud operator supplied at boot and which nobody measured. So it may say where the broker
+//! is and who this proplet is on it, which the operator decides anyway. It may not say anything that
+//! decides about secrets: the key broker, its CA, recipients, allow-lists and limits stand in the
+//! settings document alone, whose digest is in every claim. A variable that tries is reported and
+//! ignored, never obeyed.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use super::{SettingsError, secret::Secret};
+
+/// Variables that deployments of upstream's proplet set and that have no effect here, with the reason
+/// for the log.
+const IGNORED: &[(&str, &str)] = &[
+    (
+        "PROPLET_KBS_URI",
+        "the key broker decides about secrets: set [kbs] url in the settings document",
+    ),
+    (
+        "PROPLET_KBS_URL",
+        "the key broker decides about secrets: set [kbs] url in the document",
+    ),
+    (
+        "PROPLET_AA_CONFIG_PATH",
+        "there is no attestation-agent: attestation happens in this process",
+    ),
+    (
+        "PROPLET_LAYER_STORE_PATH",
+        "image layers stay in memory, none is stored",
+    ),
+    (
+        "PROPLET_PULL_CONCURRENT_LIMIT",
+        "an image has one layer, there is nothing to pull at once",
+    ),
+    (
+        "PROPLET_EXTERNAL_WASM_RUNTIME",
+        "components run in this process, never in a child process",
+    ),
+    (
+        "PROPLET_DIRS",
+        "directories of the host are not given to tasks",
+    ),
+    (
+        "PROPLET_HAL_ENABLED",
+        "host interfaces are linked by what a component imports",
+    ),
+    (
+        "PROPLET_HTTP_ENABLED",
+        "the HTTP server for guests is not part of this version",
+    ),
+    (
+        "PROPLET_HTTP_PROXY_PORT",
+        "the HTTP server for guests is not part of this version",
+    ),
+    (
+        "PROPLET_USB_ENABLED",
+        "USB access for guests is not part of this version",
+    ),
+    (
+        "PROPLET_PLUGIN_DIR",
+        "plugins see environments and outputs of tasks, so none is loaded",
+    ),
+    (
+        "PROPLET_METRICS_PORT",
+        "the metrics server is not part of this version",
+    ),
+    (
+        "PROPLET_METRICS_ENABLED",
+        "the metrics server is not part of this version",
+    ),
+    (
+        "PROPLET_METRICS_INTERVAL",
+        "metrics messages are not part of this version",
+    ),
+    (
+        "PROPLET_ENABLE_MONITORING",
+        "metrics messages are not part of this version",
+    ),
+    (
+        "PROPLET_OTEL_URL",
+        "trace export is not part of this version",
+    ),
+    (
+        "PROPLET_OTEL_TRACE_RATIO",
+        "trace export is not part of this version",
+    ),
+    (
+        "PROPLET_INSTANCE_ID",
+        "the proplet is known by its entity id",
+    ),
+    ("PROPLET_MQTT_TIMEOUT", "there is no such timeout"),
+    (
+        "PROPLET_HTTP_TLS_CA_CERT",
+        "set [registry] ca in the settings document",
+    ),
+    (
+        "PROPLET_HTTP_TLS_INSECURE_SKIP_VERIFY",
+        "certificates are always verified",
+    ),
+    (
+        "PROPLET_MQTT_TLS_INSECURE_SKIP_VERIFY",
+        "certificates are always verified: set the CA instead",
+    ),
+];
+
+/// The `PROPLET_*` variables of a process, taken once at start.
+///
+/// An empty value counts as absent, which is how compose files pass on variables that are not set.
+#[derive(Clone, Default)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+}
+
+impl Environment {
+    /// The variables of this process. Those that are not UTF-8 are left out.
+    #[must_use]
+    pub fn of_process() -> Self {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// The value of the first of these names that is set.
+    pub(super) fn text(&self, names: &[&str]) -> Option<String> {
+        names
+            .iter()
+            .find_map(|name| self.variables.get(*name))
+            .cloned()
+    }
+
+    /// As [`Environment::text`], for a credential.
+    pub(super) fn secret(&self, names: &[&str]) -> Option<Secret> {
+        self.text(names).map(Secret::new)
+    }
+
+    /// A value that is parsed; one that does not parse is an error which names the variable.
+    pub(super) fn parsed<T: FromStr>(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<T>, SettingsError> {
+        match self.variables.get(name) {
+            None => Ok(None),
+            Some(value) => match value.trim().parse() {
+                Ok(parsed) => Ok(Some(parsed)),
+                Err(_) => Err(SettingsError::Variable { name, expected }),
+            },
+        }
+    }
+
+    /// A number of seconds, with or without the `s` that compose files write.
+    pub(super) fn seconds(&self, name: &'static str) -> Result<Option<u64>, SettingsError> {
+        match self.variables.get(name) {
+            None => Ok(None),
+            Some(value) => match value.trim().trim_end_matches('s').trim_end().parse() {
+                Ok(seconds) => Ok(Some(seconds)),
+                Err(_) => Err(SettingsError::Variable {
+                    name,
+                    expected: "a whole number of seconds",
+                }),
+            },
+        }
+    }
+
+    /// Upstream's reading of a switch: `1`, `true`, `yes`, `on` and their opposites.
+    pub(super) fn switch(&self, name: &'static str) -> Result<Option<bool>, SettingsError> {
+        match self
+            .variables
+            .get(name)
+            .map(|value| value.trim().to_ascii_lowercase())
+        {
+            None => Ok(None),
+            Some(value) => match value.as_str() {
+                "1" | "true" | "yes" | "on" => Ok(Some(true)),
+                "0" | "false" | "no" | "off" => Ok(Some(false)),
+                _ => Err(SettingsError::Variable {
+                    name,
+                    expected: "true or false",
+                }),
+            },
+        }
+    }
+
+    /// One line for every variable that is set and has no effect.
+    pub(super) fn notices(&self) -> Vec<String> {
+        IGNORED
+            .iter()
+            .filter(|(name, _)| self.variables.contains_key(*name))
+            .map(|(name, why)| format!("{name} is ignored: {why}"))
+            .collect()
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        let variables = variables
+            .into_iter()
+            .filter(|(name, value)| name.starts_with("PROPLET_") && !value.trim().is_empty())
+            .collect();
+        Self { variables }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn an_empty_variable_is_absent() {
+        let environment = environment(&[("PROPLET_MQTT_QOS", ""), ("PROPLET_TAGS", "a,b")]);
+        assert_eq!(
+            environment
+                .parsed::<u8>("PROPLET_MQTT_QOS", "a number")
+                .unwrap(),
+            None
+        );
+        assert_eq!(environment.text(&["PROPLET_TAGS"]).as_deref(), Some("a,b"));
+    }
+
+    #[test]
+    fn a_bad_number_names_its_variable() {
+        let environment = environment(&[("PROPLET_MQTT_QOS", "two")]);
+        let error = environment
+            .parsed::<u8>("PROPLET_MQTT_QOS", "a number")
+            .unwrap_err();
+        assert!(error.to_string().contains("PROPLET_MQTT_QOS"), "{error}");
+    }
+
+    #[test]
+    fn seconds_may_carry_their_unit() {
+        let good = environment(&[("PROPLET_LIVELINESS_INTERVAL", "10s")]);
+        assert_eq!(
+            good.seconds("PROPLET_LIVELINESS_INTERVAL").unwrap(),
+            Some(10)
+        );
+        let bad = environment(&[("PROPLET_LIVELINESS_INTERVAL", "10m")]);
+        assert!(bad.seconds("PROPLET_LIVELINESS_INTERVAL").is_err());
+    }
+
+    #[test]
+    fn what_decides_about_secrets_is_reported_as_ignored() {
+        let notices = environment(&[("PROPLET_KBS_URI", "http://evil")]).notices();
+        assert_eq!(notices.len(), 1);
+        assert!(
+            notices[0].contains("PROPLET_KBS_URI is ignored"),
+            "{notices:?}"
+        );
+        assert!(!notices[0].contains("evil"), "{notices:?}");
+    }
+}

@@ -1,0 +1,695 @@
+//! The settings document: one TOML file that says whom this proplet trusts.
+//!
+//! Everything that decides about secrets stands in one file: the key broker and its CA, the fallback
+//! recipients, what may be pulled, and the limits of tasks. The SHA-256 over its bytes is the *settings
+//! digest*, which is in every claim that this host makes. So whoever verifies evidence sees which
+//! document was in force, and on hardware the digest is compared with the value that the VM was started
+//! with ([`binding`]). Two consequences shape the format:
+//!
+//! - the key broker's CA is text inside the document (`ca_pem`), not a path: the digest must cover it;
+//! - environment variables may override what says *where the broker is and who we are on it*, and
+//!   nothing else ([`environment`]).
+//!
+//! `docs/settings.md` lists every name with its default.
+
+pub mod address;
+pub mod binding;
+mod document;
+pub mod environment;
+pub mod secret;
+
+use std::{
+    collections::BTreeSet,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use proplet_jose::jwk::PublicKey;
+use proplet_runtime::Limits as TaskLimits;
+use ring::digest::{SHA256, digest};
+use thiserror::Error;
+use url::Url;
+
+use self::{
+    address::{AddressError, BrokerAddress},
+    document::Document,
+    environment::Environment,
+    secret::Secret,
+};
+
+/// Largest settings document, in bytes. A document is a few kilobytes; a larger file is a mistake.
+pub const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of a packet that are kept for the topic and the header of a message.
+const PACKET_OVERHEAD: usize = 2048;
+
+/// Why there are no settings.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the settings document {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is larger than [`MAX_DOCUMENT_BYTES`] or not UTF-8.
+    #[error("{path} is not a settings document: {why}")]
+    NotADocument {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The text is not TOML, or has a name or a type that the document does not have.
+    #[error("settings document, line {line}: {message}")]
+    Syntax {
+        /// Line, counted from 1.
+        line: usize,
+        /// What is wrong there. Never a value of a credential.
+        message: String,
+    },
+    /// A value does not make sense.
+    #[error("settings document, [{table}] {name}: {why}")]
+    Value {
+        /// The table.
+        table: &'static str,
+        /// The name in it.
+        name: &'static str,
+        /// What is wrong and what to write instead.
+        why: String,
+    },
+    /// An environment variable does not parse.
+    #[error("environment variable {name}: expected {expected}; unset it or correct it")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// An environment variable is not an address.
+    #[error("environment variable PROPLET_MQTT_ADDRESS: {0}")]
+    Address(#[from] AddressError),
+    /// The daemon has no identity.
+    #[error(
+        "{missing} is not set: set [proplet] {missing} in the settings document, or {variables}"
+    )]
+    NoIdentity {
+        /// Name of the missing value in the document.
+        missing: &'static str,
+        /// Variables that set it.
+        variables: &'static str,
+    },
+}
+
+/// Settings, checked and with defaults filled in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `sha256:…` over the bytes of the document; over no bytes when there is no document.
+    pub digest: String,
+    /// The same digest as 32 bytes, to compare with HOST_DATA or MRCONFIGID.
+    pub digest_bytes: [u8; 32],
+    /// True when there is a document. Without one, encrypted tasks are refused: nobody could tell
+    /// which key broker is trusted.
+    pub has_document: bool,
+    /// Who this proplet is.
+    pub identity: PartialIdentity,
+    /// What the discovery message says about this machine.
+    pub about: About,
+    /// The connection to the broker.
+    pub mqtt: Mqtt,
+    /// Where images may come from, and how they are fetched.
+    pub registry: Registry,
+    /// The key broker; none means that encrypted tasks are refused.
+    pub kbs: Option<Kbs>,
+    /// What is in force for encrypted tasks.
+    pub confidential: Confidential,
+    /// Limits of tasks.
+    pub limits: Limits,
+    /// Seconds between heartbeats. The Manager takes a proplet for dead after 10 s.
+    pub heartbeat: Duration,
+    /// Filter of the log, in the syntax of `tracing-subscriber`'s `EnvFilter`.
+    pub log_level: String,
+    /// No result is published sooner than this after its start message arrived: the Manager overwrites
+    /// its record of the task a few milliseconds after it published the start, and a result in between
+    /// would be lost.
+    pub results_not_before: Duration,
+    /// Lines for the log at start: variables that were ignored, values that are unwise.
+    pub notices: Vec<String>,
+}
+
+/// Identity as far as it is set. Commands that need no broker do without.
+#[derive(Debug, Clone, Default)]
+pub struct PartialIdentity {
+    tenant: Option<String>,
+    channel: Option<String>,
+    entity: Option<String>,
+    api_key: Option<Secret>,
+}
+
+/// Who this proplet is on the broker.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// Tenant, once called domain: first part of every topic.
+    pub tenant: String,
+    /// Channel: second part of every topic.
+    pub channel: String,
+    /// Entity, once called client: MQTT client id, user name, and the proplet's id for the Manager.
+    pub entity: String,
+    /// MQTT password.
+    pub api_key: Secret,
+}
+
+/// What the discovery message says about this machine.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Namespace, `default` unless set.
+    pub namespace: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Free words.
+    pub tags: Vec<String>,
+    /// Free text.
+    pub location: Option<String>,
+    /// Whether host name, memory and the like are in the discovery message.
+    pub system_info: bool,
+}
+
+/// The connection to the broker.
+#[derive(Debug, Clone)]
+pub struct Mqtt {
+    /// Where it is.
+    pub address: BrokerAddress,
+    /// Quality of service of every publish and subscription: 0, 1 or 2.
+    pub qos: u8,
+    /// Seconds between keep-alive pings.
+    pub keep_alive: Duration,
+    /// Largest packet in either direction, in bytes.
+    pub max_packet_bytes: usize,
+    /// Largest results message, in bytes. FluxMQ's limit is 1 MiB, and it drops the connection above.
+    pub max_result_bytes: usize,
+    /// Publishes that may wait for their acknowledgement at once.
+    pub inflight: u16,
+    /// Requests that may wait for the connection.
+    pub request_queue: usize,
+    /// Results that may wait for the broker, in number.
+    pub result_queue: usize,
+    /// Results that may wait for the broker, in bytes.
+    pub result_queue_bytes: usize,
+    /// CA to trust instead of the system's, PEM file.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and its key, PEM files.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where images may come from, and how they are fetched.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    /// Docker's `config.json` with credentials.
+    pub auth_file: Option<PathBuf>,
+    /// Hosts (`name:port`) that may be asked over plain http.
+    pub http_hosts: Vec<String>,
+    /// CA to trust in addition, PEM file.
+    pub ca: Option<PathBuf>,
+    /// Largest layer, in bytes.
+    pub max_layer_bytes: u64,
+    /// Time for one pull.
+    pub timeout: Duration,
+    /// What may be pulled.
+    pub allowed: AllowList,
+}
+
+/// Registries and repositories that images may come from. Empty allows all.
+#[derive(Debug, Clone, Default)]
+pub struct AllowList {
+    registries: BTreeSet<String>,
+    repositories: BTreeSet<String>,
+}
+
+impl AllowList {
+    /// True when an image of this registry and repository may be pulled: its registry is listed, or
+    /// `registry/repository` is, exactly or under an entry that ends in `/*`.
+    #[must_use]
+    pub fn permits(&self, registry: &str, repository: &str) -> bool {
+        if self.registries.is_empty() && self.repositories.is_empty() {
+            return true;
+        }
+        let full = format!("{registry}/{repository}");
+        self.registries.contains(registry)
+            || self
+                .repositories
+                .iter()
+                .any(|entry| match entry.strip_suffix("/*") {
+                    Some(folder) => full
+                        .strip_prefix(folder)
+                        .is_some_and(|rest| rest.starts_with('/')),
+                    None => *entry == full,
+                })
+    }
+}
+
+/// The key broker.
+#[derive(Debug, Clone)]
+pub struct Kbs {
+    /// Base address.
+    pub url: Url,
+    /// CA to trust instead of the system's, PEM text.
+    pub ca_pem: Option<String>,
+    /// Whether plain http is accepted, which the document must say in so many words.
+    pub allow_http: bool,
+    /// Time for one exchange, all retries included.
+    pub timeout: Duration,
+}
+
+/// What is in force for encrypted tasks.
+#[derive(Debug, Clone)]
+pub struct Confidential {
+    /// Recipients of results when neither the component's policy nor a resource that it names has any.
+    pub recipients: Vec<PublicKey>,
+    /// Whether encrypted tasks run although the document is not bound to the VM.
+    pub allow_unmeasured_settings: bool,
+    /// Whether images whose key is wrapped with A256CTR are accepted. Their policy never counts.
+    pub allow_a256ctr: bool,
+}
+
+/// Limits of tasks.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Tasks that run at once.
+    pub tasks: usize,
+    /// Tasks that wait for a place; further ones are refused.
+    pub queue: usize,
+    /// What one task may use. A component's policy can lower it, never raise it.
+    pub task: TaskLimits,
+}
+
+impl Settings {
+    /// Reads the document at `path`, if any, and applies the environment.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not a settings document, or a value or variable is wrong.
+    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Self, SettingsError> {
+        let Some(path) = path else {
+            return Self::parse(None, environment);
+        };
+        let read = |source| SettingsError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let invalid = |why| SettingsError::NotADocument {
+            path: path.to_owned(),
+            why,
+        };
+        if std::fs::metadata(path).map_err(read)?.len() > MAX_DOCUMENT_BYTES {
+            return Err(invalid("it is larger than 1 MiB"));
+        }
+        let bytes = std::fs::read(path).map_err(read)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not UTF-8 text"))?;
+        Self::parse(Some(text), environment)
+    }
+
+    /// Checks a document, or its absence, and applies the environment.
+    ///
+    /// # Errors
+    /// When the text is not a settings document, or a value or variable is wrong.
+    pub fn parse(text: Option<&str>, environment: &Environment) -> Result<Self, SettingsError> {
+        let bytes = text.unwrap_or_default();
+        let document: Document =
+            toml::from_str(bytes).map_err(|error| syntax_error(bytes, &error))?;
+        let Document {
+            proplet,
+            mqtt,
+            registry,
+            kbs,
+            confidential,
+            limits,
+        } = document;
+        let mut digest_bytes = [0; 32];
+        digest_bytes.copy_from_slice(digest(&SHA256, bytes.as_bytes()).as_ref());
+
+        let heartbeat = environment
+            .seconds("PROPLET_LIVELINESS_INTERVAL")?
+            .or(proplet.heartbeat_seconds)
+            .unwrap_or(5);
+        if heartbeat == 0 {
+            return Err(value("proplet", "heartbeat_seconds", "must be at least 1"));
+        }
+        let mut notices = environment.notices();
+        if heartbeat >= 10 {
+            notices.push(format!(
+                "a heartbeat every {heartbeat} s: the Manager takes a proplet for dead after 10 s, \
+                 so set 5 or less"
+            ));
+        }
+        Ok(Self {
+            digest: format!("sha256:{}", hex::encode(digest_bytes)),
+            digest_bytes,
+            has_document: text.is_some(),
+            log_level: environment
+                .text(&["PROPLET_LOG_LEVEL"])
+                .or_else(|| proplet.log_level.clone())
+                .unwrap_or_else(|| "info".to_owned()),
+            results_not_before: Duration::from_millis(proplet.results_not_before_ms.unwrap_or(50)),
+            heartbeat: Duration::from_secs(heartbeat),
+            identity: partial_identity(&proplet, environment)?,
+            about: about(proplet, environment)?,
+            mqtt: checked_mqtt(mqtt, environment)?,
+            registry: checked_registry(registry)?,
+            kbs: kbs.map(checked_kbs).transpose()?,
+            confidential: checked_confidential(confidential)?,
+            limits: checked_limits(&limits)?,
+            notices,
+        })
+    }
+
+    /// Who this proplet is on the broker.
+    ///
+    /// # Errors
+    /// When one of the four values is set neither in the document nor in the environment.
+    pub fn identity(&self) -> Result<Identity, SettingsError> {
+        let missing = |missing, variables| move || SettingsError::NoIdentity { missing, variables };
+        let given = &self.identity;
+        Ok(Identity {
+            tenant: given.tenant.clone().ok_or_else(missing(
+                "tenant_id",
+                "PROPLET_TENANT_ID (or PROPLET_DOMAIN_ID)",
+            ))?,
+            channel: given
+                .channel
+                .clone()
+                .ok_or_else(missing("channel_id", "PROPLET_CHANNEL_ID"))?,
+            entity: given.entity.clone().ok_or_else(missing(
+                "entity_id",
+                "PROPLET_ENTITY_ID (or PROPLET_CLIENT_ID)",
+            ))?,
+            api_key: given.api_key.clone().ok_or_else(missing(
+                "api_key",
+                "PROPLET_API_KEY (or PROPLET_CLIENT_KEY)",
+            ))?,
+        })
+    }
+}
+
+fn value(table: &'static str, name: &'static str, why: impl Into<String>) -> SettingsError {
+    SettingsError::Value {
+        table,
+        name,
+        why: why.into(),
+    }
+}
+
+/// The parser's own display quotes the line, which may hold a credential: only its message is kept.
+fn syntax_error(text: &str, error: &toml::de::Error) -> SettingsError {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or(text);
+    SettingsError::Syntax {
+        line: before.matches('\n').count().saturating_add(1),
+        message: error.message().to_owned(),
+    }
+}
+
+fn partial_identity(
+    document: &document::Proplet,
+    environment: &Environment,
+) -> Result<PartialIdentity, SettingsError> {
+    let topic_part = |name, names: &[&str], given: &Option<String>| {
+        let part = environment.text(names).or_else(|| given.clone());
+        match part {
+            Some(part) if !is_topic_part(&part) => Err(value(
+                "proplet",
+                name,
+                "it becomes part of MQTT topics: at most 256 characters, no `/`, `+`, `#`, spaces \
+                 or control characters",
+            )),
+            part => Ok(part),
+        }
+    };
+    Ok(PartialIdentity {
+        tenant: topic_part(
+            "tenant_id",
+            &["PROPLET_TENANT_ID", "PROPLET_DOMAIN_ID"],
+            &document.tenant_id,
+        )?,
+        channel: topic_part("channel_id", &["PROPLET_CHANNEL_ID"], &document.channel_id)?,
+        entity: topic_part(
+            "entity_id",
+            &["PROPLET_ENTITY_ID", "PROPLET_CLIENT_ID"],
+            &document.entity_id,
+        )?,
+        api_key: environment
+            .secret(&["PROPLET_API_KEY", "PROPLET_CLIENT_KEY"])
+            .or_else(|| document.api_key.clone())
+            .filter(|key| !key.is_empty()),
+    })
+}
+
+fn is_topic_part(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 256
+        && !text.contains(|c: char| matches!(c, '/' | '+' | '#' | ' ') || c.is_control())
+}
+
+fn about(document: document::Proplet, environment: &Environment) -> Result<About, SettingsError> {
+    let tags = match environment.text(&["PROPLET_TAGS"]) {
+        Some(list) => list
+            .split(',')
+            .map(str::trim)
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        None => document.tags.unwrap_or_default(),
+    };
+    Ok(About {
+        namespace: environment
+            .text(&["PROPLET_MANAGER_K8S_NAMESPACE"])
+            .or(document.namespace)
+            .unwrap_or_else(|| "default".to_owned()),
+        description: environment
+            .text(&["PROPLET_DESCRIPTION"])
+            .or(document.description),
+        tags,
+        location: environment
+            .text(&["PROPLET_LOCATION"])
+            .or(document.location),
+        system_info: environment
+            .switch("PROPLET_COLLECT_SYSTEM_INFO")?
+            .or(document.collect_system_info)
+            .unwrap_or(true),
+    })
+}
+
+fn checked_mqtt(
+    document: document::Mqtt,
+    environment: &Environment,
+) -> Result<Mqtt, SettingsError> {
+    let address = match (
+        environment.text(&["PROPLET_MQTT_ADDRESS"]),
+        document.address,
+    ) {
+        (Some(address), _) => BrokerAddress::from_str(&address)?,
+        (None, Some(address)) => address
+            .parse()
+            .map_err(|error: AddressError| value("mqtt", "address", error.to_string()))?,
+        (None, None) => BrokerAddress::from_str("tcp://localhost:1883")?,
+    };
+    let qos = environment
+        .parsed("PROPLET_MQTT_QOS", "0, 1 or 2")?
+        .or(document.qos)
+        .unwrap_or(2);
+    if qos > 2 {
+        return Err(value("mqtt", "qos", "must be 0, 1 or 2"));
+    }
+    let keep_alive = environment
+        .seconds("PROPLET_MQTT_KEEP_ALIVE")?
+        .or(document.keep_alive_seconds)
+        .unwrap_or(30);
+    if !(1..=65_535).contains(&keep_alive) {
+        return Err(value(
+            "mqtt",
+            "keep_alive_seconds",
+            "must be from 1 to 65535",
+        ));
+    }
+    let max_packet_bytes = environment
+        .parsed("PROPLET_MQTT_MAX_PACKET_SIZE", "a number of bytes")?
+        .or(document.max_packet_bytes)
+        .unwrap_or(10 * 1024 * 1024);
+    if !(16 * 1024..=256 * 1024 * 1024).contains(&max_packet_bytes) {
+        return Err(value(
+            "mqtt",
+            "max_packet_bytes",
+            "must be from 16 KiB to 256 MiB",
+        ));
+    }
+    let max_result_bytes = document
+        .max_result_bytes
+        .unwrap_or_else(|| (max_packet_bytes - PACKET_OVERHEAD).min(1_000_000));
+    if max_result_bytes < 4096 || max_result_bytes > max_packet_bytes - PACKET_OVERHEAD {
+        return Err(value(
+            "mqtt",
+            "max_result_bytes",
+            "must be at least 4096 and 2048 less than max_packet_bytes",
+        ));
+    }
+    let inflight = environment
+        .parsed("PROPLET_MQTT_INFLIGHT", "a number from 1 to 65535")?
+        .or(document.inflight)
+        .unwrap_or(10);
+    let request_queue = environment
+        .parsed(
+            "PROPLET_MQTT_REQUEST_CHANNEL_CAPACITY",
+            "a number of requests",
+        )?
+        .or(document.request_queue)
+        .unwrap_or(128);
+    if inflight == 0 || !(1..=65_536).contains(&request_queue) {
+        return Err(value(
+            "mqtt",
+            "inflight",
+            "inflight and request_queue must be from 1 to 65535",
+        ));
+    }
+    let path =
+        |name: &str, given: Option<PathBuf>| environment.text(&[name]).map(PathBuf::from).or(given);
+    let client = match (
+        path("PROPLET_MQTT_TLS_CLIENT_CERT", document.client_cert),
+        path("PROPLET_MQTT_TLS_CLIENT_KEY", document.client_key),
+    ) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            return Err(value(
+                "mqtt",
+                "client_cert",
+                "a client certificate needs both client_cert and client_key",
+            ));
+        }
+    };
+    let ca = path("PROPLET_MQTT_TLS_CA_CERT", document.ca);
+    if !address.tls() && (ca.is_some() || client.is_some()) {
+        return Err(value(
+            "mqtt",
+            "address",
+            format!("certificates are set, but {address} is plain: write mqtts:// instead"),
+        ));
+    }
+    Ok(Mqtt {
+        address,
+        qos,
+        keep_alive: Duration::from_secs(keep_alive),
+        max_packet_bytes,
+        max_result_bytes,
+        inflight,
+        request_queue,
+        result_queue: document.result_queue.unwrap_or(1024).max(1),
+        result_queue_bytes: document.result_queue_bytes.unwrap_or(64 * 1024 * 1024),
+        ca,
+        client,
+    })
+}
+
+fn checked_registry(document: document::Registry) -> Result<Registry, SettingsError> {
+    let folders = |entry: &String| !entry.trim_end_matches("/*").contains('*');
+    if !document.repositories.iter().all(folders) {
+        return Err(value(
+            "registry",
+            "repositories",
+            "`*` may only stand at the end, as `/*`",
+        ));
+    }
+    Ok(Registry {
+        auth_file: document.auth_file,
+        http_hosts: document.http_hosts,
+        ca: document.ca,
+        max_layer_bytes: document.max_layer_bytes.unwrap_or(128 * 1024 * 1024),
+        timeout: seconds("registry", document.timeout_seconds, 120)?,
+        allowed: AllowList {
+            registries: document.registries.into_iter().collect(),
+            repositories: document.repositories.into_iter().collect(),
+        },
+    })
+}
+
+fn checked_kbs(document: document::Kbs) -> Result<Kbs, SettingsError> {
+    let url = Url::parse(&document.url)
+        .map_err(|error| value("kbs", "url", format!("it is not an address: {error}")))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if document.allow_http => {}
+        "http" => {
+            return Err(value(
+                "kbs",
+                "url",
+                "plain http lets the network pose as the key broker: use https, or write \
+                 `allow_http = true`",
+            ));
+        }
+        _ => return Err(value("kbs", "url", "it must start with https://")),
+    }
+    if !url.has_host() || !url.username().is_empty() || url.password().is_some() {
+        return Err(value("kbs", "url", "it must have a host and no user name"));
+    }
+    Ok(Kbs {
+        url,
+        ca_pem: document.ca_pem,
+        allow_http: document.allow_http,
+        timeout: seconds("kbs", document.timeout_seconds, 30)?,
+    })
+}
+
+fn checked_confidential(document: document::Confidential) -> Result<Confidential, SettingsError> {
+    let recipients = document
+        .recipients
+        .iter()
+        .map(|jwk| {
+            PublicKey::from_jwk(jwk)
+                .map_err(|error| value("confidential", "recipients", error.to_string()))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Confidential {
+        recipients,
+        allow_unmeasured_settings: document.allow_unmeasured_settings,
+        allow_a256ctr: document.allow_a256ctr,
+    })
+}
+
+fn checked_limits(document: &document::Limits) -> Result<Limits, SettingsError> {
+    let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+    let default = TaskLimits::default();
+    let limits = Limits {
+        tasks: document.tasks.unwrap_or_else(|| processors.max(2)),
+        queue: document.queue.unwrap_or(64),
+        task: TaskLimits {
+            memory_bytes: document.memory_bytes.unwrap_or(default.memory_bytes),
+            wall_clock_ms: document.wall_clock_ms.unwrap_or(default.wall_clock_ms),
+            cpu_ms: document.cpu_ms.unwrap_or(default.cpu_ms),
+            output_bytes: document.output_bytes.unwrap_or(default.output_bytes),
+            handles: document.handles.unwrap_or(default.handles),
+            evidence_quota: document.evidence_quota.unwrap_or(default.evidence_quota),
+        },
+    };
+    if !(1..=4096).contains(&limits.tasks) {
+        return Err(value("limits", "tasks", "must be from 1 to 4096"));
+    }
+    if limits.queue > 100_000 {
+        return Err(value("limits", "queue", "must be at most 100000"));
+    }
+    Ok(limits)
+}
+
+fn seconds(
+    table: &'static str,
+    given: Option<u64>,
+    default: u64,
+) -> Result<Duration, SettingsError> {
+    match given.unwrap_or(default) {
+        seconds @ 1..=3600 => Ok(Duration::from_secs(seconds)),
+        _ => Err(value(table, "timeout_seconds", "must be from 1 to 3600")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,197 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn environment(pairs: &[(&str, &str)]) -> Environment {
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn parse(text: &str) -> Result<Settings, SettingsError> {
+    Settings::parse(Some(text), &Environment::default())
+}
+
+const IDENTITY: &str = r#"
+[proplet]
+tenant_id = "t"
+channel_id = "c"
+entity_id = "e"
+api_key = "k"
+"#;
+
+#[test]
+fn an_empty_document_gives_the_defaults() {
+    let settings = parse("").unwrap();
+    assert_eq!(
+        settings.digest,
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    );
+    assert_eq!(settings.mqtt.address.to_string(), "mqtt://localhost:1883");
+    assert_eq!(settings.mqtt.qos, 2);
+    assert_eq!(settings.heartbeat, Duration::from_secs(5));
+    assert_eq!(settings.results_not_before, Duration::from_millis(50));
+    assert!(settings.kbs.is_none());
+    assert!(!settings.confidential.allow_unmeasured_settings);
+    assert!(settings.identity().is_err());
+}
+
+#[test]
+fn the_digest_covers_every_byte() {
+    assert_ne!(
+        parse(IDENTITY).unwrap().digest,
+        parse(&format!("{IDENTITY}\n")).unwrap().digest
+    );
+}
+
+#[test]
+fn both_sets_of_names_are_read() {
+    let old =
+        "[proplet]\ndomain_id = \"t\"\nchannel_id = \"c\"\nclient_id = \"e\"\nclient_key = \"k\"";
+    for text in [IDENTITY, old] {
+        let identity = parse(text).unwrap().identity().unwrap();
+        assert_eq!(
+            (identity.tenant.as_str(), identity.entity.as_str()),
+            ("t", "e")
+        );
+        assert_eq!(identity.api_key.expose(), "k");
+    }
+    for names in [
+        [
+            "PROPLET_TENANT_ID",
+            "PROPLET_CHANNEL_ID",
+            "PROPLET_ENTITY_ID",
+            "PROPLET_API_KEY",
+        ],
+        [
+            "PROPLET_DOMAIN_ID",
+            "PROPLET_CHANNEL_ID",
+            "PROPLET_CLIENT_ID",
+            "PROPLET_CLIENT_KEY",
+        ],
+    ] {
+        let environment: Environment = names
+            .iter()
+            .map(|name| ((*name).to_owned(), "from-env".to_owned()))
+            .collect();
+        let settings = Settings::parse(None, &environment).unwrap();
+        assert_eq!(settings.identity().unwrap().entity, "from-env");
+        assert!(!settings.has_document);
+        let settings = Settings::parse(Some(IDENTITY), &environment).unwrap();
+        assert_eq!(settings.identity().unwrap().tenant, "from-env");
+    }
+}
+
+#[test]
+fn the_environment_does_not_reach_what_decides_about_secrets() {
+    let text = "[kbs]\nurl = \"https://kbs.example\"";
+    let hostile = environment(&[
+        ("PROPLET_KBS_URI", "https://evil.example"),
+        ("PROPLET_KBS_URL", "https://evil.example"),
+        ("PROPLET_MQTT_ADDRESS", "mqtt://elsewhere"),
+    ]);
+    let settings = Settings::parse(Some(text), &hostile).unwrap();
+    assert_eq!(settings.kbs.unwrap().url.as_str(), "https://kbs.example/");
+    assert_eq!(settings.mqtt.address.host(), "elsewhere");
+    assert_eq!(settings.notices.len(), 2, "{:?}", settings.notices);
+    assert!(Settings::parse(None, &hostile).unwrap().kbs.is_none());
+}
+
+#[test]
+fn a_misspelt_name_is_an_error_with_its_line() {
+    let error = parse("[kbs]\nurl = \"https://kbs\"\nallow_htpp = true\n").unwrap_err();
+    assert!(
+        matches!(error, SettingsError::Syntax { line: 3, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("allow_htpp"), "{error}");
+}
+
+#[test]
+fn an_error_near_a_credential_does_not_show_it() {
+    for text in [
+        "[proplet]\napi_key = \"topsecret\" x",
+        "[proplet]\napi_key = 31337",
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(
+            !error.contains("topsecret") && !error.contains("31337"),
+            "{error}"
+        );
+        assert!(error.contains("line 2"), "{error}");
+    }
+}
+
+#[test]
+fn plain_http_to_the_key_broker_must_be_said() {
+    assert!(parse("[kbs]\nurl = \"http://kbs\"").is_err());
+    assert!(parse("[kbs]\nurl = \"http://kbs\"\nallow_http = true").is_ok());
+    assert!(parse("[kbs]\nurl = \"ftp://kbs\"").is_err());
+    assert!(parse("[kbs]\nurl = \"https://user@kbs\"").is_err());
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for text in [
+        "[mqtt]\nqos = 3",
+        "[mqtt]\nkeep_alive_seconds = 0",
+        "[mqtt]\nmax_packet_bytes = 1",
+        "[mqtt]\nmax_result_bytes = 1",
+        "[mqtt]\ninflight = 0",
+        "[mqtt]\naddress = \"mqtts://b\"\nclient_cert = \"c.pem\"",
+        "[mqtt]\naddress = \"mqtt://b\"\nca = \"c.pem\"",
+        "[limits]\ntasks = 0",
+        "[proplet]\nheartbeat_seconds = 0",
+        "[proplet]\ntenant_id = \"a/b\"",
+        "[proplet]\nentity_id = \"#\"",
+        "[registry]\nrepositories = [\"ghcr.io/*/x\"]",
+        "[kbs]\nurl = \"https://kbs\"\ntimeout_seconds = 0",
+        "[confidential]\nrecipients = [{ kty = \"RSA\" }]",
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn variables_that_do_not_parse_are_errors() {
+    for (name, value) in [
+        ("PROPLET_MQTT_QOS", "two"),
+        ("PROPLET_MQTT_KEEP_ALIVE", "soon"),
+        ("PROPLET_MQTT_ADDRESS", "quic://b"),
+        ("PROPLET_COLLECT_SYSTEM_INFO", "perhaps"),
+    ] {
+        let error = Settings::parse(None, &environment(&[(name, value)])).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn the_allow_list_permits_what_it_names() {
+    let list = |registries: &[&str], repositories: &[&str]| AllowList {
+        registries: registries.iter().map(|s| (*s).to_owned()).collect(),
+        repositories: repositories.iter().map(|s| (*s).to_owned()).collect(),
+    };
+    assert!(list(&[], &[]).permits("docker.io", "library/x"));
+    assert!(list(&["ghcr.io"], &[]).permits("ghcr.io", "a/b"));
+    assert!(!list(&["ghcr.io"], &[]).permits("docker.io", "a/b"));
+    let folder = list(&[], &["ghcr.io/org/*", "docker.io/me/app"]);
+    assert!(folder.permits("ghcr.io", "org/app"));
+    assert!(folder.permits("docker.io", "me/app"));
+    assert!(!folder.permits("ghcr.io", "organised/app"));
+    assert!(!folder.permits("docker.io", "me/app2"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_settings_or_an_error(text in "(?s).{0,400}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn any_environment_is_settings_or_an_error(value in ".{0,40}") {
+        for name in ["PROPLET_MQTT_ADDRESS", "PROPLET_MQTT_INFLIGHT", "PROPLET_TENANT_ID"] {
+            let _ = Settings::parse(None, &environment(&[(name, &value)]));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Who a component is, and who this host is, as the TEE signs it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use proplet_hal::TeeProvider;
+use proplet_kbs::SessionId;
+use proplet_results::{
+    Digest, EvidenceBundle, ReceiptKey,
+    claims::{Claims, Workload},
+};
+use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence};
+use tokio::sync::Mutex;
+
+use crate::refusal::Refusal;
+
+/// The identity of one task's component. The component chooses the challenge and nothing else.
+pub(super) struct Identity {
+    pub provider: Option<Arc<dyn TeeProvider>>,
+    /// Name of the TEE, kept because the provider makes it anew at each call.
+    pub tee: Option<String>,
+    pub receipt_key: Arc<ReceiptKey>,
+    pub settings_digest: Digest,
+    pub component_digest: Digest,
+    pub image_digest: Option<Digest>,
+    pub policy_digest: Option<Digest>,
+    pub task_id: String,
+}
+
+impl Identity {
+    fn claims(
+        &self,
+        provider: &dyn TeeProvider,
+        challenge: &[u8],
+    ) -> Result<Claims, AttestationError> {
+        let workload = Workload {
+            component_digest: self.component_digest.clone(),
+            image_digest: self.image_digest.clone(),
+            policy_digest: self.policy_digest.clone(),
+            task_id: self.task_id.clone(),
+        };
+        let settings = self.settings_digest.clone();
+        Claims::workload(
+            challenge,
+            &self.receipt_key,
+            settings,
+            provider.attester(),
+            workload,
+        )
+        .map_err(|error| AttestationError::Other(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl Attestor for Identity {
+    fn component_digest(&self) -> &str {
+        self.component_digest.as_str()
+    }
+
+    fn image_digest(&self) -> Option<&str> {
+        self.image_digest.as_ref().map(Digest::as_str)
+    }
+
+    fn policy_digest(&self) -> Option<&str> {
+        self.policy_digest.as_ref().map(Digest::as_str)
+    }
+
+    fn settings_digest(&self) -> &str {
+        self.settings_digest.as_str()
+    }
+
+    fn tee(&self) -> Option<&str> {
+        self.tee.as_deref()
+    }
+
+    fn is_hardware(&self) -> bool {
+        self.provider
+            .as_ref()
+            .is_some_and(|provider| provider.is_hardware())
+    }
+
+    async fn evidence(&self, challenge: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
+        let provider = self.provider.as_deref().ok_or(AttestationError::NoTee)?;
+        let claims = self.claims(provider, challenge)?;
+        let unavailable =
+            |error: &dyn std::fmt::Display| AttestationError::Unavailable(error.to_string());
+        let bundle = EvidenceBundle::gather(provider, &claims)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        let evidence = serde_json::to_vec(&bundle.evidence).map_err(|error| unavailable(&error))?;
+        Ok(WorkloadEvidence {
+            tee: bundle.tee.to_string(),
+            claims: claims.to_jcs().map_err(|error| unavailable(&error))?,
+            evidence,
+            document: bundle
+                .to_text()
+                .map_err(|error| unavailable(&error))?
+                .into_bytes(),
+        })
+    }
+}
+
+/// Evidence that vouches for the receipt key: one quote for each key broker session, however many tasks.
+#[derive(Default)]
+pub(super) struct Instance {
+    current: Mutex<Option<Attested>>,
+}
+
+/// The evidence of one session.
+#[derive(Clone)]
+pub(super) struct Attested {
+    session: SessionId,
+    /// The evidence, as it goes into result documents.
+    pub bundle: Arc<EvidenceBundle>,
+    /// Its digest, as receipts name it.
+    pub digest: Digest,
+}
+
+impl Instance {
+    /// The evidence of this session, made now if there is none.
+    pub(super) async fn attest(
+        &self,
+        session: SessionId,
+        provider: &dyn TeeProvider,
+        key: &ReceiptKey,
+        settings_digest: &Digest,
+    ) -> Result<Attested, Refusal> {
+        let mut current = self.current.lock().await;
+        if let Some(attested) = current
+            .as_ref()
+            .filter(|attested| attested.session == session)
+        {
+            return Ok(attested.clone());
+        }
+        let failed = |error: &dyn std::fmt::Display| {
+            Refusal::new(
+                "evidence-unavailable",
+                format!("no evidence for the receipt key: {error}"),
+            )
+        };
+        let claims = Claims::instance(key, settings_digest.clone(), provider.attester())
+            .map_err(|error| failed(&error))?;
+        let bundle = EvidenceBundle::gather(provider, &claims)
+            .await
+            .map_err(|error| failed(&error))?;
+        let digest = bundle.digest().map_err(|error| failed(&error))?;
+        let attested = Attested {
+            session,
+            bundle: Arc::new(bundle),
+            digest,
+        };
+        *current = Some(attested.clone());
+        Ok(attested)
+    }
+}
