@@ -73,7 +73,12 @@ impl AdminKey {
     /// Wraps a key.
     pub fn new(key: EdDsaSigningKey) -> Self {
         let [issuer, audience, role] = ["proplet", "kbs", "admin"].map(str::to_owned);
-        Self { key, issuer, audience, role }
+        Self {
+            key,
+            issuer,
+            audience,
+            role,
+        }
     }
 
     /// Takes an Ed25519 private key in PKCS#8 PEM, as `openssl genpkey -algorithm ed25519` writes it.
@@ -82,13 +87,18 @@ impl AdminKey {
     /// [`KbsError::Config`] when it is no such key.
     pub fn from_pem(pem: &str) -> Result<Self, KbsError> {
         let key = EdDsaSigningKey::from_pkcs8_pem(pem).map_err(|error| {
-            KbsError::Config(format!("the admin key is not an Ed25519 key in PKCS#8 PEM: {error}"))
+            KbsError::Config(format!(
+                "the admin key is not an Ed25519 key in PKCS#8 PEM: {error}"
+            ))
         })?;
         Ok(Self::new(key))
     }
 
     fn token(&self, now: SystemTime) -> Result<Zeroizing<String>, KbsError> {
-        let iat = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let iat = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO)
+            .as_secs();
         let claims = json!({
             "iss": self.issuer,
             "aud": self.audience,
@@ -119,8 +129,17 @@ impl AdminClient {
     /// [`KbsError::Config`].
     pub fn new(config: KbsConfig, auth: AdminAuth) -> Result<Self, KbsError> {
         let http = Http::new(&config)?;
-        let KbsConfig { timeout, max_resource_bytes, .. } = config;
-        Ok(Self { http, auth, timeout, max_resource_bytes })
+        let KbsConfig {
+            timeout,
+            max_resource_bytes,
+            ..
+        } = config;
+        Ok(Self {
+            http,
+            auth,
+            timeout,
+            max_resource_bytes,
+        })
     }
 
     /// Stores a resource, in place of what was there.
@@ -131,11 +150,15 @@ impl AdminClient {
     pub async fn set_resource(&self, uri: &ResourceUri, bytes: &[u8]) -> Result<(), KbsError> {
         let limit = self.max_resource_bytes;
         if bytes.len() > limit {
-            return Err(KbsError::TooLarge { uri: uri.clone(), limit });
+            return Err(KbsError::TooLarge {
+                uri: uri.clone(),
+                limit,
+            });
         }
         let path = format!("resource/{}", uri.path());
         let kind = "application/octet-stream";
-        self.call(Method::POST, path, kind, bytes.to_vec(), Some(uri)).await
+        self.call(Method::POST, path, kind, bytes.to_vec(), Some(uri))
+            .await
     }
 
     /// Deletes a resource.
@@ -144,7 +167,8 @@ impl AdminClient {
     /// As [`AdminClient::set_resource`]; [`KbsError::NotFound`] when there is none.
     pub async fn delete_resource(&self, uri: &ResourceUri) -> Result<(), KbsError> {
         let path = format!("resource/{}", uri.path());
-        self.call(Method::DELETE, path, "", Vec::new(), Some(uri)).await
+        self.call(Method::DELETE, path, "", Vec::new(), Some(uri))
+            .await
     }
 
     /// Sets the resource policy: Rego with a rule `allow` in the package `policy`. A KBS has one.
@@ -153,8 +177,17 @@ impl AdminClient {
     /// [`KbsError::AdminRefused`]; [`KbsError::Protocol`] when the KBS does not accept the text;
     /// any other [`KbsError`] of the way there.
     pub async fn set_resource_policy(&self, rego: &str) -> Result<(), KbsError> {
-        let body = json!({ "policy": b64::encode(rego.as_bytes()) }).to_string().into_bytes();
-        self.call(Method::POST, "resource-policy".to_owned(), "application/json", body, None).await
+        let body = json!({ "policy": b64::encode(rego.as_bytes()) })
+            .to_string()
+            .into_bytes();
+        self.call(
+            Method::POST,
+            "resource-policy".to_owned(),
+            "application/json",
+            body,
+            None,
+        )
+        .await
     }
 
     async fn call(
@@ -176,13 +209,24 @@ impl AdminClient {
             let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
             headers.extend(secret_header(&bearer).map(|value| (AUTHORIZATION, value)));
         }
-        let exchange = Exchange { method, path, headers, body, limit: 0 };
+        let exchange = Exchange {
+            method,
+            path,
+            headers,
+            body,
+            limit: 0,
+        };
         let deadline = Instant::now() + self.timeout;
         let answer = self.http.send(&exchange, deadline).await?;
         if answer.status.is_success() {
             return Ok(());
         }
-        Err(refusal(&self.http, &exchange.label(), Subject::Admin(uri), &answer))
+        Err(refusal(
+            &self.http,
+            &exchange.label(),
+            Subject::Admin(uri),
+            &answer,
+        ))
     }
 
     fn token(&self) -> Result<Option<Zeroizing<String>>, KbsError> {
@@ -231,8 +275,15 @@ mod tests {
         let auth = AdminAuth::token(" aaaa.bbbb.cccc\n").unwrap();
         assert_eq!(format!("{auth:?}"), "AdminAuth::Token");
         for bad in ["", "opaque", "a.b.c d"] {
-            assert_eq!(AdminAuth::token(bad).unwrap_err().code(), "kbs-config", "{bad}");
+            assert_eq!(
+                AdminAuth::token(bad).unwrap_err().code(),
+                "kbs-config",
+                "{bad}"
+            );
         }
-        assert_eq!(AdminKey::from_pem("no key").err().unwrap().code(), "kbs-config");
+        assert_eq!(
+            AdminKey::from_pem("no key").err().unwrap().code(),
+            "kbs-config"
+        );
     }
 }

@@ -82,7 +82,15 @@ impl KbsClient {
     ) -> Result<Self, KbsError> {
         let http = Arc::new(Http::new(&config)?);
         let sessions = Arc::new(Sessions::default());
-        Ok(Self { inner: Arc::new(Inner { config, http, provider, new_key, sessions }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                http,
+                provider,
+                new_key,
+                sessions,
+            }),
+        })
     }
 
     /// Gets a resource. Attests anew at most once, when the KBS no longer accepts the session.
@@ -115,7 +123,10 @@ impl KbsClient {
     /// [`KbsError`], but for `Denied` and `NotFound`.
     pub async fn session(&self) -> Result<SessionId, KbsError> {
         let deadline = self.inner.deadline();
-        let session = self.inner.in_time(deadline, self.inner.attested(deadline)).await?;
+        let session = self
+            .inner
+            .in_time(deadline, self.inner.attested(deadline))
+            .await?;
         Ok(session.id)
     }
 
@@ -163,14 +174,21 @@ impl Inner {
 
     async fn handshake(&self, deadline: Instant) -> Result<crate::session::Grant, KbsError> {
         let key = (self.new_key)().map_err(|error| KbsError::Evidence(error.to_string()))?;
-        let init_data = self
-            .config
-            .init_data_toml
-            .clone()
-            .map(|body| InitData { format: "toml".to_owned(), body });
+        let init_data = self.config.init_data_toml.clone().map(|body| InitData {
+            format: "toml".to_owned(),
+            body,
+        });
         let http = self.http.clone();
         let provider = self.provider.clone();
-        Handshake { http, provider, init_data, key, deadline }.run().await
+        Handshake {
+            http,
+            provider,
+            init_data,
+            key,
+            deadline,
+        }
+        .run()
+        .await
     }
 
     /// Asks for a resource under a session: by cookie, and when the KBS does not know that, by token.
@@ -208,7 +226,13 @@ impl Inner {
         // Base64 makes four bytes out of three.
         let limit = self.config.max_resource_bytes / 3 * 4 + ENVELOPE_BYTES;
         let path = format!("resource/{}", uri.path());
-        let exchange = Exchange { method: Method::GET, path, headers, body: Vec::new(), limit };
+        let exchange = Exchange {
+            method: Method::GET,
+            path,
+            headers,
+            body: Vec::new(),
+            limit,
+        };
         let answer = self.http.send(&exchange, deadline).await?;
         Ok((exchange, answer))
     }
@@ -222,24 +246,43 @@ impl Inner {
     ) -> Result<Resource, KbsError> {
         let request = exchange.label();
         if !answer.status.is_success() {
-            return Err(refusal(&self.http, &request, Subject::Resource(uri), answer));
+            return Err(refusal(
+                &self.http,
+                &request,
+                Subject::Resource(uri),
+                answer,
+            ));
         }
         let limit = self.config.max_resource_bytes;
         if answer.cut {
-            return Err(KbsError::TooLarge { uri: uri.clone(), limit });
+            return Err(KbsError::TooLarge {
+                uri: uri.clone(),
+                limit,
+            });
         }
         // Other plugins answer in clear. A resource that comes so was not released to this machine.
         let jwe: Jwe = serde_json::from_slice(&answer.body).map_err(|_| KbsError::Protocol {
             request: request.clone(),
             detail: "the resource does not come as a JWE".to_owned(),
         })?;
-        let opened = jwe.decrypt(&session.grant.key).map_err(|error| KbsError::Protocol {
-            request,
-            detail: format!("the resource cannot be opened: {}", sanitise(&error.to_string())),
-        })?;
+        let opened = jwe
+            .decrypt(&session.grant.key)
+            .map_err(|error| KbsError::Protocol {
+                request,
+                detail: format!(
+                    "the resource cannot be opened: {}",
+                    sanitise(&error.to_string())
+                ),
+            })?;
         if opened.plaintext.len() > limit {
-            return Err(KbsError::TooLarge { uri: uri.clone(), limit });
+            return Err(KbsError::TooLarge {
+                uri: uri.clone(),
+                limit,
+            });
         }
-        Ok(Resource { bytes: opened.plaintext, session: session.id })
+        Ok(Resource {
+            bytes: opened.plaintext,
+            session: session.id,
+        })
     }
 }

@@ -70,12 +70,16 @@ impl KbsConfig {
             return refuse("the KBS URL has no host");
         }
         if !self.url.username().is_empty() || self.url.password().is_some() {
-            return refuse("the KBS URL holds a user name or password, which the protocol does not know");
+            return refuse(
+                "the KBS URL holds a user name or password, which the protocol does not know",
+            );
         }
         if self.url.query().is_some() || self.url.fragment().is_some() {
             return refuse("the KBS URL has a query or fragment");
         }
-        Ok(Base { url: self.url.clone() })
+        Ok(Base {
+            url: self.url.clone(),
+        })
     }
 }
 
@@ -116,14 +120,21 @@ impl Base {
 
     /// Refuses a resource whose address names another host (and port, where it names one).
     pub(crate) fn check_host(&self, uri: &ResourceUri) -> Result<(), KbsError> {
-        let Some(wanted) = uri.host() else { return Ok(()) };
+        let Some(wanted) = uri.host() else {
+            return Ok(());
+        };
         let host = self.url.host_str().unwrap_or_default().to_ascii_lowercase();
-        let with_port =
-            format!("{host}:{}", self.url.port_or_known_default().unwrap_or_default());
+        let with_port = format!(
+            "{host}:{}",
+            self.url.port_or_known_default().unwrap_or_default()
+        );
         if wanted == host || wanted == with_port {
             return Ok(());
         }
-        Err(KbsError::ForeignHost { uri: uri.clone(), configured: with_port })
+        Err(KbsError::ForeignHost {
+            uri: uri.clone(),
+            configured: with_port,
+        })
     }
 }
 
@@ -139,11 +150,28 @@ mod tests {
 
     #[test]
     fn endpoints_are_below_the_prefix() {
-        let at = |url| base(url, false).unwrap().endpoint("resource/a/b/c").to_string();
-        assert_eq!(at("https://kbs:8080"), "https://kbs:8080/kbs/v0/resource/a/b/c");
-        assert_eq!(at("https://kbs:8080/"), "https://kbs:8080/kbs/v0/resource/a/b/c");
-        assert_eq!(at("https://kbs/behind/"), "https://kbs/behind/kbs/v0/resource/a/b/c");
-        assert_eq!(base("https://kbs/x", false).unwrap().origin(), "https://kbs");
+        let at = |url| {
+            base(url, false)
+                .unwrap()
+                .endpoint("resource/a/b/c")
+                .to_string()
+        };
+        assert_eq!(
+            at("https://kbs:8080"),
+            "https://kbs:8080/kbs/v0/resource/a/b/c"
+        );
+        assert_eq!(
+            at("https://kbs:8080/"),
+            "https://kbs:8080/kbs/v0/resource/a/b/c"
+        );
+        assert_eq!(
+            at("https://kbs/behind/"),
+            "https://kbs/behind/kbs/v0/resource/a/b/c"
+        );
+        assert_eq!(
+            base("https://kbs/x", false).unwrap().origin(),
+            "https://kbs"
+        );
     }
 
     #[test]
@@ -169,7 +197,11 @@ mod tests {
     #[test]
     fn a_resource_of_another_host_is_refused() {
         let base = base("https://kbs.example:8443", false).unwrap();
-        for uri in ["kbs:///a/b/c", "kbs://kbs.example/a/b/c", "kbs://KBS.example:8443/a/b/c"] {
+        for uri in [
+            "kbs:///a/b/c",
+            "kbs://kbs.example/a/b/c",
+            "kbs://KBS.example:8443/a/b/c",
+        ] {
             base.check_host(&uri.parse().unwrap()).unwrap();
         }
         for uri in ["kbs://evil.example/a/b/c", "kbs://kbs.example:1/a/b/c"] {

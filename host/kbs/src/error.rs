@@ -233,14 +233,22 @@ pub(crate) fn sanitise(text: &str) -> String {
             continue;
         }
         flush(&mut run, &mut clean);
-        clean.push(if c == ' ' || c.is_ascii_graphic() { c } else { '?' });
+        clean.push(if c == ' ' || c.is_ascii_graphic() {
+            c
+        } else {
+            '?'
+        });
     }
     flush(&mut run, &mut clean);
     let mut short: String = clean.trim().chars().take(MAX_DETAIL_CHARS).collect();
     if short.len() < clean.trim().len() {
         short.push_str("...");
     }
-    if short.is_empty() { "no details given".to_owned() } else { short }
+    if short.is_empty() {
+        "no details given".to_owned()
+    } else {
+        short
+    }
 }
 
 #[cfg(test)]
@@ -255,23 +263,38 @@ mod tests {
         assert_eq!(sanitise("a\r\nb\x1b[31m\u{202e}c"), "a??b?[31m?c");
         assert_eq!(sanitise(" \n "), "?");
         assert_eq!(sanitise(""), "no details given");
-        assert_eq!(sanitise(&"ab ".repeat(1000)).chars().count(), MAX_DETAIL_CHARS + 3);
+        assert_eq!(
+            sanitise(&"ab ".repeat(1000)).chars().count(),
+            MAX_DETAIL_CHARS + 3
+        );
     }
 
     #[test]
     fn echoed_credentials_are_left_out() {
         let token = format!("eyJhbGciOiJFUzI1NiJ9.{}.{}", "a".repeat(40), "b".repeat(86));
-        let text = sanitise(&format!("bad token {token}, cookie kbs-session-id={}", "0".repeat(32)));
+        let text = sanitise(&format!(
+            "bad token {token}, cookie kbs-session-id={}",
+            "0".repeat(32)
+        ));
         assert_eq!(text, "bad token [redacted], cookie [redacted]");
     }
 
     #[test]
     fn only_trouble_on_the_way_is_tried_again() {
-        for failure in [Failure::Dns, Failure::Connect, Failure::Transport, Failure::Status(503)] {
+        for failure in [
+            Failure::Dns,
+            Failure::Connect,
+            Failure::Transport,
+            Failure::Status(503),
+        ] {
             assert!(failure.is_transient(), "{failure}");
         }
-        for failure in [Failure::Tls, Failure::WrongPath, Failure::PayloadTooLarge, Failure::Backend]
-        {
+        for failure in [
+            Failure::Tls,
+            Failure::WrongPath,
+            Failure::PayloadTooLarge,
+            Failure::Backend,
+        ] {
             assert!(!failure.is_transient(), "{failure}");
         }
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::KbsError;
 use crate::http::{Answer, Exchange, Http, secret_header};
 use crate::protocol::{
     Attestation, Challenge, InitData, MessageError, Request, RuntimeData, SESSION_COOKIE,
@@ -21,7 +22,6 @@ use crate::protocol::{
 use crate::refusal::{Subject, refusal};
 use crate::session::{Grant, lifetime};
 use crate::token::{is_token, session_cookie, session_lifetime, token_lifetime};
-use crate::KbsError;
 
 /// The largest challenge in bytes. A KBS sends 74; some TEEs get parameters.
 const MAX_CHALLENGE_BYTES: usize = 64 * 1024;
@@ -48,7 +48,12 @@ impl Handshake {
     /// Attests.
     pub(crate) async fn run(self) -> Result<Grant, KbsError> {
         let tee = self.provider.tee();
-        let auth = post("auth", &Request::new(tee.clone()), None, MAX_CHALLENGE_BYTES)?;
+        let auth = post(
+            "auth",
+            &Request::new(tee.clone()),
+            None,
+            MAX_CHALLENGE_BYTES,
+        )?;
         let answer = self.send(&auth).await?;
         let understand = |error: MessageError| misunderstood(&auth, error.to_string());
         let challenge = Challenge::parse(&answer.body).map_err(understand)?;
@@ -62,7 +67,9 @@ impl Handshake {
             tee_pubkey: TeePublicKey::new(self.key.public()).map_err(own)?,
         };
         let additional_evidence = String::new();
-        let digest = runtime_data.primary_digest(&additional_evidence, algorithm).map_err(own)?;
+        let digest = runtime_data
+            .primary_digest(&additional_evidence, algorithm)
+            .map_err(own)?;
         let report_data =
             ReportData::new(&digest).map_err(|error| KbsError::Evidence(error.to_string()))?;
         let evidence = self
@@ -81,7 +88,10 @@ impl Handshake {
         let attestation = Attestation {
             init_data: self.init_data.clone(),
             runtime_data,
-            tee_evidence: TeeEvidence { primary_evidence: evidence.evidence, additional_evidence },
+            tee_evidence: TeeEvidence {
+                primary_evidence: evidence.evidence,
+                additional_evidence,
+            },
         };
         let attest = post("attest", &attestation, Some(&cookie), MAX_TOKEN_BYTES)?;
         let obtained = Instant::now();
@@ -93,7 +103,10 @@ impl Handshake {
         }
         let lifetime = lifetime(token_lifetime(token), session_lifetime(&answer.headers))
             .ok_or_else(|| {
-                misunderstood(&attest, "the token or session is over when it begins".to_owned())
+                misunderstood(
+                    &attest,
+                    "the token or session is over when it begins".to_owned(),
+                )
             })?;
         let cookie = session_cookie(&answer.headers).unwrap_or(cookie);
         tracing::info!(
@@ -103,13 +116,24 @@ impl Handshake {
             "attested to the KBS"
         );
         let token = Zeroizing::new(token.to_owned());
-        Ok(Grant { cookie, token, key: self.key, obtained, lifetime })
+        Ok(Grant {
+            cookie,
+            token,
+            key: self.key,
+            obtained,
+            lifetime,
+        })
     }
 
     async fn send(&self, exchange: &Exchange) -> Result<Answer, KbsError> {
         let answer = self.http.send(exchange, self.deadline).await?;
         if !answer.status.is_success() {
-            return Err(refusal(&self.http, &exchange.label(), Subject::Handshake, &answer));
+            return Err(refusal(
+                &self.http,
+                &exchange.label(),
+                Subject::Handshake,
+                &answer,
+            ));
         }
         if answer.cut {
             let detail = format!("the answer is larger than {} bytes", exchange.limit);
@@ -133,9 +157,18 @@ fn post(
     }
     let body = serde_json::to_vec(message)
         .map_err(|_| KbsError::Evidence(format!("the message to {path} cannot be written")))?;
-    Ok(Exchange { method: Method::POST, path: path.to_owned(), headers, body, limit })
+    Ok(Exchange {
+        method: Method::POST,
+        path: path.to_owned(),
+        headers,
+        body,
+        limit,
+    })
 }
 
 fn misunderstood(exchange: &Exchange, detail: String) -> KbsError {
-    KbsError::Protocol { request: exchange.label(), detail }
+    KbsError::Protocol {
+        request: exchange.label(),
+        detail,
+    }
 }

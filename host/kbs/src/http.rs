@@ -85,10 +85,14 @@ impl Http {
             .dns_resolver(std::sync::Arc::new(Resolver))
             .build()
             .map_err(|error| {
-                let cause = sanitise(&deepest(&error));
+                let (_, cause) = broken(&error);
                 KbsError::Config(format!("the HTTP client cannot be made: {cause}"))
             })?;
-        Ok(Self { client, base, retry_delay: config.retry_delay })
+        Ok(Self {
+            client,
+            base,
+            retry_delay: config.retry_delay,
+        })
     }
 
     pub(crate) fn base(&self) -> &Base {
@@ -97,7 +101,11 @@ impl Http {
 
     /// An error that says that the KBS is unavailable.
     pub(crate) fn unavailable(&self, failure: Failure, detail: impl Into<String>) -> KbsError {
-        KbsError::Unavailable { url: self.base.origin(), failure, detail: detail.into() }
+        KbsError::Unavailable {
+            url: self.base.origin(),
+            failure,
+            detail: detail.into(),
+        }
     }
 
     /// Sends a request until the KBS answers it, the failure is a lasting one, or the deadline leaves
@@ -119,9 +127,15 @@ impl Http {
                 Err(broken) => broken,
             };
             let delay = self.delay(tries);
-            let late = Instant::now().checked_add(delay).is_none_or(|then| then >= deadline);
+            let late = Instant::now()
+                .checked_add(delay)
+                .is_none_or(|then| then >= deadline);
             if late || !failure.is_transient() {
-                let times = if tries == 1 { "once".to_owned() } else { format!("{tries} times") };
+                let times = if tries == 1 {
+                    "once".to_owned()
+                } else {
+                    format!("{tries} times")
+                };
                 let detail = format!("{} failed: {detail} (tried {times})", exchange.label());
                 return Err(self.unavailable(failure, detail));
             }
@@ -144,8 +158,14 @@ impl Http {
             .body(exchange.body.clone());
         let mut answer = request.send().await.map_err(|error| broken(&error))?;
         let status = answer.status();
-        let limit = if status.is_success() { exchange.limit } else { MAX_ERROR_BYTES };
-        let expected = answer.content_length().and_then(|n| usize::try_from(n).ok());
+        let limit = if status.is_success() {
+            exchange.limit
+        } else {
+            MAX_ERROR_BYTES
+        };
+        let expected = answer
+            .content_length()
+            .and_then(|n| usize::try_from(n).ok());
         let mut body = Zeroizing::new(Vec::with_capacity(expected.unwrap_or(0).min(limit)));
         let mut cut = false;
         while let Some(chunk) = answer.chunk().await.map_err(|error| broken(&error))? {
@@ -156,13 +176,20 @@ impl Http {
                 break;
             }
         }
-        Ok(Answer { status, headers: std::mem::take(answer.headers_mut()), body, cut })
+        Ok(Answer {
+            status,
+            headers: std::mem::take(answer.headers_mut()),
+            body,
+            cut,
+        })
     }
 
     /// The wait after `tries` tries: doubled each time, capped, and shortened at random by up to
     /// half, so that a fleet of hosts does not come back in step.
     fn delay(&self, tries: u32) -> Duration {
-        let factor = 2u32.saturating_pow(tries.saturating_sub(1)).min(MAX_DELAY_FACTOR);
+        let factor = 2u32
+            .saturating_pow(tries.saturating_sub(1))
+            .min(MAX_DELAY_FACTOR);
         let full = self.retry_delay.saturating_mul(factor);
         let mut random = [0u8; 2];
         // Without random bytes there is still a delay, only not a jittered one.
@@ -193,22 +220,27 @@ fn broken(error: &reqwest::Error) -> (Failure, String) {
         Failure::Transport
     };
     let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+    let mut words = String::new();
     while let Some(this) = cause {
-        let inner = this.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         if this.is::<NameNotFound>() {
             failure = Failure::Dns;
-        } else if this.is::<rustls::Error>() || inner.is_some_and(|e| e.is::<rustls::Error>()) {
+        } else if this.is::<rustls::Error>() {
             failure = Failure::Tls;
         }
-        cause = this.source();
+        words = this.to_string();
+        cause = inner(this);
     }
-    (failure, sanitise(&deepest(error)))
+    (failure, sanitise(&words))
 }
 
-fn deepest(error: &(dyn StdError + 'static)) -> String {
-    let mut this = error;
-    while let Some(source) = this.source() {
-        this = source;
+/// The next cause. An I/O error that wraps another error names that one's cause as its own, and so
+/// would skip the one that tells most.
+fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref)
+    {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
     }
-    this.to_string()
 }

@@ -76,7 +76,11 @@ impl Request {
     pub fn new(tee: TeeName) -> Self {
         let extra_params =
             json!({ "supported-hash-algorithms": ["sha256", "sha384", "sha512", "sm3"] });
-        Self { version: VERSION.to_owned(), tee, extra_params }
+        Self {
+            version: VERSION.to_owned(),
+            tee,
+            extra_params,
+        }
     }
 }
 
@@ -169,9 +173,13 @@ impl TeePublicKey {
         let jwk = key.to_jwk();
         let member = |name: &str| jwk.get(name).and_then(Value::as_str).map(str::to_owned);
         match (member("kty"), member("crv"), member("x"), member("y")) {
-            (Some(kty), Some(crv), Some(x), Some(y)) if kty == "EC" && crv == "P-256" => {
-                Ok(Self { kty, crv, alg: TEE_KEY_ALGORITHM.to_owned(), x, y })
-            }
+            (Some(kty), Some(crv), Some(x), Some(y)) if kty == "EC" && crv == "P-256" => Ok(Self {
+                kty,
+                crv,
+                alg: TEE_KEY_ALGORITHM.to_owned(),
+                x,
+                y,
+            }),
             _ => Err(MessageError::TeeKey),
         }
     }
@@ -223,7 +231,10 @@ impl RuntimeData {
     /// # Errors
     /// [`MessageError::Encode`].
     pub fn device_digest(&self, algorithm: HashAlgorithm) -> Result<Vec<u8>, MessageError> {
-        digest_of(&json!({ "nonce": self.nonce, "tee-pubkey": self.tee_pubkey }), algorithm)
+        digest_of(
+            &json!({ "nonce": self.nonce, "tee-pubkey": self.tee_pubkey }),
+            algorithm,
+        )
     }
 }
 
@@ -279,12 +290,17 @@ impl ErrorBody {
     /// from a proxy before the KBS.
     pub fn parse(body: &[u8]) -> Option<Self> {
         let error: Self = serde_json::from_slice(body).ok()?;
-        error.error_type.starts_with(ERROR_TYPE_PREFIX).then_some(error)
+        error
+            .error_type
+            .starts_with(ERROR_TYPE_PREFIX)
+            .then_some(error)
     }
 
     /// The variant's name, such as `PolicyDeny`.
     pub fn variant(&self) -> &str {
-        self.error_type.strip_prefix(ERROR_TYPE_PREFIX).unwrap_or(&self.error_type)
+        self.error_type
+            .strip_prefix(ERROR_TYPE_PREFIX)
+            .unwrap_or(&self.error_type)
     }
 }
 
@@ -336,7 +352,9 @@ mod tests {
 
     #[test]
     fn known_answer_of_the_primary_digest() {
-        let digest = runtime_data().primary_digest("", HashAlgorithm::Sha384).unwrap();
+        let digest = runtime_data()
+            .primary_digest("", HashAlgorithm::Sha384)
+            .unwrap();
         assert_eq!(
             hex::encode(digest),
             "eb1f65a96f80332d602af5b8da9587346d141ccb9c1f1d0321826544c651db53cacbbe0f99840b78e46b6c5ab1482cfd"
@@ -349,7 +367,12 @@ mod tests {
         let none = data.primary_digest("", HashAlgorithm::Sha384).unwrap();
         let some = data.primary_digest("{}", HashAlgorithm::Sha384).unwrap();
         assert_ne!(none, some);
-        assert_eq!(data.primary_digest("", HashAlgorithm::Sha512).unwrap().len(), 64);
+        assert_eq!(
+            data.primary_digest("", HashAlgorithm::Sha512)
+                .unwrap()
+                .len(),
+            64
+        );
     }
 
     #[test]
@@ -367,22 +390,44 @@ mod tests {
     fn refuses_tee_keys_that_are_not_ours() {
         let good = runtime_data().tee_pubkey;
         for bad in [
-            TeePublicKey { kty: "RSA".to_owned(), ..good.clone() },
-            TeePublicKey { crv: "P-521".to_owned(), ..good.clone() },
-            TeePublicKey { alg: "RSA1_5".to_owned(), ..good.clone() },
-            TeePublicKey { x: Y.to_owned(), ..good.clone() },
-            TeePublicKey { x: String::new(), ..good },
+            TeePublicKey {
+                kty: "RSA".to_owned(),
+                ..good.clone()
+            },
+            TeePublicKey {
+                crv: "P-521".to_owned(),
+                ..good.clone()
+            },
+            TeePublicKey {
+                alg: "RSA1_5".to_owned(),
+                ..good.clone()
+            },
+            TeePublicKey {
+                x: Y.to_owned(),
+                ..good.clone()
+            },
+            TeePublicKey {
+                x: String::new(),
+                ..good
+            },
         ] {
             assert_eq!(bad.to_public_key(), Err(MessageError::TeeKey));
         }
         let x25519 = jwk::PrivateKey::generate_x25519().unwrap();
-        assert_eq!(TeePublicKey::new(x25519.public()), Err(MessageError::TeeKey));
+        assert_eq!(
+            TeePublicKey::new(x25519.public()),
+            Err(MessageError::TeeKey)
+        );
     }
 
     #[test]
     fn the_hash_is_sha384_unless_the_challenge_selects_another() {
         let select = |extra: Value| {
-            Challenge { nonce: "AAAA".to_owned(), extra_params: extra }.hash_algorithm()
+            Challenge {
+                nonce: "AAAA".to_owned(),
+                extra_params: extra,
+            }
+            .hash_algorithm()
         };
         for none in [json!(""), json!({}), Value::Null, json!([])] {
             assert_eq!(select(none), Ok(HashAlgorithm::Sha384));
@@ -401,14 +446,33 @@ mod tests {
 
     #[test]
     fn refuses_challenges_without_a_usable_nonce() {
-        for nonce in ["", "a b", "a\\n", "\\u00e9", &"A".repeat(MAX_NONCE_BYTES + 1)] {
+        for nonce in [
+            "",
+            "a b",
+            "a\\n",
+            "\\u00e9",
+            &"A".repeat(MAX_NONCE_BYTES + 1),
+        ] {
             let body = format!("{{\"nonce\":\"{nonce}\",\"extra-params\":\"\"}}");
-            assert_eq!(Challenge::parse(body.as_bytes()), Err(MessageError::Nonce), "{nonce}");
+            assert_eq!(
+                Challenge::parse(body.as_bytes()),
+                Err(MessageError::Nonce),
+                "{nonce}"
+            );
         }
-        for body in ["", "{}", "[]", "{\"nonce\":1,\"extra-params\":\"\"}", "{\"nonce\":\"AA\"}"] {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "{\"nonce\":1,\"extra-params\":\"\"}",
+            "{\"nonce\":\"AA\"}",
+        ] {
             assert!(matches!(
                 Challenge::parse(body.as_bytes()),
-                Err(MessageError::Json { message: "challenge", .. })
+                Err(MessageError::Json {
+                    message: "challenge",
+                    ..
+                })
             ));
         }
     }
@@ -419,7 +483,12 @@ mod tests {
         let error = ErrorBody::parse(body).unwrap();
         assert_eq!(error.variant(), "PolicyDeny");
         assert_eq!(error.to_string(), "PolicyDeny: no");
-        for other in ["", "<html>", "{}", "{\"type\":\"about:blank\",\"detail\":\"x\"}"] {
+        for other in [
+            "",
+            "<html>",
+            "{}",
+            "{\"type\":\"about:blank\",\"detail\":\"x\"}",
+        ] {
             assert_eq!(ErrorBody::parse(other.as_bytes()), None, "{other}");
         }
     }

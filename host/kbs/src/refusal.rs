@@ -43,12 +43,18 @@ pub(crate) fn refusal(
     };
     let words = |what: &str| format!("{request}: {what}: {detail}");
     match (error.variant(), uri) {
-        ("PolicyDeny", Some(uri)) => KbsError::Denied { uri: uri.clone(), detail },
+        ("PolicyDeny", Some(uri)) => KbsError::Denied {
+            uri: uri.clone(),
+            detail,
+        },
         ("PolicyEngineError" | "ParsePolicyError", Some(uri)) => KbsError::Denied {
             uri: uri.clone(),
             detail: format!("the resource policy cannot be evaluated: {detail}"),
         },
-        ("PluginInternalError", Some(uri)) => KbsError::NotFound { uri: uri.clone(), detail },
+        ("PluginInternalError", Some(uri)) => KbsError::NotFound {
+            uri: uri.clone(),
+            detail,
+        },
         ("TokenNotFound" | "TokenVerifierError", _) => KbsError::TokenRefused { detail },
         ("AttestationError", _) if detail.contains("Version Mismatch") => {
             KbsError::VersionMismatch { detail }

@@ -10,7 +10,10 @@ pub(crate) struct Resolver;
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let failed = |reason: String| NameNotFound { name: name.as_str().to_owned(), reason };
+            let failed = |reason: String| NameNotFound {
+                name: name.as_str().to_owned(),
+                reason,
+            };
             let found = tokio::net::lookup_host((name.as_str(), 0))
                 .await
                 .map_err(|error| failed(error.to_string()))?;

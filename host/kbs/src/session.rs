@@ -125,13 +125,21 @@ struct Flight {
 impl Sessions {
     /// The live session, if any.
     pub(crate) fn live(&self) -> Option<Arc<Session>> {
-        self.lock().current.as_ref().filter(|session| session.is_live()).cloned()
+        self.lock()
+            .current
+            .as_ref()
+            .filter(|session| session.is_live())
+            .cloned()
     }
 
     /// Forgets a session that the KBS no longer accepts. A newer one stays.
     pub(crate) fn forget(&self, id: SessionId) {
         let mut state = self.lock();
-        if state.current.as_ref().is_some_and(|session| session.id == id) {
+        if state
+            .current
+            .as_ref()
+            .is_some_and(|session| session.id == id)
+        {
             state.current = None;
         }
     }
@@ -176,8 +184,14 @@ impl Sessions {
         state.flights += 1;
         let number = state.flights;
         let (sender, receiver) = watch::channel(None);
-        state.flight = Some(Flight { number, outcome: receiver.clone() });
-        let landing = Landing { sessions: self.clone(), number };
+        state.flight = Some(Flight {
+            number,
+            outcome: receiver.clone(),
+        });
+        let landing = Landing {
+            sessions: self.clone(),
+            number,
+        };
         tokio::spawn(async move {
             let result = handshake.await;
             let result = landing.sessions.land(number, result);
@@ -188,11 +202,7 @@ impl Sessions {
 
     /// Ends a handshake. The flight is gone before its outcome is told, so that a caller that tries
     /// again does not join the one that failed.
-    fn land(
-        &self,
-        number: u64,
-        result: Result<Grant, KbsError>,
-    ) -> Result<Arc<Session>, KbsError> {
+    fn land(&self, number: u64, result: Result<Grant, KbsError>) -> Result<Arc<Session>, KbsError> {
         let mut state = self.lock();
         state.flight.take_if(|flight| flight.number == number);
         let grant = result?;
@@ -215,7 +225,10 @@ struct Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.sessions.lock().flight.take_if(|flight| flight.number == self.number);
+        self.sessions
+            .lock()
+            .flight
+            .take_if(|flight| flight.number == self.number);
     }
 }
 

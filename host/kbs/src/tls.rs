@@ -39,17 +39,23 @@ pub(crate) fn no_roots() -> Result<ClientConfig, KbsError> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| KbsError::Config(format!("TLS cannot be set up: {error}")))?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+    Ok(builder
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
 }
 
 fn given_roots(pem: &[u8]) -> Result<RootCertStore, KbsError> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| {
-            KbsError::Config(format!("the CA of the KBS is not PEM: {error}; give CERTIFICATE blocks"))
+            KbsError::Config(format!(
+                "the CA of the KBS is not PEM: {error}; give CERTIFICATE blocks"
+            ))
         })?;
         roots.add(certificate).map_err(|error| {
-            KbsError::Config(format!("the CA of the KBS is not a usable certificate: {error}"))
+            KbsError::Config(format!(
+                "the CA of the KBS is not a usable certificate: {error}"
+            ))
         })?;
     }
     if roots.is_empty() {
@@ -63,7 +69,9 @@ fn given_roots(pem: &[u8]) -> Result<RootCertStore, KbsError> {
 fn machine_roots(bundles: &[&str]) -> Result<RootCertStore, KbsError> {
     let mut roots = RootCertStore::empty();
     for bundle in bundles {
-        let Ok(pem) = std::fs::read(bundle) else { continue };
+        let Ok(pem) = std::fs::read(bundle) else {
+            continue;
+        };
         // A bundle may hold roots with features that the verifier does not know; those are of no use
         // to anybody, and no reason to trust none of the others.
         roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());

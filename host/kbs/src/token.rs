@@ -45,7 +45,9 @@ pub(crate) fn token_lifetime(token: &str) -> Option<Duration> {
 pub(crate) fn is_token(text: &str) -> bool {
     let part = |part: &str| {
         !part.is_empty()
-            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     text.split('.').count() == 3 && text.split('.').all(part)
 }
@@ -65,7 +67,9 @@ pub(crate) fn session_lifetime(headers: &HeaderMap) -> Option<Duration> {
     let cookie = last_session_cookie(headers)?;
     let expires = cookie.split(';').skip(1).find_map(|attribute| {
         let (name, value) = attribute.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("expires").then(|| value.trim())
+        name.trim()
+            .eq_ignore_ascii_case("expires")
+            .then(|| value.trim())
     })?;
     let now = http_date(headers.get(DATE)?.to_str().ok()?)?;
     let left = http_date(expires)? - now;
@@ -108,11 +112,24 @@ mod tests {
     #[test]
     fn a_token_lasts_from_its_issue_to_its_end() {
         let of = |payload| token_lifetime(&token(payload));
-        assert_eq!(of("{\"iat\":1795340914,\"exp\":1795341214}"), Some(Duration::from_secs(300)));
-        assert_eq!(of("{\"iat\":10.5,\"exp\":12}"), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            of("{\"iat\":1795340914,\"exp\":1795341214}"),
+            Some(Duration::from_secs(300))
+        );
+        assert_eq!(
+            of("{\"iat\":10.5,\"exp\":12}"),
+            Some(Duration::from_millis(1500))
+        );
         assert_eq!(of("{\"iat\":10,\"exp\":10}"), Some(Duration::ZERO));
         assert_eq!(of("{\"iat\":10,\"exp\":1}"), Some(Duration::ZERO));
-        for none in ["{}", "{\"exp\":1}", "{\"iat\":1}", "[]", "x", "{\"iat\":\"1\",\"exp\":2}"] {
+        for none in [
+            "{}",
+            "{\"exp\":1}",
+            "{\"iat\":1}",
+            "[]",
+            "x",
+            "{\"iat\":\"1\",\"exp\":2}",
+        ] {
             assert_eq!(of(none), None, "{none}");
         }
         assert_eq!(of("{\"iat\":0,\"exp\":1e300}"), None);
@@ -124,11 +141,18 @@ mod tests {
     fn a_session_lasts_by_the_clock_of_the_server() {
         let date = Some("Sun, 22 Nov 2026 09:48:34 GMT");
         let cookie = "kbs-session-id=abc; Expires=Sun, 22 Nov 2026 09:53:34 GMT";
-        assert_eq!(session_lifetime(&headers(cookie, date)), Some(Duration::from_secs(300)));
+        assert_eq!(
+            session_lifetime(&headers(cookie, date)),
+            Some(Duration::from_secs(300))
+        );
         assert_eq!(session_lifetime(&headers(cookie, None)), None);
         let past = "kbs-session-id=abc; expires=Sun, 22 Nov 2026 09:43:34 GMT";
         assert_eq!(session_lifetime(&headers(past, date)), Some(Duration::ZERO));
-        for none in ["kbs-session-id=abc", "kbs-session-id=abc; Expires=soon", "x=y; Expires=x"] {
+        for none in [
+            "kbs-session-id=abc",
+            "kbs-session-id=abc; Expires=soon",
+            "x=y; Expires=x",
+        ] {
             assert_eq!(session_lifetime(&headers(none, date)), None, "{none}");
         }
     }
@@ -136,22 +160,42 @@ mod tests {
     #[test]
     fn the_cookie_is_taken_from_its_pair() {
         let of = |cookie| session_cookie(&headers(cookie, None)).map(|c| c.to_string());
-        assert_eq!(of("kbs-session-id=0a1b; Expires=x").as_deref(), Some("0a1b"));
+        assert_eq!(
+            of("kbs-session-id=0a1b; Expires=x").as_deref(),
+            Some("0a1b")
+        );
         assert_eq!(of("kbs-session-id=0a1b").as_deref(), Some("0a1b"));
         let long = format!("kbs-session-id={}", "a".repeat(MAX_COOKIE_BYTES + 1));
-        for none in ["kbs-session-id=", "kbs-session-idx=1", "other=1", "kbs-session-id=a b", &long]
-        {
+        for none in [
+            "kbs-session-id=",
+            "kbs-session-idx=1",
+            "other=1",
+            "kbs-session-id=a b",
+            &long,
+        ] {
             assert_eq!(of(none), None, "{none}");
         }
         let mut two = headers("kbs-session-id=old", None);
-        two.append(SET_COOKIE, HeaderValue::from_static("kbs-session-id=new; Path=/"));
+        two.append(
+            SET_COOKIE,
+            HeaderValue::from_static("kbs-session-id=new; Path=/"),
+        );
         assert_eq!(session_cookie(&two).unwrap().as_str(), "new");
     }
 
     #[test]
     fn tokens_fit_into_a_header() {
         assert!(is_token("a.b.c"));
-        for bad in ["", "a", "a.b", "a.b.c.d", "a..c", "a.b.c\r\nx: y", "a.b.ü", "a.b.="] {
+        for bad in [
+            "",
+            "a",
+            "a.b",
+            "a.b.c.d",
+            "a..c",
+            "a.b.c\r\nx: y",
+            "a.b.ü",
+            "a.b.=",
+        ] {
             assert!(!is_token(bad), "{bad}");
         }
     }

@@ -90,7 +90,11 @@ impl ResourceUri {
             }
         }
         let repository_len = path.find('/').unwrap_or(path.len());
-        Ok(Self { host: None, path: path.to_owned(), repository_len })
+        Ok(Self {
+            host: None,
+            path: path.to_owned(),
+            repository_len,
+        })
     }
 
     /// The first segment. A component reaches only the repository of the key that decrypted it.
@@ -120,7 +124,9 @@ impl FromStr for ResourceUri {
         if text.starts_with("kbs+") {
             return Err(ResourceUriError::Plugin);
         }
-        let rest = text.strip_prefix("kbs://").ok_or(ResourceUriError::Scheme)?;
+        let rest = text
+            .strip_prefix("kbs://")
+            .ok_or(ResourceUriError::Scheme)?;
         let (host, path) = rest.split_once('/').ok_or(ResourceUriError::Segments(0))?;
         let mut uri = Self::from_path(path)?;
         if !host.is_empty() {
@@ -149,7 +155,12 @@ impl From<ResourceUri> for String {
 
 impl fmt::Display for ResourceUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kbs://{}/{}", self.host.as_deref().unwrap_or_default(), self.path)
+        write!(
+            f,
+            "kbs://{}/{}",
+            self.host.as_deref().unwrap_or_default(),
+            self.path
+        )
     }
 }
 
@@ -168,7 +179,9 @@ fn is_segment(segment: &str) -> bool {
 /// A registered name, an IPv4 address or a bracketed IPv6 address, with an optional port.
 fn is_host(text: &str) -> bool {
     if let Some(rest) = text.strip_prefix('[') {
-        let Some((address, port)) = rest.split_once(']') else { return false };
+        let Some((address, port)) = rest.split_once(']') else {
+            return false;
+        };
         return address.parse::<std::net::Ipv6Addr>().is_ok()
             && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
     }
@@ -176,8 +189,7 @@ fn is_host(text: &str) -> bool {
         Some((name, port)) => (name, Some(port)),
         None => (text, None),
     };
-    let named =
-        |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_';
+    let named = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.' || b == b'_';
     !name.is_empty() && name.bytes().all(named) && port.is_none_or(is_port)
 }
 
@@ -203,7 +215,13 @@ mod tests {
 
     #[test]
     fn keeps_the_host_apart() {
-        for host in ["kbs.example", "KBS.example:8080", "10.0.0.1:1", "[::1]", "[::1]:8080"] {
+        for host in [
+            "kbs.example",
+            "KBS.example:8080",
+            "10.0.0.1:1",
+            "[::1]",
+            "[::1]:8080",
+        ] {
             let uri: ResourceUri = format!("kbs://{host}/a/b/c").parse().unwrap();
             assert_eq!(uri.host(), Some(host.to_ascii_lowercase().as_str()));
             assert_eq!(uri.path(), "a/b/c");

@@ -1,0 +1,564 @@
+//! One session for all, for as long as it lasts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::server::{Amiable, Reply, Seen, Server, challenge, token};
+use super::{Sample, config, sample};
+use crate::{Failure, KbsClient, KbsError, ResourceUri};
+
+fn uri() -> ResourceUri {
+    "kbs:///default/key/one".parse().unwrap()
+}
+
+async fn amiable(seconds: u64) -> Server {
+    let kbs = Amiable::lasting(seconds);
+    Server::start(move |seen| kbs.answer(seen)).await
+}
+
+fn client(server: &Server) -> KbsClient {
+    KbsClient::new(config(&server.url), sample()).unwrap()
+}
+
+/// Sets the clock of the client forward. Between such steps it runs as usual: a paused clock would
+/// jump to the next deadline whenever a test waits for the network.
+async fn later(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+/// A TEE that gives no evidence before it is let.
+struct Held {
+    gate: Semaphore,
+    sample: Sample,
+}
+
+impl Held {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            gate: Semaphore::new(0),
+            sample: Sample::default(),
+        })
+    }
+
+    fn evidences(&self) -> usize {
+        self.sample.evidences.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl TeeProvider for Held {
+    fn tee(&self) -> TeeName {
+        self.sample.tee()
+    }
+
+    fn attester(&self) -> &str {
+        "held"
+    }
+
+    fn is_hardware(&self) -> bool {
+        false
+    }
+
+    async fn evidence(&self, report_data: &ReportData) -> Result<Evidence, EvidenceError> {
+        self.gate.acquire().await.unwrap().forget();
+        self.sample.evidence(report_data).await
+    }
+
+    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn the_handshake_comes_first() {
+    let server = amiable(300).await;
+    let client = client(&server);
+    assert_eq!(client.live_session(), None);
+    let resource = client.resource(&uri()).await.unwrap();
+    assert_eq!(resource.bytes.as_slice(), b"the resource");
+    let asked: Vec<_> = server
+        .log()
+        .iter()
+        .map(|seen| seen.endpoint().to_owned())
+        .collect();
+    assert_eq!(asked, ["auth", "attest", "resource/default/key/one"]);
+    assert_eq!(
+        server.log()[2].header("cookie"),
+        Some("kbs-session-id=c00c1e")
+    );
+    assert_eq!(server.log()[2].header("authorization"), None);
+    assert_eq!(client.session().await.unwrap(), resource.session);
+    assert_eq!(client.live_session(), Some(resource.session));
+    assert_eq!(server.log().len(), 3);
+}
+
+#[tokio::test]
+async fn many_callers_share_one_handshake() {
+    let server = amiable(300).await;
+    let tee = Held::new();
+    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let mut callers = JoinSet::new();
+    for _ in 0..50 {
+        let client = client.clone();
+        callers.spawn(async move { client.resource(&uri()).await.unwrap().session });
+    }
+    // Nobody gets past the attester before everybody is waiting for it.
+    tokio::task::yield_now().await;
+    tee.gate.add_permits(1);
+    let sessions = callers.join_all().await;
+    assert_eq!(sessions.len(), 50);
+    assert!(
+        sessions
+            .iter()
+            .all(|session| Some(*session) == client.live_session())
+    );
+    let counts = [
+        server.count("auth"),
+        server.count("attest"),
+        server.count("resource"),
+    ];
+    assert_eq!(counts, [1, 1, 50]);
+    assert_eq!(tee.evidences(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_takes_nothing_away() {
+    let server = amiable(300).await;
+    let tee = Held::new();
+    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let spawn = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.session().await })
+    };
+    // The first begins the handshake; it is gone before the evidence is there.
+    let first = spawn();
+    tokio::task::yield_now().await;
+    let second = spawn();
+    tokio::task::yield_now().await;
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    tee.gate.add_permits(1);
+    let session = second.await.unwrap().unwrap();
+    assert_eq!(client.live_session(), Some(session));
+    assert_eq!((server.count("auth"), tee.evidences()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_handshake_that_nobody_waits_for_still_counts() {
+    let server = amiable(300).await;
+    let tee = Held::new();
+    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let only = tokio::spawn({
+        let client = client.clone();
+        async move { client.session().await }
+    });
+    tokio::task::yield_now().await;
+    only.abort();
+    let _ = only.await;
+    tee.gate.add_permits(1);
+    client.session().await.unwrap();
+    assert_eq!((server.count("auth"), tee.evidences()), (1, 1));
+}
+
+#[tokio::test]
+async fn all_callers_are_told_how_a_handshake_failed() {
+    let refusing = |seen: &Seen| match seen.endpoint() {
+        "auth" => challenge(),
+        _ => Reply::error("AttestationError"),
+    };
+    let server = Server::start(refusing).await;
+    let tee = Held::new();
+    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let mut callers = JoinSet::new();
+    for _ in 0..10 {
+        let client = client.clone();
+        callers.spawn(async move { client.session().await.unwrap_err() });
+    }
+    tokio::task::yield_now().await;
+    tee.gate.add_permits(1);
+    for error in callers.join_all().await {
+        assert_eq!(
+            error,
+            KbsError::Rejected {
+                detail: "words".to_owned()
+            }
+        );
+    }
+    assert_eq!((server.count("auth"), server.count("attest")), (1, 1));
+    // A failure is not kept: who asks later tries anew.
+    tee.gate.add_permits(1);
+    assert!(client.session().await.is_err());
+    assert_eq!(server.count("auth"), 2);
+}
+
+/// A TEE whose driver panics.
+struct Panicking;
+
+#[async_trait]
+impl TeeProvider for Panicking {
+    fn tee(&self) -> TeeName {
+        "sample".parse().unwrap()
+    }
+
+    fn attester(&self) -> &str {
+        "panicking"
+    }
+
+    fn is_hardware(&self) -> bool {
+        false
+    }
+
+    async fn evidence(&self, _: &ReportData) -> Result<Evidence, EvidenceError> {
+        panic!("a driver bug");
+    }
+
+    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn a_panic_in_the_handshake_reaches_the_callers_as_an_error() {
+    let server = amiable(300).await;
+    let client = KbsClient::new(config(&server.url), Arc::new(Panicking)).unwrap();
+    for round in 1..=2 {
+        assert_eq!(
+            client.session().await.unwrap_err().code(),
+            "kbs-no-evidence"
+        );
+        assert_eq!(server.count("auth"), round, "the next call begins anew");
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_bounds_an_attester_that_hangs() {
+    let server = amiable(300).await;
+    let mut config = config(&server.url);
+    config.timeout = Duration::from_millis(50);
+    let client = KbsClient::new(config, Held::new()).unwrap();
+    let error = client.session().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            KbsError::Unavailable {
+                failure: Failure::Timeout,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn evidence_of_another_tee_is_not_sent() {
+    struct Confused;
+    #[async_trait]
+    impl TeeProvider for Confused {
+        fn tee(&self) -> TeeName {
+            "snp".parse().unwrap()
+        }
+        fn attester(&self) -> &str {
+            "confused"
+        }
+        fn is_hardware(&self) -> bool {
+            false
+        }
+        async fn evidence(&self, data: &ReportData) -> Result<Evidence, EvidenceError> {
+            Sample::default().evidence(data).await
+        }
+        async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+            Ok(None)
+        }
+    }
+    let server = amiable(300).await;
+    let client = KbsClient::new(config(&server.url), Arc::new(Confused)).unwrap();
+    assert_eq!(
+        client.session().await.unwrap_err().code(),
+        "kbs-no-evidence"
+    );
+    assert_eq!(server.count("attest"), 0);
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_before_its_token_ends() {
+    let server = amiable(300).await;
+    let client = client(&server);
+    let first = client.session().await.unwrap();
+    later(260).await;
+    assert_eq!(client.session().await.unwrap(), first);
+    later(15).await;
+    assert_eq!(client.live_session(), Some(first), "it is not over yet");
+    let second = client.session().await.unwrap();
+    assert_ne!(second, first);
+    assert_eq!(client.live_session(), Some(second));
+    assert_eq!(server.count("auth"), 2);
+    later(400).await;
+    assert_eq!(client.live_session(), None);
+    let third = client.resource(&uri()).await.unwrap().session;
+    assert!(third != second && third != first);
+}
+
+#[tokio::test]
+async fn the_cookie_may_end_a_session_before_the_token() {
+    let kbs = Amiable::lasting(3600);
+    let server = Server::start(move |seen| match seen.endpoint() {
+        "attest" => kbs
+            .answer(seen)
+            .with("date", "Sun, 22 Nov 2026 09:48:34 GMT")
+            .with(
+                "set-cookie",
+                "kbs-session-id=new; Expires=Sun, 22 Nov 2026 09:49:34 GMT",
+            ),
+        _ => kbs.answer(seen),
+    })
+    .await;
+    let client = client(&server);
+    let first = client.resource(&uri()).await.unwrap().session;
+    assert_eq!(server.log()[2].header("cookie"), Some("kbs-session-id=new"));
+    later(61).await;
+    assert_eq!(client.live_session(), None);
+    assert_ne!(client.session().await.unwrap(), first);
+}
+
+#[tokio::test]
+async fn a_session_that_is_to_be_renewed_serves_while_the_kbs_is_away() {
+    let away = Arc::new(AtomicBool::new(false));
+    let kbs = Amiable::lasting(300);
+    let server = Server::start({
+        let away = away.clone();
+        move |seen| match seen.endpoint() {
+            "auth" if away.load(Ordering::SeqCst) => Reply::new(404, "rebuilding"),
+            _ => kbs.answer(seen),
+        }
+    })
+    .await;
+    let client = client(&server);
+    let session = client.session().await.unwrap();
+    away.store(true, Ordering::SeqCst);
+    later(280).await;
+    assert_eq!(client.resource(&uri()).await.unwrap().session, session);
+    later(19).await;
+    let error = client.session().await.unwrap_err();
+    assert_eq!(error.code(), "kbs-unavailable");
+}
+
+#[tokio::test]
+async fn a_token_without_times_lasts_five_minutes() {
+    let server = Server::start(|seen| match seen.endpoint() {
+        "auth" => challenge(),
+        _ => Reply::json(&json!({ "token": "e30.e30.AAAA" })),
+    })
+    .await;
+    let client = client(&server);
+    let session = client.session().await.unwrap();
+    later(240).await;
+    assert_eq!(client.live_session(), Some(session));
+    later(60).await;
+    assert_eq!(client.live_session(), None);
+}
+
+#[tokio::test]
+async fn a_token_that_is_over_at_once_is_refused() {
+    let server = amiable(0).await;
+    let error = client(&server).session().await.unwrap_err();
+    assert_eq!(error.code(), "kbs-protocol");
+    assert_eq!(server.count("auth"), 1);
+}
+
+#[tokio::test]
+async fn a_token_for_ever_is_not_believed() {
+    let server = amiable(u64::from(u32::MAX)).await;
+    let client = client(&server);
+    client.session().await.unwrap();
+    later(24 * 60 * 60).await;
+    assert_eq!(client.live_session(), None);
+}
+
+#[tokio::test]
+async fn the_token_serves_where_the_cookie_is_not_known() {
+    let kbs = Amiable::lasting(300);
+    let server = Server::start(move |seen| match seen.header("cookie") {
+        Some(_) if seen.endpoint().starts_with("resource") => Reply::error("TokenNotFound"),
+        _ => kbs.answer(seen),
+    })
+    .await;
+    let client = client(&server);
+    let session = client.resource(&uri()).await.unwrap().session;
+    let bearer = format!("Bearer {}", token(300));
+    assert_eq!(
+        server.log()[3].header("authorization"),
+        Some(bearer.as_str())
+    );
+    assert_eq!(server.log()[3].header("cookie"), None);
+    // From then on, the token is used at once.
+    assert_eq!(client.resource(&uri()).await.unwrap().session, session);
+    let counts = [
+        server.count("auth"),
+        server.count("attest"),
+        server.count("resource"),
+    ];
+    assert_eq!(counts, [1, 1, 3]);
+}
+
+#[tokio::test]
+async fn a_session_that_the_kbs_forgot_is_made_anew_once() {
+    for variant in ["TokenNotFound", "TokenVerifierError"] {
+        let forgotten = Arc::new(AtomicBool::new(false));
+        let kbs = Amiable::lasting(300);
+        let server = Server::start({
+            let forgotten = forgotten.clone();
+            move |seen| match seen.endpoint() {
+                "attest" => {
+                    forgotten.store(false, Ordering::SeqCst);
+                    kbs.answer(seen)
+                }
+                "auth" => kbs.answer(seen),
+                _ if forgotten.load(Ordering::SeqCst) => Reply::error(variant),
+                _ => kbs.answer(seen),
+            }
+        })
+        .await;
+        let client = client(&server);
+        let first = client.resource(&uri()).await.unwrap().session;
+        forgotten.store(true, Ordering::SeqCst);
+        let second = client.resource(&uri()).await.unwrap().session;
+        assert_ne!(first, second, "{variant}");
+        assert_eq!(
+            (server.count("auth"), server.count("attest")),
+            (2, 2),
+            "{variant}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_kbs_that_refuses_its_own_tokens_is_attested_to_twice_and_no_more() {
+    let kbs = Amiable::lasting(300);
+    let server = Server::start(move |seen| match seen.endpoint() {
+        "auth" | "attest" => kbs.answer(seen),
+        _ => Reply::error("TokenVerifierError"),
+    })
+    .await;
+    let client = client(&server);
+    let error = client.resource(&uri()).await.unwrap_err();
+    assert_eq!(
+        error,
+        KbsError::TokenRefused {
+            detail: "words".to_owned()
+        }
+    );
+    let counts = [
+        server.count("auth"),
+        server.count("attest"),
+        server.count("resource"),
+    ];
+    assert_eq!(counts, [2, 2, 2]);
+}
+
+#[tokio::test]
+async fn refusals_do_not_lead_to_another_attestation() {
+    let cases = [
+        ("PolicyDeny", "kbs-denied"),
+        ("PolicyEngineError", "kbs-denied"),
+        ("ParsePolicyError", "kbs-denied"),
+        ("PluginInternalError", "kbs-not-found"),
+        ("PluginNotFound", "kbs-unavailable"),
+        ("InvalidRequestPath", "kbs-unavailable"),
+        ("RvpsError", "kbs-unavailable"),
+        ("StorageBackendInitialization", "kbs-unavailable"),
+        ("JweError", "kbs-protocol"),
+        ("SerdeError", "kbs-protocol"),
+        ("AttestationError", "kbs-evidence-rejected"),
+        ("AdminAuthAccess", "kbs-admin-refused"),
+        ("SomethingNew", "kbs-protocol"),
+    ];
+    for (variant, code) in cases {
+        let kbs = Amiable::lasting(300);
+        let server = Server::start(move |seen| match seen.endpoint() {
+            "auth" | "attest" => kbs.answer(seen),
+            _ => Reply::error(variant),
+        })
+        .await;
+        let client = client(&server);
+        let error = client.resource(&uri()).await.unwrap_err();
+        assert_eq!(error.code(), code, "{variant}");
+        assert!(error.to_string().contains("words"), "{error}");
+        assert!(client.live_session().is_some(), "{variant}");
+        let counts = [
+            server.count("auth"),
+            server.count("attest"),
+            server.count("resource"),
+        ];
+        assert_eq!(counts, [1, 1, 1], "{variant}");
+    }
+}
+
+#[tokio::test]
+async fn each_session_has_a_key_of_its_own() {
+    let server = amiable(300).await;
+    let client = client(&server);
+    client.session().await.unwrap();
+    later(300).await;
+    client.session().await.unwrap();
+    let keys: Vec<_> = server
+        .log()
+        .iter()
+        .filter(|seen| seen.endpoint() == "attest")
+        .map(|seen| seen.json()["runtime-data"]["tee-pubkey"].clone())
+        .collect();
+    assert_eq!(keys.len(), 2);
+    assert_ne!(keys[0], keys[1]);
+}
+
+#[tokio::test]
+async fn init_data_goes_with_the_evidence() {
+    let server = amiable(300).await;
+    let mut config = config(&server.url);
+    config.init_data_toml = Some("version = \"0.1.0\"\n".to_owned());
+    KbsClient::new(config, sample())
+        .unwrap()
+        .session()
+        .await
+        .unwrap();
+    assert_eq!(
+        server.log()[1].json()["init-data"],
+        json!({ "format": "toml", "body": "version = \"0.1.0\"\n" })
+    );
+}
+
+#[tokio::test]
+async fn what_is_secret_does_not_show() {
+    let server = amiable(300).await;
+    let client = client(&server);
+    let resource = client.resource(&uri()).await.unwrap();
+    let shown = format!("{client:?} {resource:?}");
+    for secret in ["the resource", "c00c1e", token(300).as_str()] {
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_resource_of_another_kbs_is_not_asked_for() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let server = Server::start({
+        let asked = asked.clone();
+        move |_| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Reply::new(404, "")
+        }
+    })
+    .await;
+    let foreign = "kbs://evil.example/default/key/one".parse().unwrap();
+    let error = client(&server).resource(&foreign).await.unwrap_err();
+    assert_eq!(error.code(), "kbs-foreign-host");
+    assert_eq!(asked.load(Ordering::SeqCst), 0);
+}
