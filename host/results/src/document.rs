@@ -60,6 +60,23 @@ impl ResultDocument {
         serde_json::to_string(self).map_err(|error| DocumentError::Malformed(error.to_string()))
     }
 
+    /// The text of a document whose evidence is text already. A host sends the same evidence with every
+    /// result of a session; writing its thousands of numbers anew would cost more than sealing does.
+    ///
+    /// `evidence` is [`EvidenceBundle::to_text`] of the bundle that the receipt names.
+    ///
+    /// # Errors
+    ///
+    /// [`DocumentError::Malformed`] when the JWE cannot be written as JSON, which does not happen.
+    pub fn text_with(jwe: &Jwe, receipt: &str, evidence: &str) -> Result<String, DocumentError> {
+        let malformed = |error: serde_json::Error| DocumentError::Malformed(error.to_string());
+        let jwe = serde_json::to_string(jwe).map_err(malformed)?;
+        let receipt = serde_json::to_string(receipt).map_err(malformed)?;
+        Ok(format!(
+            r#"{{"jwe":{jwe},"receipt":{receipt},"evidence":{evidence}}}"#
+        ))
+    }
+
     /// Reads a document from its own text, from the results message of a proplet
     /// (`{"task_id","proplet_id","results","error"}`), or from the Manager's JSON of the whole task; in
     /// the latter two `results` holds it.

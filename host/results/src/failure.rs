@@ -9,7 +9,7 @@ use proplet_jose::jwk::PublicKey;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::sealed::{SealError, Sealed, seal};
+use crate::sealed::{SealError, Sealed, seal_as};
 
 /// Media type of a failure, in `cty` of the JWE.
 pub const MEDIA_TYPE: &str = "application/vnd.proplet.failure+json";
@@ -34,9 +34,9 @@ impl Failure {
     ///
     /// # Errors
     ///
-    /// As [`seal`].
+    /// [`SealError::Jose`] as for [`crate::seal`].
     pub fn seal(&self, recipients: &[PublicKey]) -> Result<Sealed, SealError> {
-        seal(&self.to_json(), MEDIA_TYPE, recipients)
+        seal_as(&self.to_json(), MEDIA_TYPE, recipients)
     }
 
     /// Reads a failure from the content of an opened JWE.
