@@ -179,3 +179,68 @@ fn failed(path: &Path, error: &std::io::Error) -> ImageError {
         why: error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: u64 = 1 << 20;
+
+    fn artifact(last: u8) -> Artifact {
+        Artifact::wasm(Bytes::from(vec![0, b'a', b's', b'm', 1, 0, 0, 0, last])).unwrap()
+    }
+
+    #[test]
+    fn images_round_trip_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "one", &artifact(1)).unwrap();
+        assert_eq!(read(folder.path(), None, MAX).unwrap(), artifact(1));
+        write(folder.path(), "two", &artifact(2)).unwrap();
+        write(folder.path(), "one", &artifact(3)).unwrap();
+        assert_eq!(read(folder.path(), Some("one"), MAX).unwrap(), artifact(3));
+        assert_eq!(read(folder.path(), Some("two"), MAX).unwrap(), artifact(2));
+        let several = read(folder.path(), None, MAX).unwrap_err().to_string();
+        assert!(several.contains("two, one"), "{several}");
+        let missing = read(folder.path(), Some("three"), MAX).unwrap_err();
+        assert_eq!(missing.code(), "image-not-found");
+    }
+
+    #[test]
+    fn damaged_folders_are_refused() {
+        let code = |damage: &dyn Fn(&Path)| {
+            let folder = tempfile::tempdir().unwrap();
+            write(folder.path(), "one", &artifact(1)).unwrap();
+            damage(folder.path());
+            read(folder.path(), None, MAX).unwrap_err().code()
+        };
+        let remove = |name: &'static str| {
+            move |folder: &Path| std::fs::remove_file(folder.join(name)).unwrap()
+        };
+        let replace = |name: &'static str, with: &'static str| {
+            move |folder: &Path| std::fs::write(folder.join(name), with).unwrap()
+        };
+        assert_eq!(code(&remove(LAYOUT_FILE)), "image-folder");
+        assert_eq!(code(&remove(INDEX_FILE)), "image-folder");
+        assert_eq!(code(&replace(LAYOUT_FILE, "{}")), "image-layout");
+        assert_eq!(code(&replace(INDEX_FILE, "{}")), "image-layout");
+        assert_eq!(
+            code(&replace(INDEX_FILE, "{\"manifests\":[1]}")),
+            "image-layout"
+        );
+        let layer = artifact(1).manifest().unwrap().layer.digest.hex();
+        assert_eq!(
+            code(&|folder: &Path| std::fs::write(
+                folder.join("blobs/sha256").join(&layer),
+                b"other"
+            )
+            .unwrap()),
+            "image-digest-mismatch"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "one", &artifact(1)).unwrap();
+        assert_eq!(
+            read(folder.path(), None, 8).unwrap_err().code(),
+            "image-too-large"
+        );
+    }
+}

@@ -50,4 +50,3 @@ pub use open::{PullPolicy, Wasm, open_encrypted, open_plain};
 pub use pull::Puller;
 pub use reference::ImageReference;
 pub use registry::RegistryConfig;
-pub use unpack::MAX_ARCHIVE_RATIO;

@@ -261,3 +261,148 @@ fn choose(what: &str, manifests: Vec<Descriptor>) -> Result<Descriptor, ImageErr
         ),
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    fn descriptor(media_type: &str) -> Value {
+        json!({"mediaType": media_type, "digest": Digest::of(b"x"), "size": 1})
+    }
+
+    fn entry(os: &str, architecture: &str, content: &str) -> Value {
+        json!({
+            "mediaType": media::OCI_MANIFEST,
+            "digest": Digest::of(content.as_bytes()),
+            "size": 1,
+            "platform": {"os": os, "architecture": architecture},
+        })
+    }
+
+    fn image_with(layers: Vec<Value>) -> Value {
+        json!({
+            "schemaVersion": 2,
+            "mediaType": media::OCI_MANIFEST,
+            "config": descriptor(media::WASM_CONFIG),
+            "layers": layers,
+        })
+    }
+
+    fn index_with(manifests: Vec<Value>) -> Value {
+        json!({"schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests})
+    }
+
+    fn parsed(value: &Value) -> Result<Parsed, ImageError> {
+        parse(value.to_string().as_bytes())
+    }
+
+    fn refusal(value: &Value) -> String {
+        let error = parsed(value).unwrap_err();
+        assert_eq!(error.code(), "image-layout");
+        error.to_string()
+    }
+
+    #[test]
+    fn plain_images_parse() {
+        let bytes = image_with(vec![descriptor(media::WASM_LAYER)]).to_string();
+        let manifest = Manifest::parse(bytes.as_bytes()).unwrap();
+        assert_eq!(manifest.digest, Digest::of(bytes.as_bytes()));
+        assert_eq!(manifest.form, LayerForm::Wasm);
+        assert_eq!(manifest.encryption, None);
+    }
+
+    #[test]
+    fn unknown_forms_are_refused_with_reasons() {
+        let layer = || descriptor(media::WASM_LAYER);
+        assert!(refusal(&image_with(vec![])).contains("0 layers"));
+        assert!(refusal(&image_with(vec![layer(), layer()])).contains("2 layers"));
+        assert!(refusal(&image_with(vec![descriptor("text/plain")])).contains("text/plain"));
+        assert!(
+            refusal(&image_with(vec![descriptor("application/wasm+encrypted")]))
+                .contains("no org.opencontainers.image.enc annotation")
+        );
+        let mut annotated = layer();
+        annotated["annotations"] = json!({"org.opencontainers.image.enc.pubopts": "x"});
+        assert!(refusal(&image_with(vec![annotated])).contains("pubopts"));
+        let mut both = image_with(vec![layer()]);
+        both["manifests"] = json!([]);
+        assert!(refusal(&both).contains("neither"));
+        let mut version = image_with(vec![layer()]);
+        version["schemaVersion"] = json!(1);
+        assert!(refusal(&version).contains("schema version 1"));
+        let mut other = image_with(vec![layer()]);
+        other["mediaType"] = json!(media::OCI_INDEX);
+        assert!(refusal(&other).contains("media type"));
+        assert!(refusal(&json!([])).contains("not a manifest"));
+    }
+
+    #[test]
+    fn annotations_without_the_suffix_are_refused() {
+        let kid = "kbs:///default/key/1".parse().unwrap();
+        let encrypted =
+            crate::encrypt::encrypt_layer(b"x", &[1; 32], &kid, media::WASM_LAYER).unwrap();
+        let mut layer = serde_json::to_value(&encrypted.descriptor).unwrap();
+        let manifest = image_with(vec![layer.clone()]).to_string();
+        let encryption = Manifest::parse(manifest.as_bytes())
+            .unwrap()
+            .encryption
+            .unwrap();
+        assert_eq!(encryption.kid, kid);
+        assert_eq!(encryption.wrap, WrapType::A256Gcm);
+        layer["mediaType"] = json!(media::WASM_LAYER);
+        assert!(refusal(&image_with(vec![layer])).contains("without +encrypted"));
+    }
+
+    #[test]
+    fn indexes_lead_to_their_wasm_entry() {
+        let chosen = |manifests: Vec<Value>| match parsed(&index_with(manifests)).unwrap() {
+            Parsed::Index(entry) => entry.digest,
+            Parsed::Image(_) => panic!("an image"),
+        };
+        let linux = entry("linux", "amd64", "l");
+        let p1 = entry("wasip1", "wasm", "1");
+        let p2 = entry("wasip2", "wasm", "2");
+        assert_eq!(
+            chosen(vec![linux.clone(), p1.clone(), p2]),
+            Digest::of(b"2")
+        );
+        assert_eq!(chosen(vec![linux, p1]), Digest::of(b"1"));
+        assert_eq!(
+            chosen(vec![descriptor(media::OCI_MANIFEST)]),
+            Digest::of(b"x")
+        );
+    }
+
+    #[test]
+    fn indexes_without_one_wasm_entry_are_refused() {
+        let linux = entry("linux", "amd64", "l");
+        assert!(refusal(&index_with(vec![linux.clone()])).contains("linux/amd64"));
+        assert!(refusal(&index_with(vec![])).contains("no wasm entry"));
+        let p1 = entry("wasip1", "wasm", "1");
+        assert!(refusal(&index_with(vec![p1.clone(), p1])).contains("several"));
+        let index = index_with(vec![entry("wasip2", "wasm", "2")]).to_string();
+        assert!(
+            Manifest::parse(index.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("index")
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes: Vec<u8>) {
+            let _ = parse(&bytes);
+        }
+
+        #[test]
+        fn any_damage_is_survived(at: prop::sample::Index, with: u8) {
+            let mut bytes = image_with(vec![descriptor(media::WASM_LAYER)]).to_string().into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+            let _ = parse(&bytes);
+        }
+    }
+}

@@ -74,6 +74,10 @@ impl FromStr for ImageReference {
             return Err(refuse(format!("longer than {MAX_LENGTH} bytes")));
         }
         let inner = Reference::from_str(text).map_err(|e| refuse(e.to_string()))?;
+        // A first part that is no host name is taken for repository, upper case and all.
+        if inner.repository().bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(refuse("a repository is written in lower case".to_owned()));
+        }
         let digest = match inner.digest() {
             None => None,
             Some(digest) => Some(digest.parse().map_err(|_| {
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn other_digests_are_refused() {
+    fn other_digests_and_spellings_are_refused() {
         for text in [
             String::new(),
             "UPPER/case".to_owned(),

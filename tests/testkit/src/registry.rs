@@ -1,1 +1,169 @@
 //! An OCI registry in this process.
+//!
+//! Speaks the distribution API over plain http on a loopback port of the system's choice: enough for
+//! real clients to push (whole and in chunks) and pull. It can ask for credentials, and it can be told
+//! to misbehave ([`Fault`]), which is what most tests of a puller are about. Nothing is kept on disk.
+
+mod access;
+mod fault;
+mod server;
+mod store;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use access::Access;
+pub use fault::{Fault, Target};
+
+use server::State;
+
+/// A running registry. Stops when dropped.
+pub struct Registry {
+    address: SocketAddr,
+    state: Arc<State>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// How often a registry was asked for what.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Manifests sent.
+    pub manifests_read: u64,
+    /// Manifests taken.
+    pub manifests_written: u64,
+    /// Blobs sent, whole or in part.
+    pub blobs_read: u64,
+    /// Blobs taken.
+    pub blobs_written: u64,
+    /// Tokens given by the token service.
+    pub tokens: u64,
+    /// Requests refused for their credentials.
+    pub refused: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    manifests_read: AtomicU64,
+    manifests_written: AtomicU64,
+    blobs_read: AtomicU64,
+    blobs_written: AtomicU64,
+    tokens: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Registry {
+    /// Starts a registry that serves everybody.
+    ///
+    /// # Errors
+    /// When no loopback port can be had.
+    pub async fn start() -> io::Result<Self> {
+        Self::start_with(Access::Anonymous).await
+    }
+
+    /// Starts a registry that asks for credentials as `access` says.
+    ///
+    /// # Errors
+    /// When no loopback port can be had.
+    pub async fn start_with(access: Access) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let state = Arc::new(State::new(access, address));
+        let (stop, mut stopped) = watch::channel(false);
+        let router = server::router(Arc::clone(&state));
+        let task = tokio::spawn(async move {
+            let serving = axum::serve(listener, router).into_future();
+            // Open connections are cut: a test that ends has no use for them.
+            tokio::select! {
+                _ = serving => {}
+                _ = stopped.changed() => {}
+            }
+        });
+        Ok(Self {
+            address,
+            state,
+            stop,
+            task,
+        })
+    }
+
+    /// Host and port, as image references and lists of plain-http hosts name it.
+    pub fn host(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Puts a blob there without a push, and gives its digest.
+    pub fn insert_blob(&self, bytes: impl Into<Bytes>) -> String {
+        self.state.store().insert_blob(bytes.into())
+    }
+
+    /// Puts a manifest there without a push, under its digest and under `tag`, and gives its digest.
+    /// Unlike a push it may name blobs that are not there.
+    pub fn insert_manifest(
+        &self,
+        repository: &str,
+        tag: &str,
+        media_type: &str,
+        bytes: impl Into<Bytes>,
+    ) -> String {
+        self.state
+            .store()
+            .insert_manifest(repository, tag, media_type, bytes.into())
+    }
+
+    /// The bytes of a manifest, by tag or digest.
+    pub fn manifest(&self, repository: &str, reference: &str) -> Option<Bytes> {
+        self.state
+            .store()
+            .manifest(repository, reference)
+            .map(|manifest| manifest.bytes)
+    }
+
+    /// The bytes of a blob.
+    pub fn blob(&self, digest: &str) -> Option<Bytes> {
+        self.state.store().blob(digest)
+    }
+
+    /// Misbehaves from now on. Several faults may be there; the first whose target fits is used.
+    pub fn inject(&self, target: Target, fault: Fault) {
+        self.state.faults().push((target, fault));
+    }
+
+    /// Behaves again.
+    pub fn heal(&self) {
+        self.state.faults().clear();
+    }
+
+    /// What it was asked for so far.
+    pub fn counts(&self) -> Counts {
+        let counters = self.state.counters();
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            manifests_read: of(&counters.manifests_read),
+            manifests_written: of(&counters.manifests_written),
+            blobs_read: of(&counters.blobs_read),
+            blobs_written: of(&counters.blobs_written),
+            tokens: of(&counters.tokens),
+            refused: of(&counters.refused),
+        }
+    }
+
+    /// Stops and waits until the port is free again.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -22,6 +22,10 @@ use super::source::{Batcher, Gathered, Source};
 use super::{LayerKey, Passes};
 use crate::error::ImageError;
 
+/// CTR, or none when the layer is plain and is copied. Boxed, so that handing it from thread to
+/// thread leaves no copies of its key on stacks.
+type Cipher = Option<Box<Ctr128BE<Aes256>>>;
+
 /// Bytes of one batch. Large against the cost of a lock, small against a second-level cache.
 const BATCH: usize = 128 * 1024;
 /// The most batches in memory at once.
@@ -42,13 +46,13 @@ pub(super) fn run<S: Source>(
     let two_threads = output.len() >= ONE_THREAD_BELOW;
     let cipher = match key {
         None => None,
-        Some(key) => Some(
-            Ctr128BE::<Aes256>::new_from_slices(key.symkey.as_slice(), &key.nonce).map_err(
-                |_| ImageError::Internal {
-                    doing: "preparing a cipher",
-                },
-            )?,
-        ),
+        Some(key) => {
+            let cipher = Ctr128BE::<Aes256>::new_from_slices(key.symkey.as_slice(), &key.nonce);
+            let failed = |_| ImageError::Internal {
+                doing: "preparing a cipher",
+            };
+            Some(Box::new(cipher.map_err(failed)?))
+        }
     };
     let work = Work {
         state: Mutex::new(State {
@@ -116,8 +120,7 @@ struct State<'b> {
     dry: bool,
     ended: bool,
     failure: Option<ImageError>,
-    /// CTR, or a copy when the layer is plain.
-    cipher: Lane<Option<Ctr128BE<Aes256>>>,
+    cipher: Lane<Cipher>,
     ciphertext: Lane<digest::Context>,
     mac: Option<Lane<hmac::Context>>,
     plain: Option<Lane<digest::Context>>,
@@ -160,7 +163,7 @@ enum Job<'b> {
     Read {
         wait: bool,
     },
-    Cipher(Option<Ctr128BE<Aes256>>, Vec<Bytes>, &'b mut [u8]),
+    Cipher(Cipher, Vec<Bytes>, &'b mut [u8]),
     Ciphertext(digest::Context, Vec<Bytes>),
     Mac(hmac::Context, Vec<Bytes>),
     Plain(digest::Context, &'b mut [u8]),
@@ -172,7 +175,7 @@ enum Job<'b> {
 
 enum Done<'b> {
     Read(Result<Gathered, ImageError>),
-    Cipher(Option<Ctr128BE<Aes256>>, &'b mut [u8], bool),
+    Cipher(Cipher, &'b mut [u8], bool),
     Ciphertext(digest::Context),
     Mac(hmac::Context),
     Plain(digest::Context),
@@ -200,7 +203,7 @@ impl<'b, S: Source> Work<'_, 'b, S> {
                 }
                 Job::Cipher(mut cipher, pieces, output) => {
                     drop(state);
-                    let fits = decrypt(cipher.as_mut(), &pieces, output);
+                    let fits = decrypt(&mut cipher, &pieces, output);
                     Done::Cipher(cipher, output, fits)
                 }
                 Job::Ciphertext(mut context, pieces) => {
@@ -396,14 +399,14 @@ impl<'b> State<'b> {
 
 /// Decrypts (or copies) the pieces of a batch into its part of the output. False when they do not
 /// fill it exactly.
-fn decrypt(mut cipher: Option<&mut Ctr128BE<Aes256>>, pieces: &[Bytes], output: &mut [u8]) -> bool {
+fn decrypt(cipher: &mut Cipher, pieces: &[Bytes], output: &mut [u8]) -> bool {
     let mut rest = output;
     for piece in pieces {
         let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(piece.len()) else {
             return false;
         };
         rest = after;
-        match cipher.as_mut() {
+        match cipher.as_deref_mut() {
             Some(cipher) => {
                 if cipher.apply_keystream_b2b(piece, to).is_err() {
                     return false;

@@ -58,13 +58,23 @@ pub fn wrap_options(
     kek: &[u8],
     kid: ResourceUri,
 ) -> Result<AnnotationPacket, OcicryptError> {
-    if kek.len() != 32 {
-        return Err(OcicryptError::KeyLength { length: kek.len() });
-    }
     let mut iv = [0; NONCE_LEN];
     SystemRandom::new()
         .fill(&mut iv)
         .map_err(|_| OcicryptError::Random)?;
+    seal(options, kek, kid, iv)
+}
+
+/// Wraps under a given initialisation vector, which must be a new one for each call.
+fn seal(
+    options: &PrivateOptions,
+    kek: &[u8],
+    kid: ResourceUri,
+    iv: [u8; NONCE_LEN],
+) -> Result<AnnotationPacket, OcicryptError> {
+    if kek.len() != 32 {
+        return Err(OcicryptError::KeyLength { length: kek.len() });
+    }
     let mut data = options.to_json();
     let tag = gcm_key(kek)?
         .seal_in_place_separate_tag(
@@ -103,6 +113,32 @@ mod tests {
         assert_eq!(
             options.to_json().as_slice(),
             br#"{"symkey":"PH8vmIg1BPxpdqqk8KXvby8678vrDg3ohk0wp4eEzYk=","digest":"sha256:93a44bbb96c751218e4c00d479e4c14358122a389acca16205b1e4d0dc5f9476","cipheroptions":{"nonce":"AAECAwQFBgcICQoLDA0ODw=="}}"#
+        );
+    }
+
+    /// `ocicrypt-rs/data/sample_kbc_annotation.json` of Confidential Containers' guest components:
+    /// under its key and vector, its options give its wrapped data, whose SHA-256 stands here.
+    #[test]
+    fn known_answer_of_the_sample_packet_of_guest_components() {
+        use base64::Engine;
+        use base64::engine::general_purpose::STANDARD;
+        let kek = STANDARD
+            .decode("2Zt3BbC6ehaClbOjNnJwsN2bNxv1FMqLm6fwozcR2uo=")
+            .unwrap();
+        let iv = STANDARD
+            .decode("3PQMqtjbR4hxCr83")
+            .unwrap()
+            .try_into()
+            .unwrap();
+        let options = PrivateOptions::from_json(br#"{"symkey":"1jL2jJV0Oyz2nmPkLtqulW6cKcpIUN5FpILcVnP5Uqs=","digest":"sha256:18be1897f9402f27c8c0eba7c86e0c00f5656db62961b5949d55f9565c42c6e7","cipheroptions":{"nonce":"r10F9oaCu+nWFXfod3l83g=="}}"#).unwrap();
+        let packet = seal(&options, &kek, kid(), iv).unwrap();
+        assert_eq!(
+            Digest::of(packet.wrapped()).hex(),
+            "9c0f6894377be1c4dd90e4237475aaca88ba3bf1cb75da30990482ac0bd9c2ba"
+        );
+        assert_eq!(
+            unwrap_options(&packet, &kek).unwrap().to_json(),
+            options.to_json()
         );
     }
 
