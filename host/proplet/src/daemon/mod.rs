@@ -1,1 +1,332 @@
 //! The daemon: tasks from a broker, outcomes back to it.
+//!
+//! Every start message that is addressed to this proplet and has a readable id gets a results message:
+//! also one that does not decode, one that comes while the queue is full, and one that is running when
+//! the proplet is told to stop. What is dropped without an answer is what nobody could answer: messages
+//! for other proplets, and messages without an id.
+//!
+//! The log holds ids, image references, digests and codes. It never holds inputs, values of environment
+//! variables, results or anything that a guest wrote.
+
+mod tasks;
+
+use std::{sync::Arc, time::Duration};
+
+use proplet_hal::{TeeProvider, detection::Detection};
+use thiserror::Error;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tracing::{error, info, warn};
+
+use self::tasks::Tasks;
+use crate::{
+    harden::{HardenError, harden_process},
+    message::{BadStart, ResultMessage, Start, Stop, Topics, start::Decoded, topics::Command},
+    mqtt::{
+        Link, MqttError, Received,
+        delivery::Delivery,
+        outbox::{MemoryOutbox, Outbox},
+        presence::{self, Presence},
+    },
+    refusal::Refusal,
+    settings::{Identity, Settings, SettingsError},
+    task::{Executor, ExecutorError, Host},
+};
+
+/// Messages that may wait between the connection and the daemon.
+const WAITING_MESSAGES: usize = 16;
+/// How long tasks may take to end once they are told to.
+const STOPPING: Duration = Duration::from_secs(10);
+/// How long the last results may take to reach the broker.
+const FLUSHING: Duration = Duration::from_secs(5);
+
+/// The daemon could not start.
+#[derive(Debug, Error)]
+pub enum DaemonError {
+    /// The settings lack something that the daemon needs.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The process could not be hardened.
+    #[error(transparent)]
+    Harden(#[from] HardenError),
+    /// The connection to the broker could not be set up.
+    #[error(transparent)]
+    Mqtt(#[from] MqttError),
+    /// The executor could not be set up.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+}
+
+/// A daemon that is set up and not connected yet.
+pub struct Daemon {
+    settings: Arc<Settings>,
+    identity: Identity,
+    executor: Executor,
+    outbox: Arc<dyn Outbox>,
+}
+
+impl Daemon {
+    /// Sets a daemon up on this machine, and hardens the process.
+    ///
+    /// `host` says which TEE there is (or which fake), which clock, and what swap means;
+    /// [`Host::new`] gives the rules of production.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub fn new(host: Host) -> Result<Self, DaemonError> {
+        harden_process()?;
+        let settings = Arc::clone(&host.settings);
+        let identity = settings.identity()?;
+        let executor = Executor::new(host)?;
+        let outbox = Arc::new(MemoryOutbox::new(
+            settings.mqtt.result_queue,
+            settings.mqtt.result_queue_bytes,
+        ));
+        Ok(Self {
+            settings,
+            identity,
+            executor,
+            outbox,
+        })
+    }
+
+    /// Uses another outbox, for instance one that survives a restart.
+    #[must_use]
+    pub fn with_outbox(mut self, outbox: Arc<dyn Outbox>) -> Self {
+        self.outbox = outbox;
+        self
+    }
+
+    /// The executor, for those who want to run tasks beside the broker's.
+    #[must_use]
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// Runs until `shutdown` ends; then stops taking tasks, ends those that run with an error result,
+    /// delivers what is left, and disconnects.
+    ///
+    /// # Errors
+    /// [`DaemonError::Mqtt`] when the connection cannot be set up. A broker that is not there is no
+    /// error: it is tried again for ever.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
+        let Self {
+            settings,
+            identity,
+            executor,
+            outbox,
+        } = self;
+        info!("Starting Proplet (Rust) - Instance ID: {}", identity.entity);
+        for notice in &settings.notices {
+            warn!("{notice}");
+        }
+        info!("Settings digest: {}", settings.digest);
+        let readiness = executor.readiness().await;
+        for warning in &readiness.warnings {
+            warn!("{warning}");
+        }
+        info!("TEE: {readiness}");
+
+        let (link, driver) = Link::new(&settings.mqtt, &identity)?;
+        info!("MQTT client created (TLS: {})", settings.mqtt.address.tls());
+        let topics = Topics::new(&identity.tenant, &identity.channel);
+        let delivery = Delivery::new(outbox);
+        let (sender, messages) = mpsc::channel(WAITING_MESSAGES);
+
+        let mut helpers = JoinSet::new();
+        let driving = tokio::spawn(driver.run(sender));
+        info!("Starting MQTT event loop");
+        helpers.spawn(presence::run(
+            link.clone(),
+            Presence {
+                topics: topics.clone(),
+                identity: identity.clone(),
+                about: settings.about.clone(),
+                heartbeat: settings.heartbeat,
+            },
+        ));
+        helpers.spawn(delivery.clone().run(
+            link.clone(),
+            topics.results().to_owned(),
+            settings.mqtt.inflight.into(),
+        ));
+        helpers.spawn(forget_expired(executor.clone()));
+
+        info!("Starting PropletService");
+        let tasks = Tasks::new(
+            &settings,
+            identity.entity.clone(),
+            executor,
+            delivery.clone(),
+        );
+        let mut service = Service {
+            topics,
+            entity: identity.entity,
+            tasks,
+            delivery,
+            settings,
+        };
+        service.serve(messages, shutdown).await;
+        if timeout(FLUSHING, service.delivery.empty()).await.is_err() {
+            error!("Some results did not reach the broker in time and are lost");
+        }
+        if link.disconnect().await {
+            let _ = timeout(FLUSHING, driving).await;
+        } else {
+            driving.abort();
+        }
+        helpers.shutdown().await;
+        info!("Proplet stopped");
+        Ok(())
+    }
+}
+
+/// Reports what was found on this machine, in the form that operators know.
+pub fn report_tee(detection: &Detection, provider: Option<&dyn TeeProvider>) {
+    for line in detection.to_string().lines() {
+        info!("{line}");
+    }
+    match (provider, detection.tee()) {
+        (Some(provider), _) if provider.is_hardware() => {
+            info!(
+                "TEE runtime initialized successfully ({})",
+                provider.attester()
+            );
+        }
+        (Some(provider), _) => {
+            warn!(
+                "{} attests, which is NO hardware TEE and protects nothing",
+                provider.attester()
+            );
+        }
+        (None, Some(tee)) => {
+            warn!("{tee} was detected, but this version has no evidence provider for it");
+        }
+        (None, None) => info!("No TEE detected: encrypted tasks will be refused"),
+    }
+}
+
+async fn forget_expired(executor: Executor) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        ticks.tick().await;
+        executor.forget_expired();
+    }
+}
+
+/// The receiving side.
+struct Service {
+    topics: Topics,
+    entity: String,
+    tasks: Tasks,
+    delivery: Delivery,
+    settings: Arc<Settings>,
+}
+
+impl Service {
+    async fn serve(
+        &mut self,
+        mut messages: mpsc::Receiver<Received>,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                message = messages.recv() => match message {
+                    Some(message) => self.receive(&message, false),
+                    None => break,
+                },
+            }
+        }
+        info!(
+            "Shutting down: {} tasks are running or waiting",
+            self.tasks.count()
+        );
+        self.tasks.stop_all();
+        let deadline = Instant::now() + STOPPING;
+        // Starts that were under way are still answered, and the connection must not wait for us.
+        loop {
+            tokio::select! {
+                () = self.tasks.ended() => break,
+                () = tokio::time::sleep_until(deadline) => {
+                    error!("{} tasks did not end in time", self.tasks.count());
+                    break;
+                }
+                Some(message) = messages.recv() => self.receive(&message, true),
+            }
+        }
+        tokio::spawn(async move { while messages.recv().await.is_some() {} });
+    }
+
+    fn receive(&mut self, message: &Received, stopping: bool) {
+        let not_before = message.at + self.settings.results_not_before;
+        match self.topics.command(&message.topic) {
+            Some(Command::Start) => match Decoded::from_bytes(&message.payload, &self.entity) {
+                Decoded::NotForUs => {}
+                Decoded::Bad(bad) => self.bad_start(bad, not_before),
+                Decoded::Task(start) if stopping => {
+                    self.refuse(&start.id, &tasks::stopping(), not_before);
+                }
+                Decoded::Task(start) => self.start(*start, not_before),
+            },
+            Some(Command::Stop) => {
+                if let Some(stop) = Stop::from_bytes(&message.payload, &self.entity) {
+                    self.stop(&stop);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn start(&mut self, start: Start, not_before: Instant) {
+        info!("Received start command for task: {}", start.id);
+        if self.tasks.is_known(&start.id) {
+            warn!(
+                "Task {} is running already; the repeated start is ignored",
+                start.id
+            );
+            return;
+        }
+        let id = start.id.clone();
+        if let Err(refusal) = self.tasks.start(start, not_before) {
+            self.refuse(&id, &refusal, not_before);
+        }
+    }
+
+    fn bad_start(&self, bad: BadStart, not_before: Instant) {
+        match bad.id {
+            // A hostile repetition of a running task's id must not end that task in the Manager's books.
+            Some(id) if self.tasks.is_known(&id) => {
+                warn!("A start command that cannot be read repeats the running task {id}; ignored");
+            }
+            Some(id) => self.refuse(&id, &bad.refusal, not_before),
+            None => warn!(
+                "A start command without a readable id cannot be answered: {}",
+                bad.refusal
+            ),
+        }
+    }
+
+    fn refuse(&self, id: &str, refusal: &Refusal, not_before: Instant) {
+        warn!("Task {id} refused: {refusal}");
+        let message = ResultMessage::refused(id, &self.entity, refusal);
+        if let Err(full) = self.delivery.submit(message, not_before) {
+            error!("The refusal of task {id} is lost: {full}");
+        }
+    }
+
+    fn stop(&mut self, stop: &Stop) {
+        if self.tasks.stop(&stop.id) {
+            info!("Received stop command for task: {}", stop.id);
+        } else {
+            warn!(
+                "Received stop command for task {}, which is not running here",
+                stop.id
+            );
+        }
+    }
+}

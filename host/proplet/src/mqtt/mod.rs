@@ -20,6 +20,8 @@ pub mod outbox;
 pub mod presence;
 mod tls;
 
+use std::time::Duration;
+
 use rumqttc::{AsyncClient, MqttOptions, QoS, Transport};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -89,6 +91,18 @@ impl Link {
             qos: quality(settings.qos),
         };
         Ok((link, Driver::new(events, sender)))
+    }
+
+    /// Sends DISCONNECT once everything under way is acknowledged, or a few seconds have passed; the
+    /// driver ends with it. False when there is no connection, and so nobody to take leave of.
+    pub async fn disconnect(&self) -> bool {
+        let connected = self.connection.borrow().is_some();
+        connected
+            && self
+                .client
+                .disconnect_with_timeout(Duration::from_secs(3))
+                .await
+                .is_ok()
     }
 
     /// Whether there is a connection now, and changes of that.

@@ -106,7 +106,7 @@ impl Inner {
             &attested,
             started.into(),
         )?;
-        let sink = Arc::new(SealedSink {
+        let sink = Box::new(SealedSink {
             recipients: component.recipients,
             key: Arc::clone(&self.receipt_key),
             clock: Arc::clone(&self.clock),
@@ -233,7 +233,7 @@ impl Inner {
         self: &Arc<Self>,
         start: Start,
         ready: Arc<Ready>,
-        sink: Arc<SealedSink>,
+        mut sink: Box<SealedSink>,
         cancel: CancelToken,
     ) -> TaskOutcome {
         let grants = match &ready.policy {
@@ -247,6 +247,20 @@ impl Inner {
             }),
             None => Arc::new(NoSecrets),
         };
+        let spec = TaskSpec {
+            task_id: start.id.clone(),
+            name: start.name.clone(),
+            invoke: start.invoke.clone(),
+            inputs: inputs(&start),
+            env: start.env.clone(),
+            limits: self.limits(ready.policy.as_ref()),
+            grants,
+            cancel,
+        };
+        // A component that publishes gets its receipt before it ends, so the receipt's export is chosen
+        // here; without one the run ends before the component begins.
+        sink.claims.export = ready.compiled.invoked_export(&spec).unwrap_or_default();
+        let sink = Arc::new(*sink);
         let services = Services {
             attestation: Arc::new(Identity {
                 provider: self.provider.clone(),
@@ -263,16 +277,6 @@ impl Inner {
             }),
             secrets,
             results: Arc::clone(&sink) as _,
-        };
-        let spec = TaskSpec {
-            task_id: start.id.clone(),
-            name: start.name.clone(),
-            invoke: start.invoke.clone(),
-            inputs: inputs(&start),
-            env: start.env.clone(),
-            limits: self.limits(ready.policy.as_ref()),
-            grants,
-            cancel,
         };
         let run = self.runtime.run(&ready.compiled, spec, services).await;
         finish(&run, &sink)
@@ -342,10 +346,10 @@ impl Inner {
 enum Prepared {
     Ready {
         ready: Arc<Ready>,
-        sink: Arc<SealedSink>,
+        sink: Box<SealedSink>,
     },
     Broken {
-        sink: Arc<SealedSink>,
+        sink: Box<SealedSink>,
         error: RuntimeError,
     },
 }

@@ -1,0 +1,250 @@
+//! The tasks of this proplet: those that run, and those that wait for a place.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use proplet_runtime::CancelToken;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+use tracing::{error, info};
+
+use crate::{
+    message::{ResultMessage, Source, Start},
+    mqtt::delivery::Delivery,
+    refusal::Refusal,
+    settings::Settings,
+    task::{Executor, TaskOutcome},
+};
+
+/// The answer to tasks that a shutdown ends or keeps out.
+pub(super) fn stopping() -> Refusal {
+    Refusal::new(
+        "proplet-stopping",
+        "this proplet is shutting down; start the task again",
+    )
+}
+
+/// Runs tasks, as many at once as the settings allow.
+pub(super) struct Tasks {
+    shared: Arc<Shared>,
+    most: usize,
+    ended: watch::Receiver<usize>,
+}
+
+struct Shared {
+    executor: Executor,
+    delivery: Delivery,
+    entity: String,
+    max_result_bytes: usize,
+    places: Semaphore,
+    known: Mutex<HashMap<String, CancelToken>>,
+    /// How many are known.
+    count: watch::Sender<usize>,
+    stopping: AtomicBool,
+}
+
+impl Tasks {
+    pub(super) fn new(
+        settings: &Settings,
+        entity: String,
+        executor: Executor,
+        delivery: Delivery,
+    ) -> Self {
+        let (count, ended) = watch::channel(0);
+        let shared = Arc::new(Shared {
+            executor,
+            delivery,
+            entity,
+            max_result_bytes: settings.mqtt.max_result_bytes,
+            places: Semaphore::new(settings.limits.tasks),
+            known: Mutex::default(),
+            count,
+            stopping: AtomicBool::new(false),
+        });
+        let most = settings.limits.tasks.saturating_add(settings.limits.queue);
+        Self {
+            shared,
+            most,
+            ended,
+        }
+    }
+
+    /// How many tasks run or wait.
+    pub(super) fn count(&self) -> usize {
+        *self.ended.borrow()
+    }
+
+    /// Whether a task of this id runs or waits.
+    pub(super) fn is_known(&self, id: &str) -> bool {
+        self.shared.with(|known| known.contains_key(id))
+    }
+
+    /// Runs a task as soon as there is a place. Does not wait for it.
+    pub(super) fn start(&mut self, start: Start, not_before: Instant) -> Result<(), Refusal> {
+        if self.count() >= self.most {
+            return Err(Refusal::new(
+                "queue-full",
+                format!(
+                    "{} tasks run or wait on this proplet already; start the task later or elsewhere, \
+                     or raise [limits] queue",
+                    self.most
+                ),
+            ));
+        }
+        if let Source::Encrypted { image, .. } = &start.source {
+            info!("Encrypted workload with image_url: {}", loggable(image));
+        }
+        let cancel = CancelToken::new();
+        self.shared
+            .with(|known| known.insert(start.id.clone(), cancel.clone()));
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            let id = start.id.clone();
+            // Whatever happens below, the task does not stay in the table.
+            let _known = Known {
+                shared: Arc::clone(&shared),
+                id: id.clone(),
+            };
+            let running = tokio::spawn(run(Arc::clone(&shared), start, cancel));
+            let outcome = match running.await {
+                Ok(outcome) => outcome,
+                Err(_) => TaskOutcome {
+                    error: Some(Refusal::new(
+                        "host-failed",
+                        "the task broke down inside the proplet; report it with the proplet's log",
+                    )),
+                    ..TaskOutcome::default()
+                },
+            };
+            let message = shared.report(&id, outcome);
+            shared.delivery.submit_waiting(message, not_before).await;
+        });
+        Ok(())
+    }
+
+    /// Stops a task. False when there is none of this id.
+    pub(super) fn stop(&mut self, id: &str) -> bool {
+        self.shared.with(|known| match known.get(id) {
+            Some(cancel) => {
+                cancel.cancel();
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// Stops all tasks.
+    pub(super) fn stop_all(&mut self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared
+            .with(|known| known.values().for_each(CancelToken::cancel));
+    }
+
+    /// Ends when no task is left.
+    pub(super) async fn ended(&mut self) {
+        // The sender lives as long as `self`, so this cannot fail.
+        let _ = self.ended.wait_for(|count| *count == 0).await;
+    }
+}
+
+async fn run(shared: Arc<Shared>, start: Start, cancel: CancelToken) -> TaskOutcome {
+    let place = tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        place = shared.places.acquire() => place.ok(),
+    };
+    let Some(_place) = place else {
+        let refusal = Refusal::new("stopped", "the task was stopped before it began");
+        return TaskOutcome {
+            error: Some(refusal),
+            ..TaskOutcome::default()
+        };
+    };
+    info!("Executing task {} in spawned task", start.id);
+    shared.executor.execute(start, cancel).await
+}
+
+impl Shared {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<String, CancelToken>) -> T) -> T {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut known);
+        self.count.send_replace(known.len());
+        changed
+    }
+
+    /// The message for an outcome, within the size that the broker takes.
+    fn report(&self, id: &str, outcome: TaskOutcome) -> ResultMessage {
+        let TaskOutcome {
+            results, mut error, ..
+        } = outcome;
+        if self.stopping.load(Ordering::Relaxed)
+            && error
+                .as_ref()
+                .is_some_and(|refusal| refusal.code() == "stopped")
+        {
+            error = Some(stopping());
+        }
+        match &error {
+            None => info!("Task {id} completed successfully"),
+            Some(refusal) => error!("Task {id} failed: {}", refusal.code()),
+        }
+        let message = ResultMessage {
+            task_id: id.to_owned(),
+            proplet_id: self.entity.clone(),
+            results,
+            error: error.map(|refusal| refusal.to_string()),
+        };
+        let size = serde_json::to_vec(&message).map_or(usize::MAX, |text| text.len());
+        if size <= self.max_result_bytes {
+            return message;
+        }
+        let refusal = Refusal::new(
+            "result-too-large",
+            format!(
+                "the results message has {size} bytes and the broker takes {}; make the result \
+                 smaller, or raise [mqtt] max_result_bytes if the broker takes more",
+                self.max_result_bytes
+            ),
+        );
+        error!("Task {id}: {refusal}");
+        ResultMessage::refused(id, &self.entity, &refusal)
+    }
+}
+
+/// Removes a task from the table when it is over.
+struct Known {
+    shared: Arc<Shared>,
+    id: String,
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.shared.with(|known| known.remove(&self.id));
+    }
+}
+
+/// Text of a stranger, fit for one line of a log.
+fn loggable(text: &str) -> String {
+    text.chars()
+        .take(256)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_stays_on_one_line() {
+        assert_eq!(loggable("a\nb\x1b[31m"), "a\u{fffd}b\u{fffd}[31m");
+        assert_eq!(loggable(&"x".repeat(1000)).len(), 256);
+    }
+}

@@ -1,0 +1,508 @@
+//! The daemon on a real broker, with plain tasks: the contract that a Manager relies on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use proplet::{
+    daemon::Daemon,
+    message::ResultMessage,
+    mqtt::outbox::{Entry, MemoryOutbox, Outbox, OutboxFull},
+    settings::{Settings, environment::Environment},
+    task::Host,
+};
+use proplet_testkit::broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker, TlsFiles, Visit};
+use serde_json::json;
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::{Instant as DueAt, timeout},
+};
+
+const ENTITY: &str = "proplet-1";
+
+/// A daemon that runs in this process until it is stopped.
+struct Proplet {
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<()>,
+}
+
+impl Proplet {
+    fn start(address: &str, more: &str) -> Self {
+        Self::start_with(address, more, None)
+    }
+
+    fn start_with(address: &str, more: &str, outbox: Option<Arc<dyn Outbox>>) -> Self {
+        let text = format!(
+            "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\n\
+             api_key = \"secret-of-the-broker\"\nheartbeat_seconds = 1\n\
+             [mqtt]\naddress = \"{address}\"\n{more}"
+        );
+        let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
+        let mut daemon = Daemon::new(Host::new(Arc::new(settings), None)).unwrap();
+        if let Some(outbox) = outbox {
+            daemon = daemon.with_outbox(outbox);
+        }
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(async move {
+            daemon.run(async { drop(stopped.await) }).await.unwrap();
+        });
+        Self { stop, running }
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        timeout(PATIENCE, self.running).await.unwrap().unwrap();
+    }
+}
+
+struct Scene {
+    broker: TestBroker,
+    manager: Manager,
+    proplet: Proplet,
+}
+
+impl Scene {
+    async fn set(more: &str) -> Self {
+        let broker = TestBroker::start().await.unwrap();
+        let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+        let proplet = Proplet::start(&broker.url(), more);
+        manager.messages("control/proplet/alive", 1).await.unwrap();
+        Self {
+            broker,
+            manager,
+            proplet,
+        }
+    }
+}
+
+fn adder() -> Vec<u8> {
+    wat::parse_str(
+        "(module (func (export \"add\") (param i32 i32) (result i32)
+           (i32.add (local.get 0) (local.get 1))))",
+    )
+    .unwrap()
+}
+
+fn spinner() -> Vec<u8> {
+    wat::parse_str("(module (func (export \"spin\") (loop $again (br $again))))").unwrap()
+}
+
+fn add(id: &str) -> Task {
+    Task {
+        inputs: vec!["10".into(), "20".into()],
+        proplet_id: ENTITY.into(),
+        ..Task::plain(id, "add", adder())
+    }
+}
+
+fn spin(id: &str) -> Task {
+    Task {
+        proplet_id: ENTITY.into(),
+        ..Task::plain(id, "spin", spinner())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plain_tasks_of_both_generations_give_upstreams_text() {
+    let scene = Scene::set("").await;
+    scene.manager.start(&add("new")).await.unwrap();
+    let old = add("old").start_message_of_early_2026().to_string();
+    scene
+        .manager
+        .send("control/manager/start", &old)
+        .await
+        .unwrap();
+    for id in ["new", "old"] {
+        let outcome = scene.manager.result(id).await.unwrap();
+        assert_eq!(
+            (outcome.results.as_str(), outcome.error),
+            ("30", None),
+            "{id}"
+        );
+        assert_eq!(outcome.proplet_id, ENTITY);
+    }
+    scene.proplet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_announces_itself_before_it_beats_and_never_says_offline() {
+    let scene = Scene::set("").await;
+    let created = scene
+        .manager
+        .messages("control/proplet/create", 1)
+        .await
+        .unwrap();
+    assert_eq!(created[0]["proplet_id"], ENTITY);
+    assert_eq!(created[0]["namespace"], "default");
+    assert_eq!(created[0]["metadata"]["wasm_runtime"], "wasmtime-internal");
+    scene
+        .manager
+        .messages("control/proplet/alive", 2)
+        .await
+        .unwrap();
+    let topics: Vec<String> = scene
+        .broker
+        .recorded()
+        .into_iter()
+        .filter(|record| record.client_id == ENTITY)
+        .map(|record| record.topic)
+        .collect();
+    let first = |suffix: &str| {
+        topics
+            .iter()
+            .position(|topic| topic.ends_with(suffix))
+            .unwrap()
+    };
+    assert!(first("create") < first("alive"));
+    scene.proplet.stop().await;
+    let alive = scene.manager.on("control/proplet/alive");
+    assert!(
+        alive.iter().all(|beat| beat["status"] == "alive"),
+        "{alive:?}"
+    );
+    let left = |visits: &Vec<Visit>| visits.contains(&Visit::Left(ENTITY.into()));
+    scene
+        .broker
+        .wait_for_visits("DISCONNECT", left)
+        .await
+        .unwrap();
+    assert!(!scene.broker.has_seen(b"secret-of-the-broker"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_start_with_an_id_gets_an_answer() {
+    let scene = Scene::set("").await;
+    for (id, message, code) in [
+        (
+            "cut",
+            r#"{"id":"cut","name":"n","inputs":["#.to_owned(),
+            "task-invalid",
+        ),
+        (
+            "nothing",
+            json!({"id": "nothing", "name": "n"}).to_string(),
+            "task-invalid",
+        ),
+        (
+            "flags",
+            json!({"id": "flags", "name": "n", "file": "AGFzbQ==", "cli_args": ["--dir=/"]})
+                .to_string(),
+            "task-arguments",
+        ),
+        (
+            "daemon",
+            json!({"id": "daemon", "name": "n", "file": "AGFzbQ==", "daemon": true}).to_string(),
+            "task-unsupported",
+        ),
+        (
+            "no-wasm",
+            json!({"id": "no-wasm", "name": "n", "file": "AGFzbQ=="}).to_string(),
+            "component-invalid",
+        ),
+        (
+            "no-tee",
+            json!({"id": "no-tee", "name": "n", "image_url": "ghcr.io/a/b", "encrypted": true})
+                .to_string(),
+            "no-tee",
+        ),
+    ] {
+        scene
+            .manager
+            .send("control/manager/start", &message)
+            .await
+            .unwrap();
+        let outcome = scene.manager.result(id).await.unwrap();
+        let error = outcome.error.unwrap();
+        assert!(error.starts_with(&format!("{code}: ")), "{id}: {error}");
+        assert_eq!(outcome.results, "");
+    }
+    scene.proplet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tasks_of_other_proplets_and_other_topics_are_left_alone() {
+    let scene = Scene::set("").await;
+    let theirs = Task {
+        proplet_id: "proplet-2".into(),
+        ..add("theirs")
+    };
+    scene.manager.start(&theirs).await.unwrap();
+    let elsewhere = add("elsewhere").start_message().to_string();
+    scene
+        .manager
+        .send("control/manager/start/more", &elsewhere)
+        .await
+        .unwrap();
+    let broadcast = json!({"id": "everybody", "name": "add", "inputs": ["1", "2"],
+        "file": add("x").start_message()["file"], "broadcast": true, "proplet_id": "proplet-2"});
+    scene
+        .manager
+        .send("control/manager/start", &broadcast.to_string())
+        .await
+        .unwrap();
+    assert_eq!(
+        scene.manager.result("everybody").await.unwrap().results,
+        "3"
+    );
+    scene.proplet.stop().await;
+    assert_eq!(scene.manager.results_so_far("theirs"), 0);
+    assert_eq!(scene.manager.results_so_far("elsewhere"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_a_spinning_task_with_an_error() {
+    let scene = Scene::set("").await;
+    let task = spin("s");
+    scene.manager.start(&task).await.unwrap();
+    scene.manager.stop(&task).await.unwrap();
+    let error = scene.manager.result("s").await.unwrap().error.unwrap();
+    assert!(error.starts_with("stopped: "), "{error}");
+    scene.proplet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repeated_start_of_a_running_task_is_ignored() {
+    let scene = Scene::set("").await;
+    let task = spin("s");
+    scene.manager.start(&task).await.unwrap();
+    scene.manager.start(&task).await.unwrap();
+    let broken = r#"{"id":"s","name":"#;
+    scene
+        .manager
+        .send("control/manager/start", broken)
+        .await
+        .unwrap();
+    scene.manager.stop(&task).await.unwrap();
+    let error = scene.manager.result("s").await.unwrap().error.unwrap();
+    assert!(error.starts_with("stopped: "), "{error}");
+    scene.manager.start(&add("after")).await.unwrap();
+    scene.manager.result("after").await.unwrap();
+    scene.proplet.stop().await;
+    assert_eq!(scene.manager.results_so_far("s"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_refuses() {
+    let scene = Scene::set("[limits]\ntasks = 1\nqueue = 1\n").await;
+    for id in ["runs", "waits", "refused"] {
+        scene.manager.start(&spin(id)).await.unwrap();
+    }
+    let error = scene
+        .manager
+        .result("refused")
+        .await
+        .unwrap()
+        .error
+        .unwrap();
+    assert!(error.starts_with("queue-full: "), "{error}");
+    for id in ["waits", "runs"] {
+        scene.manager.stop(&spin(id)).await.unwrap();
+        let error = scene.manager.result(id).await.unwrap().error.unwrap();
+        assert!(error.starts_with("stopped: "), "{error}");
+    }
+    scene.proplet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_is_not_published_at_once() {
+    let scene = Scene::set("").await;
+    let before = Instant::now();
+    scene.manager.start(&add("a")).await.unwrap();
+    scene.manager.result("a").await.unwrap();
+    assert!(
+        before.elapsed() >= Duration::from_millis(50),
+        "{:?}",
+        before.elapsed()
+    );
+    scene.proplet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_ends_running_tasks_with_an_error() {
+    let scene = Scene::set("").await;
+    scene.manager.start(&spin("s")).await.unwrap();
+    // The answer to this one shows that the start before it has arrived.
+    scene.manager.start(&add("a")).await.unwrap();
+    scene.manager.result("a").await.unwrap();
+    scene.proplet.stop().await;
+    let error = scene.manager.result("s").await.unwrap().error.unwrap();
+    assert!(error.starts_with("proplet-stopping: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_broker_restart_it_subscribes_announces_and_works_again() {
+    let scene = Scene::set("").await;
+    let port = scene.broker.port();
+    scene.broker.stop().await;
+    let broker = TestBroker::with(BrokerSetup {
+        port,
+        ..BrokerSetup::default()
+    })
+    .await
+    .unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    manager.messages("control/proplet/create", 1).await.unwrap();
+    manager.messages("control/proplet/alive", 1).await.unwrap();
+    manager.start(&add("a")).await.unwrap();
+    assert_eq!(manager.result("a").await.unwrap().results, "30");
+    scene.proplet.stop().await;
+}
+
+/// An outbox that tells when something was put into it.
+struct Watched {
+    inner: MemoryOutbox,
+    filled: watch::Sender<Vec<String>>,
+}
+
+impl Outbox for Watched {
+    fn put(&self, message: ResultMessage, not_before: DueAt) -> Result<(), OutboxFull> {
+        let id = message.task_id.clone();
+        self.inner.put(message, not_before)?;
+        self.filled.send_modify(|ids| ids.push(id));
+        Ok(())
+    }
+
+    fn take(&self, now: DueAt) -> Option<Entry> {
+        self.inner.take(now)
+    }
+
+    fn next_due(&self) -> Option<DueAt> {
+        self.inner.next_due()
+    }
+
+    fn delivered(&self, ticket: u64) {
+        self.inner.delivered(ticket);
+    }
+
+    fn returned(&self, ticket: u64) {
+        self.inner.returned(ticket);
+    }
+
+    fn replace(&self, ticket: u64, message: ResultMessage) {
+        self.inner.replace(ticket, message);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.inner.is_empty()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_ready_while_the_broker_is_away_is_delivered_later() {
+    let broker = TestBroker::start().await.unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let (filled, mut ready) = watch::channel(Vec::new());
+    let outbox = Arc::new(Watched {
+        inner: MemoryOutbox::new(10, 1 << 20),
+        filled,
+    });
+    // A task of 300 ms: the broker is gone by the time it is over.
+    let limits = "[limits]\nwall_clock_ms = 300\n";
+    let proplet = Proplet::start_with(&broker.url(), limits, Some(outbox));
+    manager.messages("control/proplet/alive", 1).await.unwrap();
+    manager.start(&spin("s")).await.unwrap();
+    manager.start(&add("a")).await.unwrap();
+    manager.result("a").await.unwrap();
+    let port = broker.port();
+    broker.stop().await;
+    let arrived = ready.wait_for(|ids: &Vec<String>| ids.iter().any(|id| id == "s"));
+    drop(timeout(PATIENCE, arrived).await.unwrap().unwrap());
+    let broker = TestBroker::with(BrokerSetup {
+        port,
+        ..BrokerSetup::default()
+    })
+    .await
+    .unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let error = manager.result("s").await.unwrap().error.unwrap();
+    assert!(error.starts_with("limit-wall-clock: "), "{error}");
+    proplet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_the_broker_would_not_take_becomes_an_error() {
+    let broker = TestBroker::start().await.unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let proplet = Proplet::start(&broker.url(), "max_result_bytes = 5000\n");
+    manager.messages("control/proplet/alive", 1).await.unwrap();
+    // Upstream's contract for a command: its standard output.
+    let loud = wat::parse_str(
+        r#"(module
+          (import "wasi_snapshot_preview1" "fd_write"
+            (func $write (param i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (func (export "_start")
+            (memory.fill (i32.const 16) (i32.const 120) (i32.const 8000))
+            (i32.store (i32.const 0) (i32.const 16))
+            (i32.store (i32.const 4) (i32.const 8000))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"#,
+    )
+    .unwrap();
+    let task = Task {
+        proplet_id: ENTITY.into(),
+        ..Task::plain("loud", "_start", loud)
+    };
+    manager.start(&task).await.unwrap();
+    let outcome = manager.result("loud").await.unwrap();
+    let error = outcome.error.unwrap();
+    assert!(error.starts_with("result-too-large: "), "{error}");
+    assert_eq!(outcome.results, "");
+    proplet.stop().await;
+}
+
+/// A CA and certificates for the broker and for a proplet, as PEM files.
+fn certificates(folder: &Path) {
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    write("ca.pem", parameters.self_signed(&key).unwrap().pem());
+    let issuer = rcgen::Issuer::new(parameters, key);
+    for name in ["broker", "client"] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let parameters = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        write(
+            &format!("{name}.pem"),
+            parameters.signed_by(&key, &issuer).unwrap().pem(),
+        );
+        write(&format!("{name}.key"), key.serialize_pem());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_a_client_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    let tls = TlsFiles {
+        certificate: file("broker.pem"),
+        key: file("broker.key"),
+        client_ca: Some(file("ca.pem")),
+    };
+    let setup = BrokerSetup {
+        tls: Some(tls),
+        ..BrokerSetup::default()
+    };
+    let broker = TestBroker::with(setup).await.unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let more = format!(
+        "ca = {:?}\nclient_cert = {:?}\nclient_key = {:?}\n",
+        file("ca.pem"),
+        file("client.pem"),
+        file("client.key")
+    );
+    let proplet = Proplet::start(&broker.tls_url().unwrap(), &more);
+    manager.messages("control/proplet/alive", 1).await.unwrap();
+    manager.start(&add("a")).await.unwrap();
+    assert_eq!(manager.result("a").await.unwrap().results, "30");
+    proplet.stop().await;
+}
