@@ -16,7 +16,6 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use aes::Aes256;
-use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput};
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};

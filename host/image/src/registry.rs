@@ -145,7 +145,14 @@ impl Registry {
         accept: &str,
     ) -> Result<Response, ImageError> {
         let response = self.send(reference, path, accept).await?;
-        let response = if response.status() == StatusCode::UNAUTHORIZED {
+        // A challenge counts only from the registry itself: whom it redirected to, for instance a
+        // blob store, has no business with the credentials.
+        let from_registry = response.url().host_str().is_some_and(|host| {
+            let port = response.url().port();
+            let host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+            host.eq_ignore_ascii_case(strip_default_port(reference.registry_host()))
+        });
+        let response = if response.status() == StatusCode::UNAUTHORIZED && from_registry {
             let wanted = challenge::parse(
                 response
                     .headers()
@@ -369,6 +376,13 @@ fn is_allowed(url: &Url, plain_hosts: &[String]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Host and port as a URL keeps them, which leaves the port of its scheme out.
+fn strip_default_port(host: &str) -> &str {
+    host.strip_suffix(":443")
+        .or(host.strip_suffix(":80"))
+        .unwrap_or(host)
 }
 
 fn scope(reference: &ImageReference) -> (String, String) {

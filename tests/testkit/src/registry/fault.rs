@@ -31,7 +31,7 @@ pub enum Fault {
     Truncate(usize),
     /// The announced length is right and the connection breaks after this many bytes.
     Break(usize),
-    /// The announced length is another one.
+    /// The announced length is another one; if it is larger, the rest never comes.
     ContentLength(u64),
     /// The body has no announced length and this many bytes more than it should.
     Longer(usize),
@@ -67,15 +67,20 @@ impl Fault {
                     .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
                 let kept = body.slice(..length.min(body.len()));
                 response.map(|()| {
-                    let broken = std::io::Error::other("cut by a fault");
-                    Body::from_stream(stream::iter([Ok(kept), Err(broken)]))
+                    // What is there is sent out while the body has nothing more to give.
+                    let broken = async {
+                        tokio::task::yield_now().await;
+                        Err(std::io::Error::other("cut by a fault"))
+                    };
+                    Body::from_stream(stream::iter([Ok(kept)]).chain(stream::once(broken)))
                 })
             }
             Self::ContentLength(length) => {
                 response
                     .headers_mut()
                     .insert(CONTENT_LENGTH, HeaderValue::from(length));
-                response.map(|()| Body::from_stream(stream::iter([Ok::<_, std::io::Error>(body)])))
+                let body = stream::iter([Ok::<_, std::io::Error>(body)]);
+                response.map(|()| Body::from_stream(body.chain(stream::pending())))
             }
             Self::Longer(more) => {
                 let parts = [
