@@ -164,16 +164,39 @@ mod tests {
     #[test]
     fn numbers_are_read_by_type() {
         let read = |ty: ValType, text: &str| number(&ty, &Input::text(text)).ok();
-        let i32s = [("7", 7), (" -7 ", -7), ("4294967295", -1), ("-2147483648", i32::MIN), ("+1", 1)];
+        let i32s = [
+            ("7", 7),
+            (" -7 ", -7),
+            ("4294967295", -1),
+            ("-2147483648", i32::MIN),
+            ("+1", 1),
+        ];
         for (text, expected) in i32s {
-            assert_eq!(read(ValType::I32, text).and_then(|value| value.i32()), Some(expected), "{text}");
+            assert_eq!(
+                read(ValType::I32, text).and_then(|value| value.i32()),
+                Some(expected),
+                "{text}"
+            );
         }
-        let i64s = [("18446744073709551615", -1), ("-9223372036854775808", i64::MIN)];
+        let i64s = [
+            ("18446744073709551615", -1),
+            ("-9223372036854775808", i64::MIN),
+        ];
         for (text, expected) in i64s {
-            assert_eq!(read(ValType::I64, text).and_then(|value| value.i64()), Some(expected), "{text}");
+            assert_eq!(
+                read(ValType::I64, text).and_then(|value| value.i64()),
+                Some(expected),
+                "{text}"
+            );
         }
-        assert_eq!(read(ValType::F32, "1.5").and_then(|value| value.f32()), Some(1.5));
-        assert_eq!(read(ValType::F64, "-1e300").and_then(|value| value.f64()), Some(-1e300));
+        assert_eq!(
+            read(ValType::F32, "1.5").and_then(|value| value.f32()),
+            Some(1.5)
+        );
+        assert_eq!(
+            read(ValType::F64, "-1e300").and_then(|value| value.f64()),
+            Some(-1e300)
+        );
         for (ty, text) in [
             (ValType::I32, "4294967296"),
             (ValType::I32, "-2147483649"),
@@ -186,7 +209,16 @@ mod tests {
         ] {
             assert!(read(ty.clone(), text).is_none(), "{ty} {text}");
         }
-        assert!(number(&ValType::I32, &Input { bytes: vec![0xff].into(), media_type: None }).is_err());
+        assert!(
+            number(
+                &ValType::I32,
+                &Input {
+                    bytes: vec![0xff].into(),
+                    media_type: None
+                }
+            )
+            .is_err()
+        );
     }
 
     #[test]
@@ -197,8 +229,14 @@ mod tests {
         };
         check(2, 2, false).unwrap();
         check(1, 3, true).unwrap();
-        assert_eq!(check(1, 0, true).unwrap_err(), "0 inputs for 1 parameter; the export is `f: func()`");
-        assert_eq!(check(2, 1, false).unwrap_err(), "1 input for 2 parameters; the export is `f: func()`");
+        assert_eq!(
+            check(1, 0, true).unwrap_err(),
+            "0 inputs for 1 parameter; the export is `f: func()`"
+        );
+        assert_eq!(
+            check(2, 1, false).unwrap_err(),
+            "1 input for 2 parameters; the export is `f: func()`"
+        );
         assert!(check(1, 2, false).is_err());
     }
 

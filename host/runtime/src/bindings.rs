@@ -15,7 +15,6 @@ wasmtime::component::bindgen!({
         world host {
             import propeller:confidential/attestation@0.1.0;
             import propeller:confidential/secrets@0.1.0;
-            import propeller:confidential/reveal@0.1.0;
             import propeller:confidential/inputs@0.1.0;
             import propeller:confidential/results@0.1.0;
         }

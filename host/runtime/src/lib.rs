@@ -1,4 +1,108 @@
 //! Wasmtime engine, limits, instance cache and the host side of every WIT interface.
+//!
+//! A [`Runtime`] compiles components and core modules ([`Runtime::compile`]) and runs tasks on them
+//! ([`Runtime::run`]). It knows nothing of MQTT, images, key brokers or TEEs: a task reaches those through
+//! the [`Services`] that it is given, which are traits.
+//!
+//! # From an engine to a result
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use async_trait::async_trait;
+//! use proplet_runtime::*;
+//! use zeroize::Zeroizing;
+//!
+//! /// A machine without a TEE, without secrets, where nothing is published.
+//! struct Nothing;
+//!
+//! #[async_trait]
+//! impl Attestor for Nothing {
+//!     fn component_digest(&self) -> &str { "sha256:…" }
+//!     fn image_digest(&self) -> Option<&str> { None }
+//!     fn policy_digest(&self) -> Option<&str> { None }
+//!     fn settings_digest(&self) -> &str { "sha256:…" }
+//!     fn tee(&self) -> Option<&str> { None }
+//!     fn is_hardware(&self) -> bool { false }
+//!     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
+//!         Err(AttestationError::NoTee)
+//!     }
+//! }
+//!
+//! #[async_trait]
+//! impl SecretSource for Nothing {
+//!     async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+//!         Err(SecretError::NotFound(uri.to_owned()))
+//!     }
+//! }
+//!
+//! impl ResultSink for Nothing {
+//!     fn publish(&self, _: &[u8], _: &str) -> Result<PublishedReceipt, PublishError> {
+//!         Err(PublishError::Other("nothing is published here".to_owned()))
+//!     }
+//!     fn recipients(&self) -> Vec<String> { Vec::new() }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), RuntimeError> {
+//! // A component that returns how many inputs it was given.
+//! let component = wat::parse_str(r#"
+//!     (component
+//!       (import "propeller:confidential/inputs@0.1.0" (instance $inputs
+//!         (export "count" (func (result u32)))))
+//!       (core func $count (canon lower (func $inputs "count")))
+//!       (core module $m
+//!         (import "host" "count" (func $count (result i32)))
+//!         (func (export "run") (result i32) call $count))
+//!       (core instance $i (instantiate $m
+//!         (with "host" (instance (export "count" (func $count))))))
+//!       (func (export "run") (result u32) (canon lift (core func $i "run"))))"#).unwrap();
+//! let digest = ring::digest::digest(&ring::digest::SHA256, &component);
+//! let digest = format!("sha256:{}", hex::encode(digest));
+//!
+//! let runtime = Runtime::new(RuntimeConfig::default())?;
+//! let compiled = runtime.compile(Arc::new(Zeroizing::new(component)), &digest).await?;
+//!
+//! let nothing = Arc::new(Nothing);
+//! let services =
+//!     Services { attestation: nothing.clone(), secrets: nothing.clone(), results: nothing };
+//! let mut task = TaskSpec::new("task-1", "run");
+//! task.inputs = vec![Input::text("one"), Input::text("two")];
+//! let outcome = runtime.run(&compiled, task, services).await;
+//!
+//! assert_eq!(*outcome.plain_text().unwrap(), "2");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What keeps tasks apart
+//!
+//! Every task has a store of its own: its instance, resource table, environment, streams, secrets and
+//! counters are made for it and dropped with it. Compiled code is shared between tasks with the same
+//! component, and is read-only. Nothing else is shared. A guest has no directories, no network, no standard
+//! input and none of the host's environment.
+//!
+//! # What a component may import
+//!
+//! | import | plain | with a policy that counts |
+//! | --- | --- | --- |
+//! | `propeller:confidential/{attestation, inputs, results}` | yes | yes |
+//! | `propeller:confidential/secrets` | no | if the policy names a secret |
+//! | `propeller:confidential/reveal` | no | if the policy lets a secret be revealed |
+//! | `wasi:{cli, io, clocks, random, filesystem}` | yes | yes |
+//! | anything else | no | no |
+//!
+//! Everything that is missing is named at once, before anything is instantiated. A core module may import
+//! `wasi_snapshot_preview1` only.
+//!
+//! # What is left of a task
+//!
+//! Linear memories, tables and stacks come from a pool. When a task ends, the engine gives their pages back
+//! to the kernel (`MADV_DONTNEED`) and keeps none resident, and the next task finds zeroes and its own
+//! component's initial data. The pages are not overwritten by this process; the kernel clears a page before
+//! it hands it out again, and in a confidential VM all of them are encrypted. Secrets, captured output and
+//! values that this crate owns are overwritten when they are dropped. Copies that the engine makes while it
+//! carries values of other types than bytes and strings across the boundary are freed without that.
 #![deny(missing_docs)]
 
 mod args;

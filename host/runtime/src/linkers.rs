@@ -64,7 +64,7 @@ fn component(engine: &Engine, level: Level) -> wasmtime::Result<ComponentLinker>
         host::secrets::add_to_linker::<_, HasSelf<TaskState>>(l, |state| state)?;
     }
     if level >= Level::Reveal {
-        host::reveal::add_to_linker::<_, HasSelf<TaskState>>(l, |state| state)?;
+        crate::interfaces::reveal::add_to_linker(l)?;
     }
     Ok(linker)
 }

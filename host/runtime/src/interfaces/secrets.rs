@@ -4,8 +4,10 @@
 //! when the task ends, however it ends. Held secrets count towards the task's memory limit, so a guest
 //! cannot make the host hold more for it than it could hold itself.
 
+use std::sync::Arc;
+
 use wasmtime::component::{Resource, ResourceTableError};
-use zeroize::Zeroizing;
+use zeroize::Zeroize as _;
 
 use crate::bindings::propeller::confidential::secrets::{Host, HostSecret, SecretError};
 use crate::policy::check_secret_uri;
@@ -17,13 +19,37 @@ pub(crate) const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 /// What a `secret` handle stands for.
 pub struct Secret {
-    pub(crate) uri: String,
-    pub(crate) bytes: Zeroizing<Vec<u8>>,
+    uri: String,
+    /// Shared only for the moment in which the engine copies it into the guest.
+    bytes: Arc<[u8]>,
 }
 
 impl Secret {
+    fn new(uri: String, bytes: &[u8]) -> Self {
+        Self {
+            uri,
+            bytes: Arc::from(bytes),
+        }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.uri
+    }
+
+    pub(crate) fn bytes(&self) -> Arc<[u8]> {
+        Arc::clone(&self.bytes)
+    }
+
     fn size(&self) -> u64 {
         self.bytes.len() as u64
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        if let Some(bytes) = Arc::get_mut(&mut self.bytes) {
+            bytes.zeroize();
+        }
     }
 }
 
@@ -44,7 +70,7 @@ impl Host for TaskState {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error.into())),
         };
-        self.hold(Secret { uri, bytes })
+        self.hold(Secret::new(uri, &bytes))
     }
 }
 

@@ -8,9 +8,18 @@ use crate::guests::{MEMORY, component};
 
 /// Passes every function of the interface on, and asks for evidence several times when told to.
 static GUEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let pass_on = ["component-digest", "image-digest", "policy-digest", "settings-digest", "task-id", "tee"];
+    let pass_on = [
+        "component-digest",
+        "image-digest",
+        "policy-digest",
+        "settings-digest",
+        "task-id",
+        "tee",
+    ];
     let import = |name: &str| {
-        format!(r#"(import "propeller:confidential/attestation@0.1.0" "{name}" (func ${name} (param i32)))"#)
+        format!(
+            r#"(import "propeller:confidential/attestation@0.1.0" "{name}" (func ${name} (param i32)))"#
+        )
     };
     let export = |name: &str| {
         format!(
@@ -57,7 +66,11 @@ static GUEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
         imports = pass_on.map(import).join("\n"),
         exports = pass_on.map(export).join("\n"),
         method_imports = methods.map(import_method).join("\n"),
-        method_calls = methods.iter().enumerate().map(call_method).collect::<String>(),
+        method_calls = methods
+            .iter()
+            .enumerate()
+            .map(call_method)
+            .collect::<String>(),
     );
     component(
         "use propeller:confidential/attestation@0.1.0.{attestation-error};
@@ -99,7 +112,10 @@ async fn identity_is_the_hosts_word() {
         ("tee", "some(\"snp\")"),
         ("is-hardware", "true"),
     ] {
-        let fake = Fake { policy_digest: Some("sha256:aa"), ..Fake::default() };
+        let fake = Fake {
+            policy_digest: Some("sha256:aa"),
+            ..Fake::default()
+        };
         assert_eq!(call(fake, export, &[]).await.unwrap(), expected, "{export}");
     }
 }
@@ -107,7 +123,10 @@ async fn identity_is_the_hosts_word() {
 #[tokio::test]
 async fn a_fake_tee_is_no_hardware() {
     for tee in [Some("sample"), None] {
-        let fake = Fake { tee, ..Fake::default() };
+        let fake = Fake {
+            tee,
+            ..Fake::default()
+        };
         assert_eq!(call(fake, "is-hardware", &[]).await.unwrap(), "false");
     }
 }
@@ -117,7 +136,13 @@ async fn evidence_comes_with_its_claims() {
     let text = call(Fake::default(), "evidence", &["nonce"]).await.unwrap();
     let claims = r#"{"eat_nonce":"nonce"}"#;
     let report_data = digest(&SHA512, claims.as_bytes());
-    let numbers = |bytes: &[u8]| bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+    let numbers = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(u8::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     assert_eq!(
         text,
         format!(
@@ -130,9 +155,13 @@ async fn evidence_comes_with_its_claims() {
 
 #[tokio::test]
 async fn a_challenge_has_at_most_64_bytes() {
-    call(Fake::default(), "evidence", &[&"x".repeat(64)]).await.unwrap();
+    call(Fake::default(), "evidence", &[&"x".repeat(64)])
+        .await
+        .unwrap();
     call(Fake::default(), "evidence", &[""]).await.unwrap();
-    let refused = call(Fake::default(), "evidence", &[&"x".repeat(65)]).await.unwrap_err();
+    let refused = call(Fake::default(), "evidence", &[&"x".repeat(65)])
+        .await
+        .unwrap_err();
     assert_eq!(refused, "challenge-too-long(65)");
 }
 
@@ -140,10 +169,16 @@ async fn a_challenge_has_at_most_64_bytes() {
 async fn each_refusal_has_its_variant() {
     for (refusal, expected) in [
         (AttestationError::NoTee, "no-tee"),
-        (AttestationError::Unavailable("busy".into()), "unavailable(\"busy\")"),
+        (
+            AttestationError::Unavailable("busy".into()),
+            "unavailable(\"busy\")",
+        ),
         (AttestationError::Other("odd".into()), "other(\"odd\")"),
     ] {
-        let fake = Fake { evidence: Some(refusal), ..Fake::default() };
+        let fake = Fake {
+            evidence: Some(refusal),
+            ..Fake::default()
+        };
         assert_eq!(call(fake, "evidence", &["x"]).await.unwrap_err(), expected);
     }
 }
@@ -162,7 +197,10 @@ async fn the_quota_counts_requests() {
 #[tokio::test]
 async fn a_quota_of_zero_gives_none() {
     let mut task = task("evidence", &["x"]);
-    task.limits = Limits { evidence_quota: 0, ..Limits::default() };
+    task.limits = Limits {
+        evidence_quota: 0,
+        ..Limits::default()
+    };
     let outcome = run_with(&GUEST, task, &Arc::new(Fake::default())).await;
     assert_eq!(error(&outcome).1, "quota-exceeded(0)");
 }
@@ -170,17 +208,26 @@ async fn a_quota_of_zero_gives_none() {
 #[tokio::test]
 async fn bundles_are_handles() {
     let mut task = task("often", &["4", "true"]);
-    task.limits = Limits { handles: 3, ..Limits::default() };
+    task.limits = Limits {
+        handles: 3,
+        ..Limits::default()
+    };
     let outcome = run_with(&GUEST, task, &Arc::new(Fake::default())).await;
     let (code, detail) = error(&outcome);
     assert_eq!(code, "guest-failed");
-    assert!(detail.starts_with("other(\"the task holds 3 handles"), "{detail}");
+    assert!(
+        detail.starts_with("other(\"the task holds 3 handles"),
+        "{detail}"
+    );
 }
 
 #[tokio::test]
 async fn the_challenge_may_be_any_bytes() {
     let mut task = task("evidence", &[]);
-    task.inputs = vec![Input { bytes: vec![0xff, 0, 0x80].into(), media_type: None }];
+    task.inputs = vec![Input {
+        bytes: vec![0xff, 0, 0x80].into(),
+        media_type: None,
+    }];
     let outcome = run_with(&GUEST, task, &Arc::new(Fake::default())).await;
     assert!(outcome.value.is_ok());
 }

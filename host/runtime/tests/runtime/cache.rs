@@ -1,0 +1,123 @@
+use std::sync::Arc;
+
+use proplet_runtime::{Runtime, RuntimeConfig, RuntimeError};
+use zeroize::Zeroizing;
+
+use crate::fakes::digest_of;
+use crate::guests::body;
+
+fn runtime(config: RuntimeConfig) -> Runtime {
+    Runtime::new(RuntimeConfig {
+        concurrent_tasks: 1,
+        ..config
+    })
+    .unwrap()
+}
+
+/// A component of its own for each number.
+fn numbered(number: u32) -> (Arc<Zeroizing<Vec<u8>>>, String) {
+    let wasm = body("", &format!("(drop (i32.const {number}))"));
+    let digest = digest_of(&wasm);
+    (Arc::new(Zeroizing::new(wasm)), digest)
+}
+
+#[tokio::test]
+async fn compiled_code_is_kept_until_it_is_forgotten() {
+    let runtime = runtime(RuntimeConfig::default());
+    let (wasm, digest) = numbered(1);
+    assert!(!runtime.is_cached(&digest) && !runtime.forget(&digest));
+    let first = runtime.compile(wasm.clone(), &digest).await.unwrap();
+    assert!(runtime.is_cached(&digest));
+    assert_eq!(first.digest(), digest);
+    assert!(runtime.forget(&digest));
+    assert!(!runtime.is_cached(&digest));
+    runtime.compile(wasm, &digest).await.unwrap();
+}
+
+#[tokio::test]
+async fn several_at_once_compile_once() {
+    let runtime = runtime(RuntimeConfig::default());
+    let (wasm, digest) = numbered(2);
+    let (a, b, c) = tokio::join!(
+        runtime.compile(wasm.clone(), &digest),
+        runtime.compile(wasm.clone(), &digest),
+        runtime.compile(wasm.clone(), &digest)
+    );
+    for compiled in [a, b, c] {
+        assert_eq!(compiled.unwrap().digest(), digest);
+    }
+    // Each compilation would hold the bytes; the one that did has let go of them.
+    assert_eq!(Arc::strong_count(&wasm), 1);
+}
+
+#[tokio::test]
+async fn the_one_used_longest_ago_goes_first() {
+    let runtime = runtime(RuntimeConfig {
+        cached_components: 2,
+        ..RuntimeConfig::default()
+    });
+    let all = [numbered(1), numbered(2), numbered(3)];
+    for (wasm, digest) in [&all[0], &all[1], &all[0], &all[2]] {
+        runtime.compile(wasm.clone(), digest).await.unwrap();
+    }
+    let cached = all.each_ref().map(|(_, digest)| runtime.is_cached(digest));
+    assert_eq!(cached, [true, false, true]);
+}
+
+#[tokio::test]
+async fn a_wrong_digest_is_found_before_compilation() {
+    let runtime = runtime(RuntimeConfig::default());
+    let (wasm, digest) = numbered(1);
+    let (_, other) = numbered(2);
+    let error = runtime.compile(wasm, &other).await.unwrap_err();
+    assert_eq!(
+        error,
+        RuntimeError::DigestMismatch {
+            expected: other.clone(),
+            actual: digest
+        }
+    );
+    assert!(!runtime.is_cached(&other));
+}
+
+#[tokio::test]
+async fn what_is_no_component_is_refused_and_not_kept() {
+    let runtime = runtime(RuntimeConfig::default());
+    let valid = body("", "");
+    for bytes in [
+        &b""[..],
+        b"\0asm",
+        b"(component)",
+        b"\0asm\x0d\0\x01\0garbage",
+        b"\0asm\x0a\0\x01\0",
+        b"\x7fELF\x02\x01\x01\0",
+        &valid[..valid.len() - 3],
+    ] {
+        let digest = digest_of(bytes);
+        let error = runtime
+            .compile(Arc::new(Zeroizing::new(bytes.to_vec())), &digest)
+            .await
+            .unwrap_err();
+        assert_eq!(error.code(), "component-invalid");
+        assert!(!runtime.is_cached(&digest));
+    }
+}
+
+#[tokio::test]
+async fn a_component_that_is_too_large_is_not_looked_at() {
+    let runtime = runtime(RuntimeConfig {
+        max_component_bytes: 100,
+        ..RuntimeConfig::default()
+    });
+    let error = runtime
+        .compile(Arc::new(Zeroizing::new(vec![0; 101])), "any")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error,
+        RuntimeError::ComponentTooLarge {
+            size: 101,
+            limit: 100
+        }
+    );
+}

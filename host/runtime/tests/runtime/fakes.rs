@@ -13,8 +13,13 @@ use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 /// One runtime for all tests: nothing that a task does may be seen by another.
-pub static RUNTIME: LazyLock<Runtime> =
-    LazyLock::new(|| Runtime::new(RuntimeConfig { concurrent_tasks: 16, ..RuntimeConfig::default() }).unwrap());
+pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    Runtime::new(RuntimeConfig {
+        concurrent_tasks: 16,
+        ..RuntimeConfig::default()
+    })
+    .unwrap()
+});
 
 /// Services of a task, as each test wants them.
 pub struct Fake {
@@ -80,7 +85,10 @@ impl Attestor for Fake {
             Some(error) => Err(error.clone()),
             None => Ok(WorkloadEvidence {
                 tee: "snp".into(),
-                claims: format!("{{\"eat_nonce\":\"{}\"}}", String::from_utf8_lossy(challenge)),
+                claims: format!(
+                    "{{\"eat_nonce\":\"{}\"}}",
+                    String::from_utf8_lossy(challenge)
+                ),
                 evidence: b"{}".to_vec(),
                 document: b"[]".to_vec(),
             }),
@@ -109,8 +117,14 @@ impl ResultSink for Fake {
         if let Some(error) = &self.publish {
             return Err(error.clone());
         }
-        self.published.lock().unwrap().push((content.to_vec(), media_type.to_owned()));
-        Ok(PublishedReceipt { jws: Some("e30.e30.AA".into()), digest: "sha256:0f".into() })
+        self.published
+            .lock()
+            .unwrap()
+            .push((content.to_vec(), media_type.to_owned()));
+        Ok(PublishedReceipt {
+            jws: Some("e30.e30.AA".into()),
+            digest: "sha256:0f".into(),
+        })
     }
 
     fn recipients(&self) -> Vec<String> {
@@ -120,7 +134,11 @@ impl ResultSink for Fake {
 
 /// The fake as the three services.
 pub fn services(fake: &Arc<Fake>) -> Services {
-    Services { attestation: fake.clone(), secrets: fake.clone(), results: fake.clone() }
+    Services {
+        attestation: fake.clone(),
+        secrets: fake.clone(),
+        results: fake.clone(),
+    }
 }
 
 /// `sha256:…` of the bytes.
@@ -129,7 +147,9 @@ pub fn digest_of(wasm: &[u8]) -> String {
 }
 
 pub async fn compile(wasm: &[u8]) -> Result<Compiled, RuntimeError> {
-    RUNTIME.compile(Arc::new(Zeroizing::new(wasm.to_vec())), &digest_of(wasm)).await
+    RUNTIME
+        .compile(Arc::new(Zeroizing::new(wasm.to_vec())), &digest_of(wasm))
+        .await
 }
 
 /// A task that invokes an export with these inputs.
@@ -147,7 +167,9 @@ pub fn grants(policy: &str) -> Grants {
 }
 
 pub async fn run_with(wasm: &[u8], task: TaskSpec, fake: &Arc<Fake>) -> Outcome {
-    RUNTIME.run(&compile(wasm).await.unwrap(), task, services(fake)).await
+    RUNTIME
+        .run(&compile(wasm).await.unwrap(), task, services(fake))
+        .await
 }
 
 pub async fn run(wasm: &[u8], task: TaskSpec) -> Outcome {

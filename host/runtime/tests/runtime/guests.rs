@@ -23,7 +23,9 @@ pub fn component(world: &str, core: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
     for package in ["io", "clocks", "random", "filesystem", "sockets", "cli"] {
-        resolve.push_file(format!("{wit}/deps/{package}.wit")).unwrap();
+        resolve
+            .push_file(format!("{wit}/deps/{package}.wit"))
+            .unwrap();
     }
     resolve.push_dir(format!("{wit}/confidential")).unwrap();
     let text = format!("package test:guest; world guest {{ {world} }}");
@@ -31,7 +33,10 @@ pub fn component(world: &str, core: &str) -> Vec<u8> {
     let world = resolve.select_world(&[package], Some("guest")).unwrap();
     let mut module = wat::parse_str(format!("(module {core})")).unwrap();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    let mut encoder = ComponentEncoder::default().module(&module).unwrap().validate(true);
+    let mut encoder = ComponentEncoder::default()
+        .module(&module)
+        .unwrap()
+        .validate(true);
     encoder.encode().unwrap()
 }
 

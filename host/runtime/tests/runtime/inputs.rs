@@ -34,13 +34,19 @@ fn with(export: &str, index: &str, second: Input) -> TaskSpec {
 }
 
 fn bytes(bytes: &[u8], media_type: Option<&str>) -> Input {
-    Input { bytes: Zeroizing::new(bytes.to_vec()), media_type: media_type.map(str::to_owned) }
+    Input {
+        bytes: Zeroizing::new(bytes.to_vec()),
+        media_type: media_type.map(str::to_owned),
+    }
 }
 
 #[tokio::test]
 async fn inputs_are_counted() {
     assert_eq!(value(&run(&count(), task("run", &[])).await), "0");
-    assert_eq!(value(&run(&count(), task("run", &["a", "b", "c"])).await), "3");
+    assert_eq!(
+        value(&run(&count(), task("run", &["a", "b", "c"])).await),
+        "3"
+    );
 }
 
 #[tokio::test]
@@ -56,7 +62,11 @@ async fn an_input_is_read_as_it_came() {
 
 #[tokio::test]
 async fn the_media_type_is_the_senders() {
-    let outcome = run(&GUEST, with("media-type", "1", bytes(b"{}", Some("application/json")))).await;
+    let outcome = run(
+        &GUEST,
+        with("media-type", "1", bytes(b"{}", Some("application/json"))),
+    )
+    .await;
     assert_eq!(value(&outcome), "ok(some(\"application/json\"))");
     let outcome = run(&GUEST, with("media-type", "0", bytes(b"", None))).await;
     assert_eq!(value(&outcome), "ok(none)");
@@ -67,7 +77,10 @@ async fn an_index_past_the_end_is_an_error() {
     for export in ["read", "media-type"] {
         for index in ["2", "4294967295"] {
             let outcome = run(&GUEST, with(export, index, bytes(b"", None))).await;
-            assert_eq!(error(&outcome), ("guest-failed", "out-of-range(2)".to_owned()));
+            assert_eq!(
+                error(&outcome),
+                ("guest-failed", "out-of-range(2)".to_owned())
+            );
         }
     }
 }

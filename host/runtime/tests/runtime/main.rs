@@ -1,6 +1,11 @@
 //! The runtime from outside: small components and core modules, written as WIT and core text, against the
 //! public API.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
 
 mod arguments;
 mod attestation;

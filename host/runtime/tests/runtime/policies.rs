@@ -1,0 +1,57 @@
+use proplet_runtime::{Grants, Policy, TaskSpec};
+
+use crate::fakes::{compile, error, run, task, value};
+use crate::guests::{count, text};
+
+#[tokio::test]
+async fn the_policy_is_found_with_its_digest() {
+    assert_eq!(compile(&count()).await.unwrap().policy().unwrap(), None);
+    let toml = b"version = 1\nexports = [\"run\"]\n";
+    let wasm = Policy::embed(&count(), toml).unwrap();
+    let compiled = compile(&wasm).await.unwrap();
+    let (policy, digest) = compiled.policy().unwrap().unwrap();
+    assert_eq!(policy.exports.as_deref(), Some(&["run".to_owned()][..]));
+    assert_eq!(digest, crate::fakes::digest_of(toml));
+    assert_eq!(value(&run(&wasm, task("run", &["x"])).await), "1");
+}
+
+#[tokio::test]
+async fn a_bad_policy_is_an_error_for_who_asks_only() {
+    let wasm = text(
+        r#"(component (@custom "propeller:policy" "version = 7")
+          (core module $m (func (export "run")))
+          (core instance $i (instantiate $m))
+          (func (export "run") (canon lift (core func $i "run"))))"#,
+    );
+    let compiled = compile(&wasm).await.unwrap();
+    assert_eq!(compiled.policy().unwrap_err().code(), "policy-invalid");
+    assert!(
+        run(&wasm, task("run", &[])).await.value.is_ok(),
+        "a plain task ignores policies"
+    );
+}
+
+#[tokio::test]
+async fn exports_that_are_not_named_are_not_invoked() {
+    let wasm = text(
+        r#"(component
+          (core module $m (func (export "f") (result i32) i32.const 7))
+          (core instance $i (instantiate $m))
+          (func (export "run") (result u32) (canon lift (core func $i "f")))
+          (func (export "debug") (result u32) (canon lift (core func $i "f"))))"#,
+    );
+    let with = |name: &str, policy: &str| TaskSpec {
+        grants: Grants::from_policy(&Policy::parse(policy.as_bytes()).unwrap()),
+        ..TaskSpec::new("id", name)
+    };
+    assert_eq!(value(&run(&wasm, with("job-7", "version = 1")).await), "7");
+    let outcome = run(&wasm, with("debug", "version = 1")).await;
+    assert_eq!(
+        error(&outcome),
+        ("export-not-allowed", "`debug`".to_owned())
+    );
+    assert_eq!(
+        value(&run(&wasm, with("debug", "version = 1\nexports = ['debug']")).await),
+        "7"
+    );
+}

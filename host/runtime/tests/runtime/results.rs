@@ -57,14 +57,20 @@ async fn a_result_is_published_with_a_receipt() {
     let outcome = call("publish", &["42", "text/plain"], Limits::default(), &fake).await;
     assert_eq!(value(&outcome), "ok((some(\"e30.e30.AA\"), \"sha256:0f\"))");
     assert!(outcome.published);
-    assert_eq!(*fake.published.lock().unwrap(), [(b"42".to_vec(), "text/plain".to_owned())]);
+    assert_eq!(
+        *fake.published.lock().unwrap(),
+        [(b"42".to_vec(), "text/plain".to_owned())]
+    );
 }
 
 #[tokio::test]
 async fn there_is_one_result_per_task() {
     let fake = Arc::new(Fake::default());
     let outcome = call("twice", &["42", "text/plain"], Limits::default(), &fake).await;
-    assert_eq!(error(&outcome), ("guest-failed", "already-published".to_owned()));
+    assert_eq!(
+        error(&outcome),
+        ("guest-failed", "already-published".to_owned())
+    );
     assert_eq!(fake.published.lock().unwrap().len(), 1);
 }
 
@@ -83,7 +89,10 @@ async fn each_refusal_has_its_variant() {
         (PublishError::TooLarge(3), "too-large(3)"),
         (PublishError::Other("odd".into()), "other(\"odd\")"),
     ] {
-        let fake = Arc::new(Fake { publish: Some(refusal), ..Fake::default() });
+        let fake = Arc::new(Fake {
+            publish: Some(refusal),
+            ..Fake::default()
+        });
         let outcome = call("twice", &["42", "text/plain"], Limits::default(), &fake).await;
         assert_eq!(error(&outcome).1, expected);
         assert!(!outcome.published);
@@ -96,17 +105,32 @@ async fn media_types_are_checked() {
     let fake = Arc::new(Fake::default());
     for media_type in ["", "text", "text/plain\r\nx: y"] {
         let outcome = call("publish", &["42", media_type], Limits::default(), &fake).await;
-        assert!(error(&outcome).1.starts_with("invalid-media-type("), "{media_type}");
+        assert!(
+            error(&outcome).1.starts_with("invalid-media-type("),
+            "{media_type}"
+        );
     }
     assert!(fake.published.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn a_result_counts_as_output() {
-    let limits = Limits { output_bytes: 10, ..Limits::default() };
+    let limits = Limits {
+        output_bytes: 10,
+        ..Limits::default()
+    };
     let fake = Arc::new(Fake::default());
-    let outcome = call("publish", &["0123456789", "text/plain"], limits.clone(), &fake).await;
-    assert!(outcome.value.is_ok(), "the value does not count beside a published result");
+    let outcome = call(
+        "publish",
+        &["0123456789", "text/plain"],
+        limits.clone(),
+        &fake,
+    )
+    .await;
+    assert!(
+        outcome.value.is_ok(),
+        "the value does not count beside a published result"
+    );
     assert_eq!(outcome.usage.output_bytes, 10);
     let outcome = call("publish", &["0123456789a", "text/plain"], limits, &fake).await;
     assert_eq!(error(&outcome).1, "too-large(10)");
@@ -114,13 +138,29 @@ async fn a_result_counts_as_output() {
 
 #[tokio::test]
 async fn a_receipt_is_a_handle() {
-    let mut limits = Limits { handles: 1, ..Limits::default() };
+    let mut limits = Limits {
+        handles: 1,
+        ..Limits::default()
+    };
     let fake = Arc::new(Fake::default());
-    assert!(call("publish", &["42", "text/plain"], limits.clone(), &fake).await.value.is_ok());
+    assert!(
+        call("publish", &["42", "text/plain"], limits.clone(), &fake)
+            .await
+            .value
+            .is_ok()
+    );
     limits.handles = 0;
     let outcome = call("publish", &["42", "text/plain"], limits, &fake).await;
-    assert!(error(&outcome).1.starts_with("other(\"the task holds 0 handles"));
-    assert_eq!(fake.published.lock().unwrap().len(), 1, "nothing is taken without a receipt");
+    assert!(
+        error(&outcome)
+            .1
+            .starts_with("other(\"the task holds 0 handles")
+    );
+    assert_eq!(
+        fake.published.lock().unwrap().len(),
+        1,
+        "nothing is taken without a receipt"
+    );
 }
 
 #[tokio::test]

@@ -66,14 +66,18 @@ pub static REVEALS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     )
 });
 
-const HELD: &str = "exports = ['get', 'hold', 'churn', 'reveal']\n[[secrets]]\nuri = 'kbs:///default/key/a'";
+const HELD: &str =
+    "exports = ['get', 'hold', 'churn', 'reveal']\n[[secrets]]\nuri = 'kbs:///default/key/a'";
 const SHOWN: &str = "exports = ['get', 'hold', 'churn', 'reveal']
     [[secrets]]\nuri = 'kbs:///default/key/a'\nreveal = true
     [[secrets]]\nuri = 'kbs:///default/key/b'";
 
 fn fake(answer: Result<Vec<u8>, SecretError>) -> Arc<Fake> {
     let secrets = BTreeMap::from([(A, answer), (B, Ok(b"b".to_vec()))]);
-    Arc::new(Fake { secrets, ..Fake::default() })
+    Arc::new(Fake {
+        secrets,
+        ..Fake::default()
+    })
 }
 
 async fn hold(export: &str, inputs: &[&str], limits: Limits, fake: &Arc<Fake>) -> Outcome {
@@ -129,25 +133,40 @@ async fn each_refusal_has_its_variant() {
 async fn a_secret_has_at_most_one_mebibyte() {
     let outcome = hold("get", &[A], Limits::default(), &fake(Ok(vec![1; 1 << 20]))).await;
     assert!(outcome.value.is_ok());
-    let outcome = hold("get", &[A], Limits::default(), &fake(Ok(vec![1; (1 << 20) + 1]))).await;
+    let outcome = hold(
+        "get",
+        &[A],
+        Limits::default(),
+        &fake(Ok(vec![1; (1 << 20) + 1])),
+    )
+    .await;
     assert_eq!(error(&outcome).1, "too-large(1048576)");
 }
 
 #[tokio::test]
 async fn handles_are_limited_and_given_back() {
-    let limits = Limits { handles: 10, ..Limits::default() };
+    let limits = Limits {
+        handles: 10,
+        ..Limits::default()
+    };
     let fake = fake(Ok(b"x".to_vec()));
     let outcome = hold("hold", &[A, "10"], limits.clone(), &fake).await;
     assert_eq!(value(&outcome), "ok");
     let outcome = hold("hold", &[A, "11"], limits.clone(), &fake).await;
-    assert_eq!(error(&outcome), ("guest-failed", "too-many-handles(10)".to_owned()));
+    assert_eq!(
+        error(&outcome),
+        ("guest-failed", "too-many-handles(10)".to_owned())
+    );
     let outcome = hold("churn", &[A, "500"], limits, &fake).await;
     assert_eq!(value(&outcome), "ok");
 }
 
 #[tokio::test]
 async fn held_secrets_are_memory_and_given_back() {
-    let limits = Limits { memory_bytes: 1 << 20, ..Limits::default() };
+    let limits = Limits {
+        memory_bytes: 1 << 20,
+        ..Limits::default()
+    };
     let fake = fake(Ok(vec![1; 300_000]));
     let outcome = hold("hold", &[A, "3"], limits.clone(), &fake).await;
     assert_eq!(value(&outcome), "ok");
@@ -155,7 +174,10 @@ async fn held_secrets_are_memory_and_given_back() {
     let outcome = hold("hold", &[A, "4"], limits.clone(), &fake).await;
     let (code, detail) = error(&outcome);
     assert_eq!(code, "guest-failed");
-    assert!(detail.starts_with("other(\"the task's memory limit"), "{detail}");
+    assert!(
+        detail.starts_with("other(\"the task\\'s memory limit"),
+        "{detail}"
+    );
     let outcome = hold("churn", &[A, "50"], limits, &fake).await;
     assert_eq!(value(&outcome), "ok");
 }
@@ -172,9 +194,16 @@ async fn bytes_are_shown_where_the_policy_says_so() {
     other.grants = grants(SHOWN);
     let (code, detail) = error(&run_with(&REVEALS, other, &fake).await);
     assert_eq!(code, "guest-failed");
-    assert!(detail.starts_with("not-granted(\"the component's policy"), "{detail}");
+    assert!(
+        detail.starts_with("not-granted(\"the component\\'s policy"),
+        "{detail}"
+    );
 
-    let forbids = Fake { secrets: BTreeMap::from([(A, Ok(vec![1]))]), may_reveal: false, ..Fake::default() };
+    let forbids = Fake {
+        secrets: BTreeMap::from([(A, Ok(vec![1]))]),
+        may_reveal: false,
+        ..Fake::default()
+    };
     let (code, detail) = error(&run_with(&REVEALS, allowed, &Arc::new(forbids)).await);
     assert_eq!(code, "guest-failed");
     assert!(detail.starts_with("not-granted(\"this host"), "{detail}");
@@ -185,7 +214,13 @@ async fn reveal_is_not_linked_without_a_secret_to_reveal() {
     let mut task = task("reveal", &[A]);
     task.grants = grants(HELD);
     let outcome = run_with(&REVEALS, task, &fake(Ok(vec![1]))).await;
-    assert_eq!(error(&outcome), ("import-not-granted", "propeller:confidential/reveal@0.1.0".to_owned()));
+    assert_eq!(
+        error(&outcome),
+        (
+            "import-not-granted",
+            "propeller:confidential/reveal@0.1.0".to_owned()
+        )
+    );
 }
 
 #[tokio::test]
