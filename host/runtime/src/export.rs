@@ -127,7 +127,6 @@ mod tests {
         "acme:two/x@1.0.0#f",
         "acme:two/x@2.0.0#f",
     ];
-    const DEFAULTS: [&str; 2] = ["run", COMMAND];
 
     fn task(name: &str, invoke: Option<&str>) -> TaskSpec {
         TaskSpec {
@@ -137,7 +136,7 @@ mod tests {
     }
 
     fn chosen(exports: &[&str], name: &str, invoke: Option<&str>) -> Result<String, RuntimeError> {
-        choose(exports, &DEFAULTS, &task(name, invoke)).map(|export| (*export).to_owned())
+        choose(exports, &COMPONENT_DEFAULTS, &task(name, invoke)).map(|export| (*export).to_owned())
     }
 
     #[test]
@@ -205,7 +204,7 @@ mod tests {
                 grants: Grants::from_policy(&policy),
                 ..task(name, None)
             };
-            choose(&ALL, &DEFAULTS, &task).map(|export| (*export).to_owned())
+            choose(&ALL, &COMPONENT_DEFAULTS, &task).map(|export| (*export).to_owned())
         };
         assert_eq!(with("", "anything").unwrap(), "run");
         assert_eq!(with("", "run").unwrap(), "run");

@@ -55,3 +55,24 @@ async fn exports_that_are_not_named_are_not_invoked() {
         "7"
     );
 }
+
+#[tokio::test]
+async fn the_export_is_known_before_the_task_runs() {
+    let compiled = compile(&count()).await.unwrap();
+    assert_eq!(
+        compiled
+            .invoked_export(&TaskSpec::new("id", "job"))
+            .unwrap(),
+        "run"
+    );
+    let error = compiled.invoked_export(&task("walk", &[])).unwrap_err();
+    assert_eq!(error.code(), "export-not-found");
+    let core = compile(&wat::parse_str(r#"(module (func (export "main")))"#).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        core.invoked_export(&TaskSpec::new("id", "job")).unwrap(),
+        "main"
+    );
+    assert!(!core.is_component());
+}
