@@ -15,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 use proplet_hal::{TeeProvider, detection::Detection};
 use thiserror::Error;
 use tokio::{
+    signal::unix::{SignalKind, signal},
     sync::mpsc,
     task::JoinSet,
     time::{Instant, timeout},
@@ -24,7 +25,7 @@ use tracing::{error, info, warn};
 use self::tasks::Tasks;
 use crate::{
     harden::{HardenError, harden_process},
-    message::{BadStart, ResultMessage, Start, Stop, Topics, start::Decoded, topics::Command},
+    message::{BadStart, Decoded, ResultMessage, Start, Stop, Topics, topics::Command},
     mqtt::{
         Link, MqttError, Received,
         delivery::Delivery,
@@ -182,6 +183,22 @@ impl Daemon {
         info!("Proplet stopped");
         Ok(())
     }
+}
+
+/// Ends at the first SIGTERM or SIGINT: what systemd, container runtimes and Ctrl-C send.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub fn termination() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        info!("Received {name}");
+    })
 }
 
 /// Reports what was found on this machine, in the form that operators know.

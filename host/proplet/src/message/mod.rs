@@ -13,7 +13,7 @@ pub mod topics;
 
 pub use self::{
     outgoing::{Alive, Create, ResultMessage},
-    start::{BadStart, Source, Start},
+    start::{BadStart, Decoded, Source, Start},
     stop::Stop,
     topics::Topics,
 };

@@ -287,6 +287,20 @@ pub struct Limits {
 }
 
 impl Settings {
+    /// Where the document is: the file that was given, else the one that `PROPLET_CONFIG_FILE` names, else
+    /// `proplet.toml` in the current directory if there is one. The first two need not exist: then
+    /// [`Settings::load`] says so.
+    #[must_use]
+    pub fn locate(given: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+        let named = || {
+            environment
+                .text(&["PROPLET_CONFIG_FILE"])
+                .map(PathBuf::from)
+        };
+        let usual = || Some(PathBuf::from("proplet.toml")).filter(|path| path.is_file());
+        given.map(Path::to_path_buf).or_else(named).or_else(usual)
+    }
+
     /// Reads the document at `path`, if any, and applies the environment.
     ///
     /// # Errors

@@ -99,6 +99,20 @@ fn the_environment_does_not_reach_what_decides_about_secrets() {
 }
 
 #[test]
+fn the_document_is_where_it_was_said_to_be() {
+    let named = environment(&[("PROPLET_CONFIG_FILE", "/etc/named.toml")]);
+    let given = Path::new("/etc/given.toml");
+    let found = |given, environment| Settings::locate(given, environment);
+    assert_eq!(found(Some(given), &named).as_deref(), Some(given));
+    assert_eq!(
+        found(None, &named).as_deref(),
+        Some(Path::new("/etc/named.toml"))
+    );
+    let error = Settings::load(Some(Path::new("/nonexistent/p.toml")), &named).unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/p.toml"), "{error}");
+}
+
+#[test]
 fn a_misspelt_name_is_an_error_with_its_line() {
     let error = parse("[kbs]\nurl = \"https://kbs\"\nallow_htpp = true\n").unwrap_err();
     assert!(
