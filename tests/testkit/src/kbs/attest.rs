@@ -1,0 +1,190 @@
+//! The attestation service: from an attestation message to the submodules of a token.
+
+use std::time::SystemTime;
+
+use proplet_hal::verify::{TrustPolicy, Verified, verify};
+use proplet_hal::{Evidence, ReportData, TeeName};
+use proplet_kbs::protocol::{Attestation, HashAlgorithm, InitData, RuntimeData};
+use ring::digest::{self, SHA256, SHA384, SHA512};
+use serde_json::{Map, Value, json};
+
+use super::refusal::Refusal;
+
+/// Configuration, executables and hardware where the measurement is a reference value.
+const GOOD: [u8; 3] = [2, 3, 2];
+/// The same without one: where Trustee's default policy begins.
+const UNKNOWN: [u8; 3] = [36, 33, 97];
+
+/// Verifies an attestation and gives the token's `submods`.
+pub(super) fn appraise(
+    attestation: Attestation,
+    tee: TeeName,
+    trust: &TrustPolicy,
+    reference_measurements: &[Vec<u8>],
+    now: SystemTime,
+) -> Result<Value, Refusal> {
+    let Attestation {
+        init_data,
+        runtime_data,
+        tee_evidence,
+    } = attestation;
+    let additional = tee_evidence.additional_evidence;
+    let expected = runtime_data
+        .primary_digest(&additional, HashAlgorithm::Sha384)
+        .map_err(Refusal::attest)?;
+    let evidence = Evidence {
+        tee: tee.clone(),
+        evidence: tee_evidence.primary_evidence,
+    };
+    let verified = bound(&evidence, &expected, trust, now)?;
+    let init_data = init_data
+        .map(|sent| check_init_data(&sent, &verified))
+        .transpose()?;
+    let known = reference_measurements.contains(&verified.measurement);
+
+    let mut annotated = Map::new();
+    annotated.insert(tee.to_string(), tee_claims(&verified));
+    annotated.insert(
+        "report_data".to_owned(),
+        json!(hex::encode(&verified.report_data)),
+    );
+    annotated.insert(
+        "runtime_data_claims".to_owned(),
+        json!({
+            "additional-evidence": additional,
+            "nonce": runtime_data.nonce,
+            "tee-pubkey": runtime_data.tee_pubkey,
+        }),
+    );
+    if let Some(digest) = &verified.init_data {
+        annotated.insert("init_data".to_owned(), json!(hex::encode(digest)));
+    }
+    if let Some(claims) = init_data {
+        annotated.insert("init_data_claims".to_owned(), claims);
+    }
+    let mut submods = Map::new();
+    submods.insert("cpu0".to_owned(), submod(known, Value::Object(annotated)));
+    if !additional.is_empty() {
+        let device = appraise_device(&additional, &runtime_data, trust, now)?;
+        submods.insert("gpu0".to_owned(), device);
+    }
+    Ok(Value::Object(submods))
+}
+
+/// The one additional device that is known is the sample device.
+fn appraise_device(
+    additional: &str,
+    runtime_data: &RuntimeData,
+    trust: &TrustPolicy,
+    now: SystemTime,
+) -> Result<Value, Refusal> {
+    let devices: Map<String, Value> = serde_json::from_str(additional).map_err(Refusal::attest)?;
+    let evidence = match (devices.len(), devices.get("sampledevice")) {
+        (1, Some(evidence)) => evidence.clone(),
+        _ => {
+            return Err(Refusal::attest(
+                "only a sampledevice is known as an additional device",
+            ));
+        }
+    };
+    let expected = runtime_data
+        .device_digest(HashAlgorithm::Sha384)
+        .map_err(Refusal::attest)?;
+    // Of the same form as the sample TEE's, which may have members that nobody knows.
+    let plain = json!({ "svn": evidence["svn"], "report_data": evidence["report_data"] });
+    let plain = Evidence {
+        tee: TeeName::SAMPLE,
+        evidence: plain,
+    };
+    bound(&plain, &expected, trust, now)?;
+    Ok(submod(false, json!({ "sampledevice": evidence })))
+}
+
+/// Verifies evidence that must be over `expected`.
+fn bound(
+    evidence: &Evidence,
+    expected: &[u8],
+    trust: &TrustPolicy,
+    now: SystemTime,
+) -> Result<Verified, Refusal> {
+    let verified = verify(evidence, trust, now).map_err(Refusal::attest)?;
+    let expected = ReportData::new(expected).map_err(Refusal::attest)?;
+    if !verified.binds(&expected) {
+        return Err(Refusal::attest(
+            "the report data is not the digest of the runtime data",
+        ));
+    }
+    Ok(verified)
+}
+
+/// Compares init-data with what the TEE reports, cut or padded to its length, and gives its `data`.
+fn check_init_data(sent: &InitData, verified: &Verified) -> Result<Value, Refusal> {
+    if sent.format != "toml" {
+        return Err(Refusal::attest("init-data is not TOML"));
+    }
+    let document: toml::Table = sent.body.parse().map_err(Refusal::attest)?;
+    let algorithm = match document.get("algorithm").and_then(toml::Value::as_str) {
+        Some("sha256") => &SHA256,
+        Some("sha384") => &SHA384,
+        Some("sha512") => &SHA512,
+        _ => return Err(Refusal::attest("init-data names no known algorithm")),
+    };
+    let mut expected = digest::digest(algorithm, sent.body.as_bytes())
+        .as_ref()
+        .to_vec();
+    // The sample TEE has nothing to compare with.
+    if verified.snp.is_some() {
+        expected.resize(32, 0);
+        if verified.init_data.as_ref() != Some(&expected) {
+            return Err(Refusal::attest(
+                "HOST_DATA is not the digest of the init-data",
+            ));
+        }
+    }
+    let data = document
+        .get("data")
+        .cloned()
+        .unwrap_or(toml::Value::Table(toml::Table::new()));
+    serde_json::to_value(data).map_err(Refusal::attest)
+}
+
+fn submod(known: bool, annotated: Value) -> Value {
+    let [configuration, executables, hardware] = if known { GOOD } else { UNKNOWN };
+    json!({
+        "ear.status": if known { "affirming" } else { "contraindicated" },
+        "ear.trustworthiness-vector": {
+            "instance-identity": 0,
+            "configuration": configuration,
+            "executables": executables,
+            "file-system": 0,
+            "hardware": hardware,
+            "runtime-opaque": 0,
+            "storage-opaque": 0,
+            "sourced-data": 0,
+        },
+        "ear.appraisal-policy-id": "default",
+        "ear.veraison.annotated-evidence": annotated,
+        "ear.trustee.identifiers": { "validated": {} },
+    })
+}
+
+fn tee_claims(verified: &Verified) -> Value {
+    let Some(report) = &verified.snp else {
+        return json!({
+            "svn": "1",
+            "launch_digest": "abcde",
+            "platform_version": { "major": 1, "minor": 4 },
+            "debug": verified.debug,
+        });
+    };
+    json!({
+        "measurement": hex::encode(report.measurement),
+        "chip_id": hex::encode(report.chip_id),
+        "policy_debug_allowed": report.debug,
+        "policy_migrate_ma": report.migration_agent,
+        "reported_tcb_bootloader": report.reported_tcb.bootloader,
+        "reported_tcb_tee": report.reported_tcb.tee,
+        "reported_tcb_snp": report.reported_tcb.snp,
+        "reported_tcb_microcode": report.reported_tcb.microcode,
+    })
+}

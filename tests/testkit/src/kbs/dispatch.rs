@@ -1,0 +1,348 @@
+//! From HTTP requests to answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use proplet_hal::TeeName;
+use proplet_jose::{b64, jwe};
+use proplet_kbs::ResourceUri;
+use proplet_kbs::protocol::{Attestation, Request as Auth, SESSION_COOKIE, TeePublicKey, VERSION};
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
+use tokio::sync::watch;
+
+use super::attest::appraise;
+use super::fault::Endpoint;
+use super::policy::{Policy, ResourceRequest};
+use super::refusal::Refusal;
+use super::state::{Session, State};
+
+/// Trustee's default `payload_request_size`.
+const MAX_BODY_BYTES: usize = 2 << 20;
+
+const HTTP_DATE: &[BorrowedFormatItem<'_>] = format_description!(
+    "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+);
+
+/// The names that Trustee knows.
+const TEES: [&str; 14] = [
+    "sample",
+    "sampledevice",
+    "tdx",
+    "snp",
+    "az-snp-vtpm",
+    "az-tdx-vtpm",
+    "sgx",
+    "csv",
+    "cca",
+    "se",
+    "hygondcu",
+    "nvidia",
+    "nvidia-dpu",
+    "tpm",
+];
+
+/// Where the TEE key stands in a token.
+const TEE_KEY: &str =
+    "/submods/cpu0/ear.veraison.annotated-evidence/runtime_data_claims/tee-pubkey";
+
+pub(super) fn router(state: Arc<State>, stopped: watch::Receiver<bool>) -> Router {
+    Router::new().fallback(move |request: Request| {
+        let (state, mut stopped) = (state.clone(), stopped.clone());
+        async move {
+            let stop = async move {
+                let _ = stopped.wait_for(|stop| *stop).await;
+            };
+            tokio::select! {
+                response = answer(&state, request) => response,
+                () = stop => status(StatusCode::SERVICE_UNAVAILABLE, "stopping"),
+            }
+        }
+    })
+}
+
+/// A request that is read.
+struct Asked {
+    method: Method,
+    /// Below `/kbs/v0/`.
+    path: String,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// A good answer.
+#[derive(Default)]
+struct Answer {
+    headers: Vec<(HeaderName, String)>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(value: &Value) -> Self {
+        Self {
+            headers: vec![(CONTENT_TYPE, "application/json".to_owned())],
+            body: value.to_string().into_bytes(),
+        }
+    }
+
+    fn with(mut self, name: HeaderName, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+async fn answer(state: &State, request: Request) -> Response<Body> {
+    let now = state.now();
+    let mut response = answer_undated(state, request).await;
+    if let Ok(date) = HeaderValue::from_str(&http_date(now)) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
+}
+
+async fn answer_undated(state: &State, request: Request) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    if parts.uri.path() == "/healthz" {
+        return Response::new(Body::empty());
+    }
+    let Some(path) = parts.uri.path().strip_prefix("/kbs/v0/").map(str::to_owned) else {
+        return status(StatusCode::NOT_FOUND, "");
+    };
+    let (endpoint, counter) = classify(state, &parts.method, &path);
+    counter.fetch_add(1, Ordering::SeqCst);
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        return status(StatusCode::PAYLOAD_TOO_LARGE, "payload reached size limit");
+    };
+    let fault = state.fault(endpoint);
+    if let Some(fault) = &fault
+        && let Some(response) = fault.instead().await
+    {
+        return response;
+    }
+    let asked = Asked {
+        method: parts.method,
+        path,
+        headers: parts.headers,
+        body: body.to_vec(),
+    };
+    let result = match endpoint {
+        Endpoint::Auth => auth(state, &asked),
+        Endpoint::Attest => attest(state, &asked),
+        Endpoint::Resource => plugin(state, &asked),
+        Endpoint::Admin => administer(state, &asked),
+    };
+    let good = match result {
+        Ok(good) => good,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let mut response = Response::new(());
+    for (name, value) in good.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    match fault {
+        Some(fault) => fault.spoil(response, good.body),
+        None => response.map(|()| Body::from(good.body)),
+    }
+}
+
+fn classify<'a>(state: &'a State, method: &Method, path: &str) -> (Endpoint, &'a AtomicU64) {
+    let counters = &state.counters;
+    match (method, path) {
+        (&Method::POST, "auth") => (Endpoint::Auth, &counters.auth),
+        (&Method::POST, "attest") => (Endpoint::Attest, &counters.attest),
+        (_, "resource-policy") => (Endpoint::Admin, &counters.admin),
+        (&Method::GET, _) => (Endpoint::Resource, &counters.resources),
+        _ => (Endpoint::Admin, &counters.admin),
+    }
+}
+
+fn auth(state: &State, asked: &Asked) -> Result<Answer, Refusal> {
+    let malformed = || Refusal::auth("deserialize Request");
+    let request: Auth = serde_json::from_slice(&asked.body).map_err(|_| malformed())?;
+    if !TEES.contains(&request.tee.as_str()) {
+        return Err(malformed());
+    }
+    if request.version != VERSION {
+        let mismatch = format!(
+            "KBS Client Protocol Version Mismatch: expect ={VERSION} while the request is {}",
+            request.version
+        );
+        return Err(Refusal::auth(&mismatch));
+    }
+    let (id, session) = state
+        .begin_session(request.tee)
+        .ok_or_else(|| Refusal::auth("no random bytes"))?;
+    let challenge = json!({ "nonce": session.nonce, "extra-params": "" });
+    Ok(Answer::json(&challenge).with(SET_COOKIE, cookie(&id, &session)))
+}
+
+fn attest(state: &State, asked: &Asked) -> Result<Answer, Refusal> {
+    let id = session_id(&asked.headers).ok_or_else(|| Refusal::attest("no cookie"))?;
+    let session = state
+        .session(id)
+        .ok_or_else(|| Refusal::attest("session not found"))?;
+    let token = match &session.token {
+        // As Trustee: a session that is attested keeps its token, whatever is sent.
+        Some(token) => token.clone(),
+        None => attest_anew(state, asked, &session)?,
+    };
+    state.mark_attested(id, &token);
+    Ok(Answer::json(&json!({ "token": token })).with(SET_COOKIE, cookie(id, &session)))
+}
+
+fn attest_anew(state: &State, asked: &Asked, session: &Session) -> Result<String, Refusal> {
+    let attestation: Attestation = serde_json::from_slice(&asked.body).map_err(Refusal::attest)?;
+    if attestation.runtime_data.nonce != session.nonce {
+        return Err(Refusal::attest("the nonce is not the session's"));
+    }
+    let (now, rules) = (state.now(), &state.rules);
+    let tee: TeeName = session.tee.clone();
+    let submods = appraise(
+        attestation,
+        tee,
+        &state.trust,
+        &rules.reference_measurements,
+        now,
+    )?;
+    let token = state
+        .issuer()
+        .issue(submods, now, rules.token_lifetime)
+        .map_err(Refusal::attest)?;
+    state.counters.attested.fetch_add(1, Ordering::SeqCst);
+    Ok(token)
+}
+
+/// GET of a plugin. The order of checks is Trustee's: token, policy, plugin, JWE.
+fn plugin(state: &State, asked: &Asked) -> Result<Answer, Refusal> {
+    let (plugin, path) = asked.path.split_once('/').unwrap_or((&asked.path, ""));
+    if plugin != "resource" {
+        return Err(Refusal::new(
+            "PluginNotFound",
+            format!("Plugin {plugin} not found"),
+        ));
+    }
+    let claims = token_claims(state, &asked.headers)?;
+    let request = ResourceRequest {
+        path,
+        claims: &claims,
+    };
+    if !state.policy().allows(&request) {
+        return Err(Refusal::denied());
+    }
+    let uri = ResourceUri::from_path(path).map_err(|_| Refusal::plugin())?;
+    let bytes = state.resource(uri.path()).ok_or_else(Refusal::plugin)?;
+    let sealed = seal(&bytes, &claims).ok_or_else(|| Refusal::new("JweError", "Jwe failed"))?;
+    state.counters.released.fetch_add(1, Ordering::SeqCst);
+    Ok(Answer::json(&sealed))
+}
+
+/// The claims of the session's token, or of the bearer's.
+fn token_claims(state: &State, headers: &HeaderMap) -> Result<Value, Refusal> {
+    let by_cookie = session_id(headers).and_then(|id| state.session(id)?.token);
+    let token = match &by_cookie {
+        Some(token) => token.as_str(),
+        None => bearer(headers).ok_or_else(Refusal::token_not_found)?,
+    };
+    state.issuer().verify(token, state.now())
+}
+
+fn seal(bytes: &[u8], claims: &Value) -> Option<Value> {
+    let key: TeePublicKey = serde_json::from_value(claims.pointer(TEE_KEY)?.clone()).ok()?;
+    let jwe = jwe::encrypt(bytes, &[key.to_public_key().ok()?], None, &Map::new()).ok()?;
+    serde_json::to_value(jwe).ok()
+}
+
+fn administer(state: &State, asked: &Asked) -> Result<Answer, Refusal> {
+    state
+        .rules
+        .admin
+        .check(bearer(&asked.headers), state.now())?;
+    let (plugin, path) = asked.path.split_once('/').unwrap_or((&asked.path, ""));
+    match (&asked.method, plugin) {
+        (&Method::POST, "resource-policy") if path.is_empty() => set_policy(state, &asked.body),
+        (&Method::POST, "resource") => {
+            let uri = ResourceUri::from_path(path).map_err(|_| Refusal::plugin())?;
+            state.set_resource(uri.path(), asked.body.clone());
+            Ok(Answer::default().with(CONTENT_TYPE, "text/xml".to_owned()))
+        }
+        (&Method::DELETE, "resource") => {
+            let uri = ResourceUri::from_path(path).map_err(|_| Refusal::plugin())?;
+            if !state.delete_resource(uri.path()) {
+                return Err(Refusal::plugin());
+            }
+            Ok(Answer::default().with(CONTENT_TYPE, "text/xml".to_owned()))
+        }
+        _ => Err(Refusal::new(
+            "PluginNotFound",
+            format!("Plugin {plugin} not found"),
+        )),
+    }
+}
+
+fn set_policy(state: &State, body: &[u8]) -> Result<Answer, Refusal> {
+    let malformed = || Refusal::new("SerdeError", "Failed to parse the policy");
+    let body: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
+    let text = body["policy"].as_str().ok_or_else(malformed)?;
+    let text = b64::decode(text).map_err(|_| malformed())?;
+    let policy = std::str::from_utf8(&text).ok().and_then(Policy::from_rego).ok_or_else(|| {
+        Refusal::new(
+            "ParsePolicyError",
+            "this development key broker evaluates no Rego; it knows the policies that allow all or nothing",
+        )
+    })?;
+    state.set_policy(policy);
+    Ok(Answer::default())
+}
+
+fn session_id(headers: &HeaderMap) -> Option<&str> {
+    let mut pairs = headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    pairs.find_map(|cookies| {
+        let mut pairs = cookies
+            .split(';')
+            .filter_map(|pair| pair.trim().split_once('='));
+        pairs
+            .find(|(name, _)| *name == SESSION_COOKIE)
+            .map(|(_, id)| id)
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
+}
+
+fn cookie(id: &str, session: &Session) -> String {
+    format!(
+        "{SESSION_COOKIE}={id}; Expires={}",
+        http_date(session.expires)
+    )
+}
+
+fn http_date(time: SystemTime) -> String {
+    OffsetDateTime::from(time)
+        .format(HTTP_DATE)
+        .unwrap_or_default()
+}
+
+fn status(status: StatusCode, body: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,103 @@
+//! What is released to whom.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// A request that a policy decides about.
+#[derive(Debug)]
+pub struct ResourceRequest<'a> {
+    /// `repository/type/tag`.
+    pub path: &'a str,
+    /// The token's claims, as Trustee gives them to Rego as `input`.
+    pub claims: &'a Value,
+}
+
+impl ResourceRequest<'_> {
+    /// The TEE of the CPU's evidence, such as `snp`.
+    pub fn tee(&self) -> Option<&str> {
+        let evidence = self
+            .claims
+            .pointer("/submods/cpu0/ear.veraison.annotated-evidence")?;
+        ["snp", "tdx", "sample"]
+            .into_iter()
+            .find(|tee| evidence.get(tee).is_some())
+    }
+
+    /// The launch measurement in hexadecimal.
+    pub fn measurement(&self) -> Option<&str> {
+        let pointer = "/submods/cpu0/ear.veraison.annotated-evidence/snp/measurement";
+        self.claims.pointer(pointer).and_then(Value::as_str)
+    }
+
+    /// Whether every submodule's `ear.status` is `affirming`, as Trustee's `affirming.rego` demands.
+    pub fn is_affirming(&self) -> bool {
+        let submods = self.claims.get("submods").and_then(Value::as_object);
+        submods.is_some_and(|submods| {
+            !submods.is_empty() && submods.values().all(|s| s["ear.status"] == "affirming")
+        })
+    }
+}
+
+type Predicate = dyn Fn(&ResourceRequest<'_>) -> bool + Send + Sync;
+
+/// A resource policy.
+#[derive(Clone)]
+pub enum Policy {
+    /// Trustee's default: everything to every TEE but `sample`, whatever its status.
+    Default,
+    /// Everything to whoever has a token.
+    AllowAll,
+    /// Nothing to anybody.
+    DenyAll,
+    /// What a function says.
+    Predicate(Arc<Predicate>),
+}
+
+/// The policies that can be set with [`proplet_kbs::admin::AdminClient::set_resource_policy`], since
+/// nothing here evaluates Rego: these texts, whatever their white space.
+const ALLOW_ALL: [&str; 2] = [
+    "package policy default allow = true",
+    "package policy default allow = false plugin = data.plugin allow if { plugin == \"resource\" }",
+];
+const DENY_ALL: &str = "package policy default allow = false";
+
+impl Policy {
+    /// A policy that asks a function.
+    pub fn predicate(allow: impl Fn(&ResourceRequest<'_>) -> bool + Send + Sync + 'static) -> Self {
+        Self::Predicate(Arc::new(allow))
+    }
+
+    /// The policy that a known text stands for.
+    pub(super) fn from_rego(text: &str) -> Option<Self> {
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        if ALLOW_ALL.contains(&words.as_str()) {
+            Some(Self::AllowAll)
+        } else if words == DENY_ALL {
+            Some(Self::DenyAll)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn allows(&self, request: &ResourceRequest<'_>) -> bool {
+        match self {
+            Self::Default => request.tee().is_some_and(|tee| tee != "sample"),
+            Self::AllowAll => true,
+            Self::DenyAll => false,
+            Self::Predicate(allow) => allow(request),
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "Policy::Default",
+            Self::AllowAll => "Policy::AllowAll",
+            Self::DenyAll => "Policy::DenyAll",
+            Self::Predicate(_) => "Policy::Predicate",
+        })
+    }
+}

@@ -1,0 +1,95 @@
+//! Tokens: ES256, with the key in the header, as Trustee's built-in attestation service signs them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use proplet_jose::Error;
+use proplet_jose::jws::{SigningKey, VerifyingKey};
+use serde_json::{Map, Value, json};
+
+use super::AdminAccess;
+use super::refusal::Refusal;
+
+/// Signs and verifies tokens.
+pub(super) struct Issuer {
+    signing: SigningKey,
+    verifying: VerifyingKey,
+}
+
+impl Issuer {
+    pub(super) fn new() -> Result<Self, Error> {
+        let signing = SigningKey::generate()?;
+        let verifying = VerifyingKey::from_jwk(&signing.public_jwk())?;
+        Ok(Self { signing, verifying })
+    }
+
+    /// A token about what was attested.
+    pub(super) fn issue(
+        &self,
+        submods: Value,
+        now: SystemTime,
+        lifetime: Duration,
+    ) -> Result<String, Error> {
+        let iat = seconds(now);
+        let claims = json!({
+            "eat_profile": "tag:github.com,2024:confidential-containers/Trustee",
+            "iat": iat,
+            "exp": iat.saturating_add(lifetime.as_secs()),
+            "iss": "CoCo-Attestation-Service",
+            "ear.verifier-id": { "developer": "proplet-testkit", "build": "development" },
+            "submods": submods,
+        });
+        let mut jwk = self.signing.public_jwk();
+        if let Some(members) = jwk.as_object_mut() {
+            members.insert("alg".to_owned(), json!("ES256"));
+        }
+        let header = Map::from_iter([("typ".to_owned(), json!("JWT")), ("jwk".to_owned(), jwk)]);
+        self.signing
+            .sign_compact(&header, claims.to_string().as_bytes())
+    }
+
+    /// The claims of a token that is ours and not over.
+    pub(super) fn verify(&self, token: &str, now: SystemTime) -> Result<Value, Refusal> {
+        let verified = self
+            .verifying
+            .verify_compact(token)
+            .map_err(|_| Refusal::token_verifier())?;
+        let claims: Value =
+            serde_json::from_slice(&verified.payload).map_err(|_| Refusal::token_verifier())?;
+        if claims["exp"].as_u64().is_none_or(|exp| exp <= seconds(now)) {
+            return Err(Refusal::token_verifier());
+        }
+        Ok(claims)
+    }
+}
+
+impl AdminAccess {
+    /// Whether the bearer of this token, if there is one, is an administrator.
+    pub(super) fn check(&self, bearer: Option<&str>, now: SystemTime) -> Result<(), Refusal> {
+        let refuse = || Refusal::new("AdminAuthAccess", "Admin access denied");
+        let (key, role) = match self {
+            Self::Everybody => return Ok(()),
+            Self::Nobody => return Err(refuse()),
+            Self::Key { key, role } => (key, role),
+        };
+        let token = bearer.ok_or_else(|| {
+            Refusal::new(
+                "AdminAuthInitialization",
+                "failed to initialize [admin] configuration: Failed to parse HTTP Auth Bearer header",
+            )
+        })?;
+        let verified = key.verify_compact(token).map_err(|_| refuse())?;
+        let claims: Value = serde_json::from_slice(&verified.payload).map_err(|_| refuse())?;
+        let lasts = claims["exp"].as_u64().is_some_and(|exp| exp > seconds(now));
+        if lasts && claims["role"] == role.as_str() {
+            Ok(())
+        } else {
+            Err(refuse())
+        }
+    }
+}
+
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
