@@ -1,2 +1,7 @@
-//! Entry point.
-fn main() {}
+//! The `proplet` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    proplet::cli::main()
+}

@@ -123,6 +123,9 @@ pub(super) struct Encrypt {
     pub recipients: Vec<PathBuf>,
     #[command(flatten)]
     pub target: Target,
+    /// Name of the image in the folder, `latest` by default
+    #[arg(long, value_name = "NAME", requires = "layout")]
+    pub name: Option<String>,
     #[command(flatten)]
     pub key: KeyChoice,
     /// The key broker to upload the key to, as https://host:port
@@ -175,6 +178,9 @@ pub(super) struct Push {
     /// Where to
     #[arg(value_name = "REFERENCE")]
     pub reference: ImageReference,
+    /// Name of the image in the folder, when there are several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     #[command(flatten)]
     pub registry: Registry,
 }
@@ -186,6 +192,9 @@ pub(super) struct Inspect {
     /// An image reference, or a folder in OCI image layout. A name that is a folder here is that folder
     #[arg(value_name = "REFERENCE|FOLDER")]
     pub image: String,
+    /// Name of the image in the folder, when there are several
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
     /// The 32-byte key: opens the image and shows the component's digest, policy and imports
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
@@ -291,6 +300,15 @@ pub(super) struct Expected {
     /// The export that ran
     #[arg(long, value_name = "NAME")]
     pub expect_export: Option<String>,
+    /// Digest of the task's arguments
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_arguments: Option<Digest>,
+    /// Digest of the task's environment
+    #[arg(long, value_name = "DIGEST")]
+    pub expect_environment: Option<Digest>,
+    /// Thumbprint of a recipient; may be repeated: these and no others
+    #[arg(long, value_name = "THUMBPRINT")]
+    pub expect_recipient: Vec<String>,
     /// The challenge that evidence was asked for with, in hexadecimal. Not for results: put a nonce
     /// into the inputs for those
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]

@@ -1,3 +1,172 @@
 //! The command line.
+//!
+//! One program for four people: an operator (`daemon`, `detect`), a guest author (`run`), a data owner
+//! (`keygen`, `image encrypt`, `open`) and a relying party (`verify`). The last two need neither a TEE nor
+//! a service: what they type runs on their own machine, and that is why it can be believed.
+//!
+//! Three things hold for every command. Results go to standard output and everything else to standard
+//! error, so that a pipe gets the result alone. The exit code says what kind of end it was
+//! ([`ExitCode`]), so that a script need not read words. And private keys, keys of images and opened
+//! results go to new files that only their owner may read; none is ever overwritten.
+//!
+//! Text from elsewhere (a guest's, a registry's, a receipt's) is shown without control characters: a
+//! terminal obeys those.
 
 mod arguments;
+mod component;
+mod console;
+mod daemon;
+mod detect;
+mod document;
+mod encrypt;
+mod error;
+mod files;
+mod image;
+mod keygen;
+mod open;
+mod policy;
+mod relying;
+mod report;
+mod run;
+mod verify;
+
+use std::{ffi::OsString, sync::Arc};
+
+use clap::Parser as _;
+use proplet_hal::clock::{Clock, SystemClock};
+
+use self::{
+    arguments::{Arguments, Command, Image, Policy},
+    error::CliError,
+};
+pub use self::{console::Console, error::ExitCode};
+use crate::{harden, output, settings::environment::Environment};
+
+/// What a command may use of the world besides the files that it is told of.
+pub struct Context {
+    /// Decides about the validity of certificates.
+    pub clock: Arc<dyn Clock>,
+    /// The variables of the process, for settings.
+    pub environment: Environment,
+}
+
+impl Context {
+    /// This process and this machine's clock.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            environment: Environment::of_process(),
+        }
+    }
+}
+
+/// The whole program: what `main` does.
+///
+/// The process is hardened before it reads anything, because every command but a few handles keys.
+#[must_use]
+pub fn main() -> std::process::ExitCode {
+    if let Err(error) = harden::harden_process() {
+        output::error(&format!("error: {error}"));
+        return ExitCode::Failed.into();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime
+            .block_on(async {
+                let mut streams = console::Standard::default();
+                main_with(
+                    std::env::args_os(),
+                    &Context::of_process(),
+                    &mut streams.console(),
+                )
+                .await
+            })
+            .into(),
+        Err(error) => {
+            output::error(&format!("error: no threads: {error}"));
+            ExitCode::Failed.into()
+        }
+    }
+}
+
+/// Runs one command line, with the program's name first, on the given streams.
+pub async fn main_with<I, A>(arguments: I, context: &Context, console: &mut Console<'_>) -> ExitCode
+where
+    I: IntoIterator<Item = A>,
+    A: Into<OsString>,
+{
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    // Usage errors happen before it is known how they are to be shown.
+    console.json = arguments
+        .iter()
+        .take_while(|argument| *argument != "--")
+        .any(|argument| argument == "--json");
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error, console),
+    };
+    // Whoever installed one before wanted that one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match dispatch(arguments, context, console).await {
+        Ok(()) => ExitCode::Done,
+        Err(error) => {
+            console.fail(&error);
+            error.exit()
+        }
+    }
+}
+
+async fn dispatch(
+    arguments: Arguments,
+    context: &Context,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
+    let config = arguments.config.as_deref();
+    match arguments.command.unwrap_or(Command::Daemon) {
+        Command::Daemon => daemon::run(config, context, console).await,
+        Command::Run(run) => run::run(run, config, context, console).await,
+        Command::Image(Image::Encrypt(encrypt)) => encrypt::run(encrypt, console).await,
+        Command::Image(Image::Push(push)) => image::push(push, console).await,
+        Command::Image(Image::Inspect(inspect)) => image::inspect(inspect, console).await,
+        Command::Keygen(keygen) => keygen::run(&keygen, console),
+        Command::Open(open) => open::run(open, context, console).await,
+        Command::Verify(verify) => verify::run(verify, context, console).await,
+        Command::Detect => detect::run(console),
+        Command::Policy(Policy::Check(check)) => policy::check(&check, console),
+    }
+}
+
+/// `--help` and `--version` come this way too, and go to standard output with success.
+fn usage(error: &clap::Error, console: &mut Console<'_>) -> ExitCode {
+    let text = error.render().to_string();
+    if !error.use_stderr() {
+        return match console.text(&text) {
+            Ok(()) => ExitCode::Done,
+            Err(_) => ExitCode::Failed,
+        };
+    }
+    if console.json {
+        let line = text.lines().next().unwrap_or_default();
+        let words = line.strip_prefix("error: ").unwrap_or(line);
+        console.fail(&CliError::usage(words));
+    } else {
+        console.note(text.trim_end());
+    }
+    ExitCode::Usage
+}
+
+/// Runs what takes long, or waits for a disk, on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, CliError> + Send + 'static,
+) -> Result<T, CliError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(CliError::failed(
+            "internal",
+            format!("a thread failed: {error}"),
+        )),
+    }
+}

@@ -1,0 +1,170 @@
+//! The streams of a command, and how things are shown on them.
+
+use std::io::{self, IsTerminal as _, Read, Write};
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use crate::output;
+
+/// Standard input, output and error of one command.
+///
+/// Tests give buffers.
+pub struct Console<'a> {
+    /// Where `-` is read from.
+    pub stdin: &'a mut (dyn Read + Send),
+    /// Results.
+    pub stdout: &'a mut (dyn Write + Send),
+    /// Everything else.
+    pub stderr: &'a mut (dyn Write + Send),
+    /// Whether somebody looks at standard output: then no bytes go there that are not text.
+    pub stdout_is_terminal: bool,
+    /// Whether somebody looks at standard error: then they are told what takes long.
+    pub stderr_is_terminal: bool,
+    /// Whether JSON was asked for. The command line decides.
+    pub json: bool,
+}
+
+impl Console<'_> {
+    /// Text of a result, with a line end.
+    pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.stdout.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            self.stdout.write_all(b"\n")?;
+        }
+        self.stdout.flush()
+    }
+
+    /// Bytes of a result, as they are.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stdout.write_all(bytes)?;
+        self.stdout.flush()
+    }
+
+    /// A result as JSON.
+    pub(super) fn value(&mut self, value: &Value) -> io::Result<()> {
+        self.text(&format!("{value:#}"))
+    }
+
+    /// Text for standard error. A closed standard error is nobody's concern.
+    pub(super) fn note(&mut self, text: &str) {
+        let _ = writeln!(self.stderr, "{text}");
+    }
+
+    /// What is being done, for somebody who waits.
+    pub(super) fn status(&mut self, text: &str) {
+        if self.stderr_is_terminal && !self.json {
+            self.note(text);
+        }
+    }
+
+    /// Why the command did not end well: one line, or one JSON object.
+    pub(super) fn fail(&mut self, error: &CliError) {
+        let text = if self.json {
+            let (code, message, exit) = (error.code(), error.words(), error.exit() as u8);
+            json!({"error": {"code": code, "message": message, "exit": exit}}).to_string()
+        } else {
+            format!("error: {}", line(error.words()))
+        };
+        self.note(&text);
+    }
+}
+
+/// The streams of the process.
+pub(super) struct Standard {
+    stdin: io::Stdin,
+    stdout: Stdout,
+    stderr: io::Stderr,
+}
+
+impl Default for Standard {
+    fn default() -> Self {
+        Self {
+            stdin: io::stdin(),
+            stdout: Stdout,
+            stderr: io::stderr(),
+        }
+    }
+}
+
+impl Standard {
+    pub(super) fn console(&mut self) -> Console<'_> {
+        Console {
+            stdout_is_terminal: io::stdout().is_terminal(),
+            stderr_is_terminal: self.stderr.is_terminal(),
+            stdin: &mut self.stdin,
+            stdout: &mut self.stdout,
+            stderr: &mut self.stderr,
+            json: false,
+        }
+    }
+}
+
+struct Stdout;
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        output::bytes(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Text from elsewhere, without what a terminal would obey. Lines and tabs stay.
+pub(super) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if is_obeyed(c) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// Whether a terminal may show this text as it is.
+pub(super) fn is_printable(text: &str) -> bool {
+    !text.chars().any(is_obeyed)
+}
+
+/// As [`printable`], on one line.
+pub(super) fn line(text: &str) -> String {
+    let text = printable(text);
+    let words: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    words.join("; ")
+}
+
+fn is_obeyed(c: char) -> bool {
+    // Directional overrides show text in another order than it has.
+    let reorders = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    reorders || (c.is_control() && !matches!(c, '\n' | '\t'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_do_not_reach_a_terminal() {
+        assert_eq!(
+            printable("a\u{1b}[31mb\n\tc\r"),
+            "a\u{fffd}[31mb\n\tc\u{fffd}"
+        );
+        assert_eq!(printable("\u{202e}x"), "\u{fffd}x");
+        assert!(is_printable("two\nlines"));
+        assert!(!is_printable("\u{9b}31m"));
+    }
+
+    #[test]
+    fn a_line_is_one_line() {
+        assert_eq!(line("one\n  two\n\n"), "one; two");
+    }
+}

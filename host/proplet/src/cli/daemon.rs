@@ -1,0 +1,62 @@
+//! `proplet` without a command: the daemon.
+
+use std::path::Path;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Context, blocking, console::Console, error::CliError};
+use crate::{
+    daemon::{self, Daemon, DaemonError},
+    settings::Settings,
+    task::Host,
+    tee,
+};
+
+/// Runs until SIGTERM or SIGINT.
+pub(super) async fn run(
+    config: Option<&Path>,
+    context: &Context,
+    console: &Console<'_>,
+) -> Result<(), CliError> {
+    let settings = Settings::load(config, &context.environment)?;
+    log(&settings.log_level, console)?;
+    let found = tee::find();
+    daemon::report_tee(&found.detection, found.provider.as_deref());
+    let mut host = Host::new(settings.into(), found.provider);
+    host.detected = found.detection.tee();
+    host.clock = context.clock.clone();
+    let daemon = blocking(move || Ok(Daemon::new(host)?)).await?;
+    let shutdown = daemon::termination()
+        .map_err(|error| CliError::failed("host-failed", format!("no signals: {error}")))?;
+    Ok(daemon.run(shutdown).await?)
+}
+
+/// Starts the log, on standard error: text, or one JSON object per line.
+pub(super) fn log(level: &str, console: &Console<'_>) -> Result<(), CliError> {
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        CliError::usage(format!(
+            "log level {level:?}: {error}; write error, warn, info, debug or trace"
+        ))
+    })?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(console.stderr_is_terminal)
+        .with_writer(std::io::stderr);
+    // Whoever started a log before wanted that one.
+    let _ = if console.json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
+    Ok(())
+}
+
+impl From<DaemonError> for CliError {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Settings(error) => error.into(),
+            DaemonError::Executor(error) => error.into(),
+            error => Self::failed("host-failed", error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Telling what somebody wants verified: a result, or evidence alone.
+
+use std::{io::Read, path::Path};
+
+use proplet_jose::json;
+use proplet_results::{DocumentError, EvidenceBundle, ResultDocument};
+
+use super::{error::CliError, files};
+
+/// Something with evidence in it.
+pub(super) enum Document {
+    /// A sealed result with its receipt.
+    Result(Box<ResultDocument>),
+    /// An evidence bundle.
+    Evidence(Box<EvidenceBundle>),
+}
+
+impl Document {
+    /// Reads a file, or standard input for `-`.
+    pub(super) fn read(path: &Path, stdin: &mut (dyn Read + Send)) -> Result<Self, CliError> {
+        let bytes = files::read_or_stdin("document", path, files::MAX_DOCUMENT_BYTES, stdin)?;
+        Self::parse(&files::text("document", path, &bytes)?, path)
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
+        let bad = |error: &dyn std::fmt::Display| CliError::input("document", path, error);
+        let members = json::object(text.as_bytes()).map_err(|error| bad(&error))?;
+        let is_bundle = members.contains_key("claims")
+            && !members.contains_key("jwe")
+            && !members.contains_key("results");
+        if is_bundle {
+            let bundle = text.parse().map_err(|error| bad(&error))?;
+            return Ok(Self::Evidence(Box::new(bundle)));
+        }
+        match ResultDocument::from_text(text) {
+            Ok(document) => Ok(Self::Result(Box::new(document))),
+            Err(error @ DocumentError::TaskFailed(_)) => {
+                Err(CliError::failed("task-failed", error.to_string()))
+            }
+            Err(error @ DocumentError::NotSealed) => {
+                Err(CliError::failed("not-sealed", error.to_string()))
+            }
+            Err(error @ DocumentError::NoResult) => {
+                Err(CliError::failed("no-result", error.to_string()))
+            }
+            Err(error) => Err(bad(&error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::ExitCode;
+
+    fn refused(text: &str) -> CliError {
+        match Document::parse(text, Path::new("file")) {
+            Ok(_) => panic!("{text} was taken"),
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn what_is_no_document_is_told_apart() {
+        for (text, code, exit) in [
+            ("[]", "input", ExitCode::Usage),
+            ("not JSON", "input", ExitCode::Usage),
+            (r#"{"jwe": 1}"#, "input", ExitCode::Usage),
+            (r#"{"claims": {}}"#, "input", ExitCode::Usage),
+            (
+                r#"{"id": "t", "results": "42"}"#,
+                "not-sealed",
+                ExitCode::Failed,
+            ),
+            (r#"{"id": "t"}"#, "no-result", ExitCode::Failed),
+            (
+                r#"{"id": "t", "error": "no-tee: none"}"#,
+                "task-failed",
+                ExitCode::Failed,
+            ),
+        ] {
+            let error = refused(text);
+            assert_eq!(
+                (error.code(), error.exit()),
+                (code, exit),
+                "{text}: {error:?}"
+            );
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn text_never_panics(text: String) {
+            let _ = Document::parse(&text, Path::new("file"));
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `proplet image encrypt`: from a component and a policy to an encrypted image.
+//!
+//! The order is the point. Everything that can be wrong with the input is found first. Then the new key
+//! is written, then it goes to the key broker, and the image comes last: there is never an image whose key
+//! was lost, and never one in a registry whose key the broker does not have.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use proplet_image::{Artifact, encrypt, layout, push};
+use proplet_kbs::{
+    KbsConfig, ResourceUri,
+    admin::{AdminAuth, AdminClient, AdminKey},
+};
+use proplet_results::Digest;
+use proplet_runtime::policy::Policy;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    arguments::{Encrypt, KeyChoice},
+    blocking,
+    component::Component,
+    console::Console,
+    error::CliError,
+    files,
+    image::{self, DEFAULT_NAME},
+    policy,
+};
+
+/// Length of a key-encryption key.
+const KEY_LEN: u64 = 32;
+
+pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result<(), CliError> {
+    let broker = broker(&arguments)?;
+    let registry = match &arguments.target.push {
+        Some(reference) => Some((
+            reference.clone(),
+            image::registry(&arguments.registry, reference)?,
+        )),
+        None => None,
+    };
+    let policy = policy::compose(arguments.policy.as_deref(), &arguments.recipients)?;
+    let plain = Plain::read(&arguments.component, policy)?;
+    let key = Key::of(&arguments.key)?;
+    let key_advice = key.advice();
+
+    let made = async {
+        if let Some(broker) = &broker {
+            console.status("Uploading the key...");
+            broker
+                .set_resource(&arguments.key_id, key.bytes.as_slice())
+                .await?;
+        }
+        console.status("Encrypting...");
+        let (artifact, plain) = plain.encrypt(key, arguments.key_id.clone()).await?;
+        let target = match (registry, arguments.target.layout) {
+            (Some((reference, config)), _) => {
+                console.status("Pushing...");
+                let digest = push::push(&config, &reference, &artifact).await?;
+                Target::Registry(image::pinned(&reference, digest))
+            }
+            (None, Some(folder)) => {
+                let (name, to, artifact) = (arguments.name, folder.clone(), artifact.clone());
+                let name = name.unwrap_or_else(|| DEFAULT_NAME.to_owned());
+                blocking(move || Ok(layout::write(&to, &name, &artifact)?)).await?;
+                Target::Folder(folder)
+            }
+            (None, None) => return Err(CliError::usage("give --layout or --push")),
+        };
+        Ok((artifact, plain, target))
+    }
+    .await;
+    let (artifact, plain, target) = made.map_err(|error: CliError| match &key_advice {
+        Some(advice) => error.and(advice),
+        None => error,
+    })?;
+
+    let key_file = arguments.key.key_out;
+    let uploaded = broker.is_some();
+    let image = artifact.digest();
+    if console.json {
+        console.value(&json!({
+            "component_digest": plain.component,
+            "policy_digest": plain.policy,
+            "image_digest": image.to_string(),
+            "key_id": arguments.key_id.to_string(),
+            "key_file": key_file,
+            "key_uploaded": uploaded,
+            "layout": target.folder(),
+            "image": target.pinned(),
+        }))?;
+        return Ok(());
+    }
+    let mut text = format!("component  {}\n", plain.component);
+    match &plain.policy {
+        Some(digest) => text.push_str(&format!("policy     {digest}\n")),
+        None => {
+            text.push_str("policy     none: no secrets, and the host's settings name the readers\n")
+        }
+    }
+    text.push_str(&format!(
+        "image      {image}\nkey id     {}\n",
+        arguments.key_id
+    ));
+    if let Some(path) = key_file {
+        text.push_str(&format!("key        {}: keep it secret\n", path.display()));
+    }
+    text.push_str(if uploaded {
+        "key broker has the key\n"
+    } else {
+        "key broker not told: put the key under its id before the image is run\n"
+    });
+    text.push_str(&match &target {
+        Target::Folder(folder) => format!("written to {}\n", folder.display()),
+        Target::Registry(pinned) => format!("pushed as  {pinned}\n"),
+    });
+    console.text(&text)?;
+    Ok(())
+}
+
+/// Where the image went.
+enum Target {
+    Folder(PathBuf),
+    Registry(String),
+}
+
+impl Target {
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::Registry(_) => None,
+        }
+    }
+
+    fn pinned(&self) -> Option<&str> {
+        match self {
+            Self::Folder(_) => None,
+            Self::Registry(pinned) => Some(pinned),
+        }
+    }
+}
+
+/// A component with its policy in it.
+struct Plain {
+    wasm: Zeroizing<Vec<u8>>,
+    digests: Digests,
+}
+
+/// What to expect of runs of it.
+struct Digests {
+    component: Digest,
+    policy: Option<String>,
+}
+
+impl Plain {
+    fn read(path: &Path, policy: Option<String>) -> Result<Self, CliError> {
+        let mut wasm = files::read("component", path, files::MAX_COMPONENT_BYTES)?;
+        let refused = |error: &dyn std::fmt::Display| CliError::input("component", path, error);
+        if let Some(policy) = policy {
+            let embedded = Policy::embed(&wasm, policy.as_bytes());
+            wasm = Zeroizing::new(embedded.map_err(|error| refused(&error))?);
+        }
+        Component::read(&wasm).map_err(|error| refused(&error.words()))?;
+        let policy = Policy::extract(&wasm).map_err(|error| refused(&error))?;
+        let digests = Digests {
+            component: Digest::of(&wasm),
+            policy: policy.map(|(_, digest)| digest),
+        };
+        Ok(Self { wasm, digests })
+    }
+
+    async fn encrypt(self, key: Key, kid: ResourceUri) -> Result<(Artifact, Digests), CliError> {
+        let Self { mut wasm, digests } = self;
+        let artifact = blocking(move || {
+            let plain = Artifact::wasm(Bytes::from(std::mem::take(&mut *wasm)))?;
+            Ok(encrypt::encrypt(&plain, key.bytes.as_slice(), &kid)?)
+        })
+        .await?;
+        Ok((artifact, digests))
+    }
+}
+
+/// The key-encryption key. A new one is on the disk before it is used.
+struct Key {
+    bytes: Zeroizing<Vec<u8>>,
+    new_file: Option<PathBuf>,
+}
+
+impl Key {
+    fn of(choice: &KeyChoice) -> Result<Self, CliError> {
+        match (&choice.key, &choice.key_out) {
+            (Some(path), _) => Ok(Self {
+                bytes: read_key(path)?,
+                new_file: None,
+            }),
+            (None, Some(path)) => {
+                let bytes = Zeroizing::new(encrypt::random_key()?.to_vec());
+                files::write_secret(path, &bytes)?;
+                Ok(Self {
+                    bytes,
+                    new_file: Some(path.clone()),
+                })
+            }
+            (None, None) => Err(CliError::usage("give --key or --key-out")),
+        }
+    }
+
+    /// What to do when something fails after a key was made.
+    fn advice(&self) -> Option<String> {
+        let path = self.new_file.as_ref()?.display();
+        Some(format!(
+            "the new key is in {path}: run again with `--key {path}`"
+        ))
+    }
+}
+
+/// Reads a key file: the 32 bytes as they are.
+pub(super) fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let bytes = files::read("key", path, KEY_LEN)?;
+    if bytes.len() as u64 != KEY_LEN {
+        return Err(CliError::input(
+            "key",
+            path,
+            "it must have 32 bytes, as --key-out writes them",
+        ));
+    }
+    Ok(bytes)
+}
+
+/// The key broker to upload to, when one is named.
+fn broker(arguments: &Encrypt) -> Result<Option<AdminClient>, CliError> {
+    let (Some(url), Some(key)) = (&arguments.kbs_url, &arguments.kbs_admin_key) else {
+        return Ok(None);
+    };
+    let mut config = KbsConfig::new(url.clone());
+    config.allow_http = arguments.kbs_http;
+    if let Some(path) = &arguments.kbs_ca {
+        let pem = files::read("certificates", path, files::MAX_KEY_BYTES)?;
+        config.ca_pem = Some(pem.to_vec());
+    }
+    let pem = files::read_text("administrator's key", key, files::MAX_KEY_BYTES)?;
+    let auth = AdminAuth::Key(AdminKey::from_pem(&pem)?);
+    Ok(Some(AdminClient::new(config, auth)?))
+}

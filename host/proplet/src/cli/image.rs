@@ -1,0 +1,192 @@
+//! `proplet image push` and `proplet image inspect`.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use proplet_image::{
+    Artifact, Digest, ImageReference, KeySource, KeySourceError, Manifest, PullPolicy, Puller,
+    RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain, push as pushing,
+};
+use proplet_kbs::ResourceUri;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{
+    arguments::{Inspect, Push, Registry},
+    blocking,
+    component::Component,
+    console::Console,
+    encrypt::read_key,
+    error::CliError,
+    files,
+};
+
+/// Name of an image in a folder when none is given.
+pub(super) const DEFAULT_NAME: &str = "latest";
+
+/// `proplet image push`: nothing is encrypted on the way, only moved.
+pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(), CliError> {
+    let config = registry(&arguments.registry, &arguments.reference)?;
+    let artifact = if arguments.source.is_dir() {
+        from_folder(arguments.source, arguments.name).await?
+    } else {
+        let mut wasm = files::read("component", &arguments.source, files::MAX_COMPONENT_BYTES)?;
+        Artifact::wasm(Bytes::from(std::mem::take(&mut *wasm)))?
+    };
+    let encrypted = artifact.manifest()?.encryption.is_some();
+    if !encrypted && !console.json {
+        console.note("warning: this image is not encrypted; whoever reads the registry reads it");
+    }
+    console.status("Pushing...");
+    let digest = pushing::push(&config, &arguments.reference, &artifact).await?;
+    let pinned = pinned(&arguments.reference, digest);
+    if console.json {
+        let digest = digest.to_string();
+        console.value(&json!({"image_digest": digest, "image": pinned, "encrypted": encrypted}))?;
+    } else {
+        console.text(&format!("image      {digest}\npushed as  {pinned}"))?;
+    }
+    Ok(())
+}
+
+/// `proplet image inspect`: what everybody can see, and with the key what the owner can.
+pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Result<(), CliError> {
+    let key = match &arguments.key {
+        Some(path) => Some(OneKey(read_key(path)?)),
+        None => None,
+    };
+    let folder = PathBuf::from(&arguments.image);
+    let (manifest, wasm) = if folder.is_dir() {
+        inspect_folder(folder, arguments.name, key).await?
+    } else {
+        let reference: ImageReference = arguments.image.parse()?;
+        let config = registry(&arguments.registry, &reference)?;
+        console.status("Asking the registry...");
+        inspect_registry(config, &reference, key).await?
+    };
+    let component = wasm.map(|wasm| Component::read(&wasm.bytes)).transpose()?;
+    let inspection = describe::inspect(&manifest);
+    if console.json {
+        let mut value = serde_json::to_value(&inspection).unwrap_or_default();
+        if let (Some(members), Some(component)) = (value.as_object_mut(), component) {
+            members.insert("component".to_owned(), component.to_json());
+        }
+        console.value(&value)?;
+    } else {
+        let component = component
+            .map(|component| component.to_text())
+            .unwrap_or_default();
+        console.text(&format!("{inspection}{component}"))?;
+    }
+    Ok(())
+}
+
+/// How the registry of a reference is reached, as the command line says.
+pub(super) fn registry(
+    arguments: &Registry,
+    reference: &ImageReference,
+) -> Result<RegistryConfig, CliError> {
+    let ca_pem = match &arguments.registry_ca {
+        Some(path) => Some(files::read("certificates", path, files::MAX_KEY_BYTES)?.to_vec()),
+        None => None,
+    };
+    let http = arguments.http.then(|| reference.registry().to_owned());
+    Ok(RegistryConfig {
+        auth_file: arguments.auth_file.clone(),
+        http_hosts: http.into_iter().collect(),
+        ca_pem,
+        max_layer_bytes: files::MAX_COMPONENT_BYTES,
+        ..RegistryConfig::default()
+    })
+}
+
+/// The reference that names these bytes and no others: what to put into tasks.
+pub(super) fn pinned(reference: &ImageReference, digest: Digest) -> String {
+    format!(
+        "{}/{}@{digest}",
+        reference.registry(),
+        reference.repository()
+    )
+}
+
+async fn inspect_folder(
+    folder: PathBuf,
+    name: Option<String>,
+    key: Option<OneKey>,
+) -> Result<(Manifest, Option<Wasm>), CliError> {
+    let artifact = from_folder(folder, name).await?;
+    let manifest = artifact.manifest()?;
+    let wasm = match key {
+        None if manifest.encryption.is_some() => None,
+        None => {
+            Some(blocking(move || Ok(open_plain(&artifact, files::MAX_COMPONENT_BYTES)?)).await?)
+        }
+        Some(key) => {
+            let policy = owners(&manifest);
+            let limit = files::MAX_COMPONENT_BYTES;
+            let handle = tokio::runtime::Handle::current();
+            let open =
+                move || Ok(handle.block_on(open_encrypted(&artifact, &key, &policy, limit))?);
+            Some(blocking(open).await?)
+        }
+    };
+    Ok((manifest, wasm))
+}
+
+async fn inspect_registry(
+    config: RegistryConfig,
+    reference: &ImageReference,
+    key: Option<OneKey>,
+) -> Result<(Manifest, Option<Wasm>), CliError> {
+    let puller = Puller::new(config)?;
+    let manifest = puller.resolve(reference).await?;
+    let wasm = match key {
+        None if manifest.encryption.is_some() => None,
+        None => Some(puller.pull_plain(&manifest).await?),
+        Some(key) => Some(
+            puller
+                .pull_encrypted(&manifest, &key, &owners(&manifest))
+                .await?,
+        ),
+    };
+    Ok((manifest, wasm))
+}
+
+async fn from_folder(folder: PathBuf, name: Option<String>) -> Result<Artifact, CliError> {
+    blocking(move || {
+        let folder: &Path = &folder;
+        Ok(layout::read(
+            folder,
+            name.as_deref(),
+            files::MAX_COMPONENT_BYTES,
+        )?)
+    })
+    .await
+}
+
+/// Whoever has the key in a file decides about it, whatever key broker the image names.
+fn owners(manifest: &Manifest) -> PullPolicy {
+    let host = manifest
+        .encryption
+        .as_ref()
+        .and_then(|encryption| encryption.kid.host());
+    PullPolicy {
+        allow_a256ctr: true,
+        expected_kid_path: None,
+        kbs_host: host.map(str::to_owned),
+    }
+}
+
+/// The key that was given, under every id.
+struct OneKey(Zeroizing<Vec<u8>>);
+
+#[async_trait]
+impl KeySource for OneKey {
+    async fn key_encryption_key(
+        &self,
+        _: &ResourceUri,
+    ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
+        Ok(self.0.clone())
+    }
+}

@@ -1,0 +1,223 @@
+//! What a relying party believes and expects, from the command line.
+
+use std::path::Path;
+
+use proplet_hal::verify::{TrustPolicy, snp::TrustRoots};
+use proplet_jose::json as strict;
+use proplet_results::{
+    digest::of_inputs,
+    verify::{CheckOutcome, Expectations, Report},
+};
+use serde_json::{Value, json};
+
+use super::{
+    arguments::{Expected, Trust},
+    error::CliError,
+    files,
+};
+use crate::message::Decoded;
+
+/// The names of all checks that a report can have.
+pub(super) const CHECKS: [&str; 21] = [
+    "arguments",
+    "challenge",
+    "claims",
+    "component",
+    "debug",
+    "environment",
+    "evidence",
+    "export",
+    "image",
+    "init-data",
+    "inputs",
+    "kind of evidence",
+    "measurement",
+    "policy",
+    "receipt belongs to this evidence",
+    "receipt belongs to this result",
+    "receipt key",
+    "receipt signature",
+    "recipients",
+    "settings",
+    "task id",
+];
+/// Stands for every check that applies.
+const ALL: &str = "all";
+
+/// Whose evidence is believed.
+pub(super) fn trust(arguments: &Trust) -> Result<TrustPolicy, CliError> {
+    let policy = match &arguments.roots {
+        None => TrustPolicy::hardware()
+            .map_err(|error| CliError::failed("internal", format!("built-in roots: {error}")))?,
+        Some(path) => {
+            let pem = files::read("roots", path, files::MAX_KEY_BYTES)?;
+            let roots = TrustRoots::from_pem(&pem)
+                .map_err(|error| CliError::input("roots", path, error))?;
+            TrustPolicy::with_snp_roots(roots)
+        }
+    };
+    Ok(if arguments.accept_sample {
+        policy.accepting_sample_evidence_that_proves_nothing()
+    } else {
+        policy
+    })
+}
+
+/// What is expected.
+pub(super) fn expectations(arguments: &Expected, trust: &Trust) -> Result<Expectations, CliError> {
+    let inputs = match &arguments.inputs {
+        Some(path) => {
+            let inputs = read_inputs(path)?;
+            Some(of_inputs(&inputs).map_err(|error| CliError::input("inputs", path, error))?)
+        }
+        None => None,
+    };
+    let recipients = &arguments.expect_recipient;
+    Ok(Expectations {
+        measurements: arguments
+            .expect_measurement
+            .iter()
+            .map(|bytes| bytes.0.clone())
+            .collect(),
+        init_data: arguments
+            .expect_init_data
+            .as_ref()
+            .map(|bytes| bytes.0.clone()),
+        settings: arguments.expect_settings.clone(),
+        challenge: arguments
+            .expect_challenge
+            .as_ref()
+            .map(|bytes| bytes.0.clone()),
+        component: arguments.expect_component.clone(),
+        image: arguments.expect_image.clone(),
+        policy: arguments.expect_policy.clone(),
+        task_id: arguments.expect_task.clone(),
+        export: arguments.expect_export.clone(),
+        inputs,
+        arguments: arguments.expect_arguments.clone(),
+        environment: arguments.expect_environment.clone(),
+        recipients: (!recipients.is_empty()).then(|| recipients.clone()),
+        allow_debug: trust.allow_debug,
+    })
+}
+
+/// The checks that must have been made.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Required {
+    all: bool,
+    names: Vec<&'static str>,
+}
+
+impl Required {
+    /// Spaces in names of checks may be written as hyphens.
+    pub(super) fn parse(names: &[String]) -> Result<Self, CliError> {
+        let mut required = Self {
+            all: false,
+            names: Vec::new(),
+        };
+        for name in names {
+            let wanted = spaced(name);
+            if wanted == ALL {
+                required.all = true;
+            } else if let Some(check) = CHECKS.iter().find(|check| spaced(check) == wanted) {
+                required.names.push(check);
+            } else {
+                return Err(CliError::usage(format!(
+                    "--require: there is no check {name:?}; there are {} and {ALL}",
+                    CHECKS.map(|check| check.replace(' ', "-")).join(", ")
+                )));
+            }
+        }
+        Ok(required)
+    }
+
+    /// Refuses a report in which a required check was not made.
+    pub(super) fn enforce(&self, report: &Report) -> Result<(), CliError> {
+        let mut missing: Vec<String> = Vec::new();
+        for check in &self.names {
+            match report.check(check) {
+                Some(CheckOutcome::Verified) => {}
+                Some(CheckOutcome::NotVerified(why)) => missing.push(format!("{check} ({why})")),
+                None => missing.push(format!("{check} (it does not apply here)")),
+            }
+        }
+        if self.all {
+            for (name, why) in report.not_verified_checks() {
+                if !self.names.contains(&name) {
+                    missing.push(format!("{name} ({why})"));
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::failed(
+            "not-verified",
+            format!("required, and not verified: {}", missing.join(", ")),
+        ))
+    }
+}
+
+fn spaced(name: &str) -> String {
+    name.trim().to_lowercase().replace(['-', '_'], " ")
+}
+
+/// The inputs as a host would read them, from an array or from a start message.
+fn read_inputs(path: &Path) -> Result<Vec<String>, CliError> {
+    let text = files::read("inputs", path, files::MAX_DOCUMENT_BYTES)?;
+    let bad = |error: &dyn std::fmt::Display| CliError::input("inputs", path, error);
+    let inputs = match strict::value(&text).map_err(|error| bad(&error))? {
+        Value::Object(mut members) => members
+            .remove("inputs")
+            .ok_or_else(|| bad(&"it is neither an array nor a start message with `inputs`"))?,
+        value => value,
+    };
+    if !inputs.is_array() {
+        return Err(bad(&"the inputs are not an array"));
+    }
+    // The host's own reader decides what a number's text is.
+    let message = json!({
+        "id": "inputs", "name": "inputs", "image_url": "inputs", "inputs": inputs, "broadcast": true,
+    });
+    match Decoded::from_bytes(message.to_string().as_bytes(), "") {
+        Decoded::Task(start) => Ok(start.inputs),
+        _ => Err(bad(&"an input must be a string or a number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(text: &str) -> Result<Vec<String>, CliError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read_inputs(file.path())
+    }
+
+    #[test]
+    fn inputs_are_read_as_a_host_reads_them() {
+        assert_eq!(inputs(r#"["a", 7, 1.5]"#).unwrap(), ["a", "7", "1.5"]);
+        assert_eq!(inputs(r#"{"id": "t", "inputs": [10]}"#).unwrap(), ["10"]);
+        for bad in [
+            "7",
+            r#"{"id": "t"}"#,
+            "[[]]",
+            "[null]",
+            "nonsense",
+            r#"{"inputs": "a"}"#,
+        ] {
+            assert!(inputs(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_checks_may_have_hyphens() {
+        let names = ["task-id", "init-data", "measurement", "All"].map(str::to_owned);
+        let required = Required::parse(&names).unwrap();
+        assert_eq!(required.names, ["task id", "init-data", "measurement"]);
+        assert!(required.all);
+        let error = Required::parse(&["measurements".to_owned()]).unwrap_err();
+        assert!(error.words().contains("receipt-key"), "{error:?}");
+    }
+}
