@@ -14,15 +14,14 @@
 
 pub mod address;
 pub mod binding;
+mod checks;
 mod document;
 pub mod environment;
 pub mod secret;
 
 use std::{
     collections::BTreeSet,
-    num::NonZeroUsize,
     path::{Path, PathBuf},
-    str::FromStr,
     time::Duration,
 };
 
@@ -41,9 +40,6 @@ use self::{
 
 /// Largest settings document, in bytes. A document is a few kilobytes; a larger file is a mistake.
 pub const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
-
-/// Bytes of a packet that are kept for the topic and the header of a message.
-const PACKET_OVERHEAD: usize = 2048;
 
 /// Why there are no settings.
 #[derive(Debug, Error)]
@@ -212,7 +208,7 @@ pub struct Registry {
     pub auth_file: Option<PathBuf>,
     /// Hosts (`name:port`) that may be asked over plain http.
     pub http_hosts: Vec<String>,
-    /// CA to trust in addition, PEM file.
+    /// CA to trust instead of the system's, PEM file.
     pub ca: Option<PathBuf>,
     /// Largest layer, in bytes.
     pub max_layer_bytes: u64,
@@ -332,7 +328,7 @@ impl Settings {
     pub fn parse(text: Option<&str>, environment: &Environment) -> Result<Self, SettingsError> {
         let bytes = text.unwrap_or_default();
         let document: Document =
-            toml::from_str(bytes).map_err(|error| syntax_error(bytes, &error))?;
+            toml::from_str(bytes).map_err(|error| checks::syntax_error(bytes, &error))?;
         let Document {
             proplet,
             mqtt,
@@ -349,7 +345,11 @@ impl Settings {
             .or(proplet.heartbeat_seconds)
             .unwrap_or(5);
         if heartbeat == 0 {
-            return Err(value("proplet", "heartbeat_seconds", "must be at least 1"));
+            return Err(checks::value(
+                "proplet",
+                "heartbeat_seconds",
+                "must be at least 1",
+            ));
         }
         let mut notices = environment.notices();
         if heartbeat >= 10 {
@@ -368,13 +368,13 @@ impl Settings {
                 .unwrap_or_else(|| "info".to_owned()),
             results_not_before: Duration::from_millis(proplet.results_not_before_ms.unwrap_or(50)),
             heartbeat: Duration::from_secs(heartbeat),
-            identity: partial_identity(&proplet, environment)?,
-            about: about(proplet, environment)?,
-            mqtt: checked_mqtt(mqtt, environment)?,
-            registry: checked_registry(registry)?,
-            kbs: kbs.map(checked_kbs).transpose()?,
-            confidential: checked_confidential(confidential)?,
-            limits: checked_limits(&limits)?,
+            identity: checks::partial_identity(&proplet, environment)?,
+            about: checks::about(proplet, environment)?,
+            mqtt: checks::checked_mqtt(mqtt, environment)?,
+            registry: checks::checked_registry(registry)?,
+            kbs: kbs.map(checks::checked_kbs).transpose()?,
+            confidential: checks::checked_confidential(confidential)?,
+            limits: checks::checked_limits(&limits)?,
             notices,
         })
     }
@@ -404,304 +404,6 @@ impl Settings {
                 "PROPLET_API_KEY (or PROPLET_CLIENT_KEY)",
             ))?,
         })
-    }
-}
-
-fn value(table: &'static str, name: &'static str, why: impl Into<String>) -> SettingsError {
-    SettingsError::Value {
-        table,
-        name,
-        why: why.into(),
-    }
-}
-
-/// The parser's own display quotes the line, which may hold a credential: only its message is kept.
-fn syntax_error(text: &str, error: &toml::de::Error) -> SettingsError {
-    let start = error.span().map_or(0, |span| span.start);
-    let before = text.get(..start).unwrap_or(text);
-    SettingsError::Syntax {
-        line: before.matches('\n').count().saturating_add(1),
-        message: error.message().to_owned(),
-    }
-}
-
-fn partial_identity(
-    document: &document::Proplet,
-    environment: &Environment,
-) -> Result<PartialIdentity, SettingsError> {
-    let topic_part = |name, names: &[&str], given: &Option<String>| {
-        let part = environment.text(names).or_else(|| given.clone());
-        match part {
-            Some(part) if !is_topic_part(&part) => Err(value(
-                "proplet",
-                name,
-                "it becomes part of MQTT topics: at most 256 characters, no `/`, `+`, `#`, spaces \
-                 or control characters",
-            )),
-            part => Ok(part),
-        }
-    };
-    Ok(PartialIdentity {
-        tenant: topic_part(
-            "tenant_id",
-            &["PROPLET_TENANT_ID", "PROPLET_DOMAIN_ID"],
-            &document.tenant_id,
-        )?,
-        channel: topic_part("channel_id", &["PROPLET_CHANNEL_ID"], &document.channel_id)?,
-        entity: topic_part(
-            "entity_id",
-            &["PROPLET_ENTITY_ID", "PROPLET_CLIENT_ID"],
-            &document.entity_id,
-        )?,
-        api_key: environment
-            .secret(&["PROPLET_API_KEY", "PROPLET_CLIENT_KEY"])
-            .or_else(|| document.api_key.clone())
-            .filter(|key| !key.is_empty()),
-    })
-}
-
-fn is_topic_part(text: &str) -> bool {
-    !text.is_empty()
-        && text.len() <= 256
-        && !text.contains(|c: char| matches!(c, '/' | '+' | '#' | ' ') || c.is_control())
-}
-
-fn about(document: document::Proplet, environment: &Environment) -> Result<About, SettingsError> {
-    let tags = match environment.text(&["PROPLET_TAGS"]) {
-        Some(list) => list
-            .split(',')
-            .map(str::trim)
-            .filter(|tag| !tag.is_empty())
-            .map(str::to_owned)
-            .collect(),
-        None => document.tags.unwrap_or_default(),
-    };
-    Ok(About {
-        namespace: environment
-            .text(&["PROPLET_MANAGER_K8S_NAMESPACE"])
-            .or(document.namespace)
-            .unwrap_or_else(|| "default".to_owned()),
-        description: environment
-            .text(&["PROPLET_DESCRIPTION"])
-            .or(document.description),
-        tags,
-        location: environment
-            .text(&["PROPLET_LOCATION"])
-            .or(document.location),
-        system_info: environment
-            .switch("PROPLET_COLLECT_SYSTEM_INFO")?
-            .or(document.collect_system_info)
-            .unwrap_or(true),
-    })
-}
-
-fn checked_mqtt(
-    document: document::Mqtt,
-    environment: &Environment,
-) -> Result<Mqtt, SettingsError> {
-    let address = match (
-        environment.text(&["PROPLET_MQTT_ADDRESS"]),
-        document.address,
-    ) {
-        (Some(address), _) => BrokerAddress::from_str(&address)?,
-        (None, Some(address)) => address
-            .parse()
-            .map_err(|error: AddressError| value("mqtt", "address", error.to_string()))?,
-        (None, None) => BrokerAddress::from_str("tcp://localhost:1883")?,
-    };
-    let qos = environment
-        .parsed("PROPLET_MQTT_QOS", "0, 1 or 2")?
-        .or(document.qos)
-        .unwrap_or(2);
-    if qos > 2 {
-        return Err(value("mqtt", "qos", "must be 0, 1 or 2"));
-    }
-    let keep_alive = environment
-        .seconds("PROPLET_MQTT_KEEP_ALIVE")?
-        .or(document.keep_alive_seconds)
-        .unwrap_or(30);
-    if !(1..=65_535).contains(&keep_alive) {
-        return Err(value(
-            "mqtt",
-            "keep_alive_seconds",
-            "must be from 1 to 65535",
-        ));
-    }
-    let max_packet_bytes = environment
-        .parsed("PROPLET_MQTT_MAX_PACKET_SIZE", "a number of bytes")?
-        .or(document.max_packet_bytes)
-        .unwrap_or(10 * 1024 * 1024);
-    if !(16 * 1024..=256 * 1024 * 1024).contains(&max_packet_bytes) {
-        return Err(value(
-            "mqtt",
-            "max_packet_bytes",
-            "must be from 16 KiB to 256 MiB",
-        ));
-    }
-    let max_result_bytes = document
-        .max_result_bytes
-        .unwrap_or_else(|| (max_packet_bytes - PACKET_OVERHEAD).min(1_000_000));
-    if max_result_bytes < 4096 || max_result_bytes > max_packet_bytes - PACKET_OVERHEAD {
-        return Err(value(
-            "mqtt",
-            "max_result_bytes",
-            "must be at least 4096 and 2048 less than max_packet_bytes",
-        ));
-    }
-    let inflight = environment
-        .parsed("PROPLET_MQTT_INFLIGHT", "a number from 1 to 65535")?
-        .or(document.inflight)
-        .unwrap_or(10);
-    let request_queue = environment
-        .parsed(
-            "PROPLET_MQTT_REQUEST_CHANNEL_CAPACITY",
-            "a number of requests",
-        )?
-        .or(document.request_queue)
-        .unwrap_or(128);
-    if inflight == 0 || !(1..=65_536).contains(&request_queue) {
-        return Err(value(
-            "mqtt",
-            "inflight",
-            "inflight and request_queue must be from 1 to 65535",
-        ));
-    }
-    let path =
-        |name: &str, given: Option<PathBuf>| environment.text(&[name]).map(PathBuf::from).or(given);
-    let client = match (
-        path("PROPLET_MQTT_TLS_CLIENT_CERT", document.client_cert),
-        path("PROPLET_MQTT_TLS_CLIENT_KEY", document.client_key),
-    ) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        _ => {
-            return Err(value(
-                "mqtt",
-                "client_cert",
-                "a client certificate needs both client_cert and client_key",
-            ));
-        }
-    };
-    let ca = path("PROPLET_MQTT_TLS_CA_CERT", document.ca);
-    if !address.tls() && (ca.is_some() || client.is_some()) {
-        return Err(value(
-            "mqtt",
-            "address",
-            format!("certificates are set, but {address} is plain: write mqtts:// instead"),
-        ));
-    }
-    Ok(Mqtt {
-        address,
-        qos,
-        keep_alive: Duration::from_secs(keep_alive),
-        max_packet_bytes,
-        max_result_bytes,
-        inflight,
-        request_queue,
-        result_queue: document.result_queue.unwrap_or(1024).max(1),
-        result_queue_bytes: document.result_queue_bytes.unwrap_or(64 * 1024 * 1024),
-        ca,
-        client,
-    })
-}
-
-fn checked_registry(document: document::Registry) -> Result<Registry, SettingsError> {
-    let folders = |entry: &String| !entry.trim_end_matches("/*").contains('*');
-    if !document.repositories.iter().all(folders) {
-        return Err(value(
-            "registry",
-            "repositories",
-            "`*` may only stand at the end, as `/*`",
-        ));
-    }
-    Ok(Registry {
-        auth_file: document.auth_file,
-        http_hosts: document.http_hosts,
-        ca: document.ca,
-        max_layer_bytes: document.max_layer_bytes.unwrap_or(128 * 1024 * 1024),
-        timeout: seconds("registry", document.timeout_seconds, 120)?,
-        allowed: AllowList {
-            registries: document.registries.into_iter().collect(),
-            repositories: document.repositories.into_iter().collect(),
-        },
-    })
-}
-
-fn checked_kbs(document: document::Kbs) -> Result<Kbs, SettingsError> {
-    let url = Url::parse(&document.url)
-        .map_err(|error| value("kbs", "url", format!("it is not an address: {error}")))?;
-    match url.scheme() {
-        "https" => {}
-        "http" if document.allow_http => {}
-        "http" => {
-            return Err(value(
-                "kbs",
-                "url",
-                "plain http lets the network pose as the key broker: use https, or write \
-                 `allow_http = true`",
-            ));
-        }
-        _ => return Err(value("kbs", "url", "it must start with https://")),
-    }
-    if !url.has_host() || !url.username().is_empty() || url.password().is_some() {
-        return Err(value("kbs", "url", "it must have a host and no user name"));
-    }
-    Ok(Kbs {
-        url,
-        ca_pem: document.ca_pem,
-        allow_http: document.allow_http,
-        timeout: seconds("kbs", document.timeout_seconds, 30)?,
-    })
-}
-
-fn checked_confidential(document: document::Confidential) -> Result<Confidential, SettingsError> {
-    let recipients = document
-        .recipients
-        .iter()
-        .map(|jwk| {
-            PublicKey::from_jwk(jwk)
-                .map_err(|error| value("confidential", "recipients", error.to_string()))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(Confidential {
-        recipients,
-        allow_unmeasured_settings: document.allow_unmeasured_settings,
-        allow_a256ctr: document.allow_a256ctr,
-    })
-}
-
-fn checked_limits(document: &document::Limits) -> Result<Limits, SettingsError> {
-    let processors = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
-    let default = TaskLimits::default();
-    let limits = Limits {
-        tasks: document.tasks.unwrap_or_else(|| processors.max(2)),
-        queue: document.queue.unwrap_or(64),
-        task: TaskLimits {
-            memory_bytes: document.memory_bytes.unwrap_or(default.memory_bytes),
-            wall_clock_ms: document.wall_clock_ms.unwrap_or(default.wall_clock_ms),
-            cpu_ms: document.cpu_ms.unwrap_or(default.cpu_ms),
-            output_bytes: document.output_bytes.unwrap_or(default.output_bytes),
-            handles: document.handles.unwrap_or(default.handles),
-            evidence_quota: document.evidence_quota.unwrap_or(default.evidence_quota),
-        },
-    };
-    if !(1..=4096).contains(&limits.tasks) {
-        return Err(value("limits", "tasks", "must be from 1 to 4096"));
-    }
-    if limits.queue > 100_000 {
-        return Err(value("limits", "queue", "must be at most 100000"));
-    }
-    Ok(limits)
-}
-
-fn seconds(
-    table: &'static str,
-    given: Option<u64>,
-    default: u64,
-) -> Result<Duration, SettingsError> {
-    match given.unwrap_or(default) {
-        seconds @ 1..=3600 => Ok(Duration::from_secs(seconds)),
-        _ => Err(value(table, "timeout_seconds", "must be from 1 to 3600")),
     }
 }
 

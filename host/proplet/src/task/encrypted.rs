@@ -12,32 +12,27 @@
 
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
 use proplet_hal::TeeProvider;
 use proplet_image::{ImageReference, Manifest, PullPolicy, Wasm, WrapType};
 use proplet_jose::jwk::PublicKey;
-use proplet_kbs::{KbsError, ResourceUri, SessionId};
+use proplet_kbs::{ResourceUri, SessionId};
 use proplet_results::{
     Digest, ReceiptClaims,
     digest::{of_arguments, of_environment, of_inputs},
-    failure::Failure,
     receipt::RunOutcome,
-    seal,
 };
 use proplet_runtime::{
-    CancelToken, Grants, Limits, Outcome, RuntimeError, SecretError, SecretSource, Services,
-    TaskSpec,
+    CancelToken, Grants, Limits, RuntimeError, SecretSource, Services, TaskSpec,
     policy::{Policy, PolicyError},
 };
 use tracing::info;
-use zeroize::Zeroizing;
 
 use super::{
     Inner, TaskOutcome,
     identity::{Attested, Identity},
-    image_refusal, inputs, named_limits,
-    plain::NoSecrets,
-    recipients, reference, runtime_refusal,
+    image_refusal, inputs, named_limits, recipients, reference,
+    sealing::{failure, finish},
+    secrets::{NoSecrets, Secrets},
     sink::SealedSink,
     unless_stopped,
     vault::{ImageKeys, Vault},
@@ -427,107 +422,10 @@ fn policy_in_force(wasm: &Wasm) -> Result<Option<(Policy, Digest)>, Refusal> {
     }
 }
 
-/// The secrets of a component with a policy: those of the repository that its key is in.
-struct Secrets {
-    inner: Arc<Inner>,
-    repository: String,
-}
-
-#[async_trait]
-impl SecretSource for Secrets {
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        let parsed: ResourceUri = uri
-            .parse()
-            .map_err(|error| SecretError::InvalidUri(format!("{uri}: {error}")))?;
-        if parsed.repository() != self.repository {
-            return Err(SecretError::NotGranted(format!(
-                "{uri} is not in the repository {:?} of the key that decrypted this component",
-                self.repository
-            )));
-        }
-        let vault = self
-            .inner
-            .vault
-            .as_ref()
-            .ok_or_else(|| SecretError::Unavailable("there is no key broker".to_owned()))?;
-        match vault.resource(&parsed).await {
-            Ok(resource) => Ok(resource.bytes),
-            Err(error) => Err(secret_error(error)),
-        }
-    }
-}
-
-fn secret_error(error: KbsError) -> SecretError {
-    let words = error.to_string();
-    match error {
-        KbsError::Denied { .. } | KbsError::Rejected { .. } => SecretError::Denied(words),
-        KbsError::NotFound { .. } => SecretError::NotFound(words),
-        KbsError::ForeignHost { .. } => SecretError::NotGranted(words),
-        KbsError::TooLarge { limit, .. } => SecretError::TooLarge(limit as u64),
-        KbsError::Unavailable { .. } | KbsError::Evidence(_) => SecretError::Unavailable(words),
-        _ => SecretError::Other(words),
-    }
-}
-
-/// Seals what a run gave.
-fn finish(run: &Outcome, sink: &SealedSink) -> TaskOutcome {
-    let mut outcome = match &run.value {
-        Err(error) => failure(sink, &run.export, error, &run.stderr),
-        Ok(_) => success(run, sink).unwrap_or_else(TaskOutcome::failed),
-    };
-    outcome.usage = Some(run.usage);
-    outcome
-}
-
-fn success(run: &Outcome, sink: &SealedSink) -> Result<TaskOutcome, Refusal> {
-    let signed = match sink.take().filter(|_| run.published) {
-        Some(published) => published,
-        None => {
-            let (content, media_type) = run.content().ok_or_else(|| {
-                Refusal::new("host-failed", "the component ended well without a value")
-            })?;
-            let sealed = seal(&content, media_type, &sink.recipients)
-                .map_err(|error| Refusal::new("result-failed", error.to_string()))?;
-            sink.sign(RunOutcome::Completed, &run.export, sealed)?
-        }
-    };
-    Ok(TaskOutcome {
-        results: sink.document(signed)?,
-        error: None,
-        usage: None,
-    })
-}
-
-/// A failure: the host's words in clear, the component's own sealed.
-fn failure(sink: &SealedSink, export: &str, error: &RuntimeError, stderr: &[u8]) -> TaskOutcome {
-    let failure = Failure {
-        error: error.full_text().as_str().to_owned(),
-        stderr: String::from_utf8_lossy(stderr).into_owned(),
-    };
-    let document = failure
-        .seal(&sink.recipients)
-        .map_err(|error| Refusal::new("result-failed", error.to_string()))
-        .and_then(|sealed| sink.sign(RunOutcome::Failed, export, sealed))
-        .and_then(|signed| sink.document(signed));
-    let refusal = runtime_refusal(error);
-    match document {
-        Ok(document) => TaskOutcome {
-            results: document,
-            error: Some(Refusal::new(
-                refusal.code(),
-                format!(
-                    "{}; what the component said is sealed in the result",
-                    refusal.words()
-                ),
-            )),
-            usage: None,
-        },
-        Err(_) => TaskOutcome::failed(refusal),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
 
     #[test]

@@ -48,7 +48,7 @@ impl Fetcher {
         let url = Url::parse(text)
             .map_err(|error| Refusal::new("image-reference", format!("image_url: {error}")))?;
         let host = authority(&url);
-        if url.scheme() != "https" && !self.http_hosts.iter().any(|listed| *listed == host) {
+        if url.scheme() != "https" && !self.http_hosts.contains(&host) {
             return Err(Refusal::new(
                 "image-not-allowed",
                 format!(

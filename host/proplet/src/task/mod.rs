@@ -14,6 +14,8 @@ mod gate;
 mod identity;
 mod plain;
 mod recipients;
+mod sealing;
+mod secrets;
 mod sink;
 mod vault;
 mod warm;

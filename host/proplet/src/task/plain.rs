@@ -6,35 +6,16 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use proplet_results::Digest;
-use proplet_runtime::{
-    CancelToken, Grants, Outcome, SecretError, SecretSource, Services, TaskSpec,
-};
+use proplet_runtime::{CancelToken, Grants, Outcome, Services, TaskSpec};
 use tracing::info;
 use zeroize::Zeroizing;
 
 use super::{
     Inner, TaskOutcome, identity::Identity, image_refusal, inputs, reference, runtime_refusal,
-    sink::PlainSink, unless_stopped,
+    secrets::NoSecrets, sink::PlainSink, unless_stopped,
 };
 use crate::{message::Start, refusal::Refusal};
-
-/// The secrets of a component that may have none.
-pub(super) struct NoSecrets;
-
-#[async_trait]
-impl SecretSource for NoSecrets {
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        Err(SecretError::NotGranted(format!(
-            "{uri}: no policy counts for this component"
-        )))
-    }
-
-    fn may_reveal(&self, _: &str) -> bool {
-        false
-    }
-}
 
 /// A plain component in memory.
 struct Component {
