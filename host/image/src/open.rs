@@ -7,7 +7,7 @@ use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::keys::KeySource;
-use crate::layer::{self, InMemory, LayerKey, Opened};
+use crate::layer::{self, LayerKey, Opened};
 use crate::manifest::{Encryption, Manifest};
 use crate::ocicrypt::{AnnotationPacket, OcicryptError, PrivateOptions, WrapType, unwrap_options};
 use crate::unpack;
@@ -76,8 +76,8 @@ pub async fn open_encrypted(
     let manifest = artifact.manifest()?;
     let encryption = expect_encrypted(&manifest)?;
     let unlocked = unlock(&manifest, encryption, keys, policy).await?;
-    let source = InMemory::new(artifact.layer().clone());
-    let opened = layer::open(source, &manifest.layer, Some(&unlocked.key), max_bytes)?;
+    let bytes = artifact.layer().clone();
+    let opened = layer::open_in_memory(bytes, &manifest.layer, Some(&unlocked.key), max_bytes)?;
     finish(&manifest, opened, Some(unlocked), max_bytes)
 }
 
@@ -88,8 +88,8 @@ pub async fn open_encrypted(
 pub fn open_plain(artifact: &Artifact, max_bytes: u64) -> Result<Wasm, ImageError> {
     let manifest = artifact.manifest()?;
     expect_plain(&manifest)?;
-    let source = InMemory::new(artifact.layer().clone());
-    let opened = layer::open(source, &manifest.layer, None, max_bytes)?;
+    let bytes = artifact.layer().clone();
+    let opened = layer::open_in_memory(bytes, &manifest.layer, None, max_bytes)?;
     finish(&manifest, opened, None, max_bytes)
 }
 

@@ -79,6 +79,8 @@ pub struct Opened {
 
 /// Opens an encrypted layer that is in memory: unwraps its key with `kek`, decrypts and verifies.
 ///
+/// Blocks, like [`open_in_memory`].
+///
 /// # Errors
 /// As [`LayerKey::unwrap`] and [`open`].
 pub fn decrypt_layer(
@@ -88,7 +90,36 @@ pub fn decrypt_layer(
     max_bytes: u64,
 ) -> Result<Opened, ImageError> {
     let key = LayerKey::unwrap(layer, kek)?;
-    open(InMemory::new(ciphertext), layer, Some(&key), max_bytes)
+    open_in_memory(ciphertext, layer, Some(&key), max_bytes)
+}
+
+/// Opens a layer that is in memory. When nobody else holds `bytes`, it is decrypted in place, which
+/// is the fastest way; else into a new buffer.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_in_memory(
+    bytes: Bytes,
+    layer: &Descriptor,
+    key: Option<&LayerKey>,
+    max_bytes: u64,
+) -> Result<Opened, ImageError> {
+    match bytes.try_into_mut() {
+        Ok(own) => {
+            let size = expected_size(layer, max_bytes)?;
+            let mut bytes = Zeroizing::new(Vec::from(own));
+            if bytes.len() != size {
+                return Err(ImageError::SizeMismatch {
+                    what: name(layer),
+                    expected: layer.size,
+                    actual: bytes.len() as u64,
+                });
+            }
+            let passes = pipeline::run(None::<InMemory>, &mut bytes, key, &name(layer))?;
+            passes.verify(bytes, layer, key)
+        }
+        Err(shared) => open(InMemory::new(shared), layer, key, max_bytes),
+    }
 }
 
 /// Reads a layer from `source` to its end, decrypts it if there is a `key`, and verifies everything
@@ -107,49 +138,24 @@ pub fn open(
     key: Option<&LayerKey>,
     max_bytes: u64,
 ) -> Result<Opened, ImageError> {
-    let what = format!("layer {}", layer.digest);
-    let too_large = || ImageError::TooLarge {
-        what: what.clone(),
-        limit: max_bytes,
-    };
-    if layer.size > max_bytes {
-        return Err(too_large());
-    }
-    let size = usize::try_from(layer.size).map_err(|_| too_large())?;
-    let mut bytes = Zeroizing::new(vec![0; size]);
-    let passes = pipeline::run(source, &mut bytes, key, &what)?;
+    let mut bytes = Zeroizing::new(vec![0; expected_size(layer, max_bytes)?]);
+    let passes = pipeline::run(Some(source), &mut bytes, key, &name(layer))?;
+    passes.verify(bytes, layer, key)
+}
 
-    let ciphertext = Digest::from_ring(passes.ciphertext.finish());
-    if ciphertext != layer.digest {
-        return Err(ImageError::DigestMismatch {
-            what,
-            expected: layer.digest.to_string(),
-            actual: ciphertext.to_string(),
-        });
-    }
-    let digest = match (key, passes.secret) {
-        (Some(key), Some((mac, plain))) => {
-            if !bool::from(mac.sign().as_ref().ct_eq(&key.hmac)) {
-                return Err(ImageError::HmacMismatch {
-                    layer: layer.digest.to_string(),
-                });
-            }
-            let plain = Digest::from_ring(plain.finish());
-            if !bool::from(plain.as_bytes().ct_eq(key.plain.as_bytes())) {
-                return Err(ImageError::PlainDigestMismatch {
-                    layer: layer.digest.to_string(),
-                });
-            }
-            plain
-        }
-        (None, None) => ciphertext,
-        _ => {
-            return Err(ImageError::Internal {
-                doing: "opening a layer",
-            });
-        }
-    };
-    Ok(Opened { bytes, digest })
+fn name(layer: &Descriptor) -> String {
+    format!("layer {}", layer.digest)
+}
+
+/// The size that the descriptor names, when it is within the limit.
+fn expected_size(layer: &Descriptor, max_bytes: u64) -> Result<usize, ImageError> {
+    usize::try_from(layer.size)
+        .ok()
+        .filter(|_| layer.size <= max_bytes)
+        .ok_or_else(|| ImageError::TooLarge {
+            what: name(layer),
+            limit: max_bytes,
+        })
 }
 
 /// What the passes over a layer came to.
@@ -157,6 +163,48 @@ struct Passes {
     ciphertext: digest::Context,
     /// HMAC of the ciphertext and digest of the plaintext, when there was a key.
     secret: Option<(hmac::Context, digest::Context)>,
+}
+
+impl Passes {
+    /// Compares what came out with what is known, and only then hands the plaintext on.
+    fn verify(
+        self,
+        bytes: Zeroizing<Vec<u8>>,
+        layer: &Descriptor,
+        key: Option<&LayerKey>,
+    ) -> Result<Opened, ImageError> {
+        let ciphertext = Digest::from_ring(self.ciphertext.finish());
+        if ciphertext != layer.digest {
+            return Err(ImageError::DigestMismatch {
+                what: name(layer),
+                expected: layer.digest.to_string(),
+                actual: ciphertext.to_string(),
+            });
+        }
+        let digest = match (key, self.secret) {
+            (Some(key), Some((mac, plain))) => {
+                if !bool::from(mac.sign().as_ref().ct_eq(&key.hmac)) {
+                    return Err(ImageError::HmacMismatch {
+                        layer: layer.digest.to_string(),
+                    });
+                }
+                let plain = Digest::from_ring(plain.finish());
+                if !bool::from(plain.as_bytes().ct_eq(key.plain.as_bytes())) {
+                    return Err(ImageError::PlainDigestMismatch {
+                        layer: layer.digest.to_string(),
+                    });
+                }
+                plain
+            }
+            (None, None) => ciphertext,
+            _ => {
+                return Err(ImageError::Internal {
+                    doing: "opening a layer",
+                });
+            }
+        };
+        Ok(Opened { bytes, digest })
+    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,13 @@
 //!
 //! Reading more is a job like the others. It is done without waiting while there is other work, and
 //! with waiting when there is none, so a slow network stops nothing that could run.
+//!
+//! A layer that is in memory of ours already is decrypted in place: a batch is overwritten once both
+//! passes over its ciphertext are done. That saves a second buffer, and with it the page faults of
+//! new memory, which cost more than the decryption.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aes::Aes256;
 use bytes::Bytes;
@@ -36,8 +40,9 @@ const READ_AHEAD: usize = 4;
 const ONE_THREAD_BELOW: usize = 2 * BATCH;
 
 /// Runs all passes over `source` into `output`, whose length is the size that the layer must have.
+/// Without a source, `output` holds the layer, which is decrypted in place.
 pub(super) fn run<S: Source>(
-    source: S,
+    source: Option<S>,
     output: &mut [u8],
     key: Option<&LayerKey>,
     what: &str,
@@ -59,6 +64,7 @@ pub(super) fn run<S: Source>(
             batches: VecDeque::with_capacity(WINDOW),
             first: 0,
             room: output,
+            in_place: source.is_none(),
             arrived: 0,
             reading: false,
             dry: false,
@@ -72,7 +78,7 @@ pub(super) fn run<S: Source>(
             }),
             plain: key.map(|_| Lane::new(digest::Context::new(&digest::SHA256))),
         }),
-        source: Mutex::new(Batcher::new(source, BATCH)),
+        source: Mutex::new(source.map(|source| Batcher::new(source, BATCH))),
         changed: Condvar::new(),
         expected,
         what,
@@ -97,7 +103,7 @@ pub(super) fn run<S: Source>(
 
 struct Work<'w, 'b, S> {
     state: Mutex<State<'b>>,
-    source: Mutex<Batcher<S>>,
+    source: Mutex<Option<Batcher<S>>>,
     changed: Condvar,
     /// Bytes that must arrive.
     expected: u64,
@@ -112,6 +118,8 @@ struct State<'b> {
     first: usize,
     /// Output that no batch has yet.
     room: &'b mut [u8],
+    /// Whether the output holds the ciphertext.
+    in_place: bool,
     /// Bytes that have arrived.
     arrived: u64,
     reading: bool,
@@ -126,10 +134,63 @@ struct State<'b> {
     plain: Option<Lane<digest::Context>>,
 }
 
+/// One batch. Clones are for the lanes that work on it.
+#[derive(Clone)]
 struct Batch<'b> {
+    /// The ciphertext; none when it is in the output.
     pieces: Vec<Bytes>,
-    /// Its part of the output; away while a lane works on it.
-    output: Option<&'b mut [u8]>,
+    /// Its part of the output. Never waited for: a lane writes only when the lanes that read are
+    /// past this batch or behind it.
+    output: Arc<RwLock<&'b mut [u8]>>,
+}
+
+impl<'b> Batch<'b> {
+    fn new(pieces: Vec<Bytes>, output: &'b mut [u8]) -> Self {
+        Self {
+            pieces,
+            output: Arc::new(RwLock::new(output)),
+        }
+    }
+
+    fn ciphertext(&self, mut update: impl FnMut(&[u8])) {
+        if self.pieces.is_empty() {
+            self.plaintext(update);
+        } else {
+            self.pieces.iter().for_each(|piece| update(piece));
+        }
+    }
+
+    fn plaintext(&self, mut update: impl FnMut(&[u8])) {
+        update(&self.output.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Decrypts (or copies) into the output. False when the pieces do not fill it exactly.
+    fn decrypt(&self, cipher: &mut Cipher) -> bool {
+        let mut output = self.output.write().unwrap_or_else(PoisonError::into_inner);
+        let mut rest: &mut [u8] = &mut output;
+        if self.pieces.is_empty() {
+            if let Some(cipher) = cipher {
+                cipher.apply_keystream(rest);
+            }
+            return true;
+        }
+        for piece in &self.pieces {
+            let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(piece.len())
+            else {
+                return false;
+            };
+            rest = after;
+            match cipher {
+                Some(cipher) => {
+                    if cipher.apply_keystream_b2b(piece, to).is_err() {
+                        return false;
+                    }
+                }
+                None => to.copy_from_slice(piece),
+            }
+        }
+        rest.is_empty()
+    }
 }
 
 /// One pass: the number of the batch that it takes next, and what it carries from batch to batch,
@@ -163,19 +224,19 @@ enum Job<'b> {
     Read {
         wait: bool,
     },
-    Cipher(Cipher, Vec<Bytes>, &'b mut [u8]),
-    Ciphertext(digest::Context, Vec<Bytes>),
-    Mac(hmac::Context, Vec<Bytes>),
-    Plain(digest::Context, &'b mut [u8]),
+    Cipher(Cipher, Batch<'b>),
+    Ciphertext(digest::Context, Batch<'b>),
+    Mac(hmac::Context, Batch<'b>),
+    Plain(digest::Context, Batch<'b>),
     /// Nothing to do until the other thread is done with something.
     Wait,
     /// Nothing to do any more.
     Stop,
 }
 
-enum Done<'b> {
+enum Done {
     Read(Result<Gathered, ImageError>),
-    Cipher(Cipher, &'b mut [u8], bool),
+    Cipher(Cipher, bool),
     Ciphertext(digest::Context),
     Mac(hmac::Context),
     Plain(digest::Context),
@@ -199,26 +260,29 @@ impl<'b, S: Source> Work<'_, 'b, S> {
                 Job::Read { wait } => {
                     drop(state);
                     let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-                    Done::Read(source.gather(wait))
+                    Done::Read(match source.as_mut() {
+                        Some(source) => source.gather(wait),
+                        None => Ok(Gathered::End),
+                    })
                 }
-                Job::Cipher(mut cipher, pieces, output) => {
+                Job::Cipher(mut cipher, batch) => {
                     drop(state);
-                    let fits = decrypt(&mut cipher, &pieces, output);
-                    Done::Cipher(cipher, output, fits)
+                    let fits = batch.decrypt(&mut cipher);
+                    Done::Cipher(cipher, fits)
                 }
-                Job::Ciphertext(mut context, pieces) => {
+                Job::Ciphertext(mut context, batch) => {
                     drop(state);
-                    pieces.iter().for_each(|piece| context.update(piece));
+                    batch.ciphertext(|bytes| context.update(bytes));
                     Done::Ciphertext(context)
                 }
-                Job::Mac(mut context, pieces) => {
+                Job::Mac(mut context, batch) => {
                     drop(state);
-                    pieces.iter().for_each(|piece| context.update(piece));
+                    batch.ciphertext(|bytes| context.update(bytes));
                     Done::Mac(context)
                 }
-                Job::Plain(mut context, output) => {
+                Job::Plain(mut context, batch) => {
                     drop(state);
-                    context.update(output);
+                    batch.plaintext(|bytes| context.update(bytes));
                     Done::Plain(context)
                 }
             };
@@ -239,6 +303,9 @@ impl<'b> State<'b> {
     fn take_job(&mut self) -> Job<'b> {
         if self.failure.is_some() {
             return Job::Stop;
+        }
+        if self.in_place {
+            self.cut();
         }
         let end = self.first + self.batches.len();
         let may_read = !self.ended && !self.reading && self.batches.len() < WINDOW;
@@ -261,40 +328,45 @@ impl<'b> State<'b> {
         }
     }
 
+    /// Makes batches of what is in the output already.
+    fn cut(&mut self) {
+        while !self.ended && self.batches.len() < WINDOW {
+            let length = BATCH.min(self.room.len());
+            let (batch, room) = std::mem::take(&mut self.room).split_at_mut(length);
+            self.room = room;
+            self.ended = self.room.is_empty();
+            if !batch.is_empty() {
+                self.batches.push_back(Batch::new(Vec::new(), batch));
+            }
+        }
+    }
+
     /// The pass that is furthest behind among those that can go on.
     fn take_pass(&mut self, end: usize) -> Option<Job<'b>> {
         let decrypted = self.cipher.next;
+        let read = self
+            .mac
+            .as_ref()
+            .map_or(end, |mac| mac.next)
+            .min(self.ciphertext.next);
         let ready = [
             self.ciphertext.ready(end),
             self.mac.as_ref().and_then(|lane| lane.ready(end)),
             self.plain.as_ref().and_then(|lane| lane.ready(decrypted)),
-            self.cipher.ready(end),
+            self.cipher.ready(if self.in_place { read } else { end }),
         ];
         let (lane, number) = ready
             .into_iter()
             .enumerate()
             .filter_map(|(lane, number)| Some((lane, number?)))
             .min_by_key(|(_, number)| *number)?;
-        let batch = self.batches.get_mut(number - self.first)?;
-        match lane {
-            0 => Some(Job::Ciphertext(
-                self.ciphertext.context.take()?,
-                batch.pieces.clone(),
-            )),
-            1 => Some(Job::Mac(
-                self.mac.as_mut()?.context.take()?,
-                batch.pieces.clone(),
-            )),
-            2 => Some(Job::Plain(
-                self.plain.as_mut()?.context.take()?,
-                batch.output.take()?,
-            )),
-            _ => Some(Job::Cipher(
-                self.cipher.context.take()?,
-                batch.pieces.clone(),
-                batch.output.take()?,
-            )),
-        }
+        let batch = self.batches.get(number - self.first)?.clone();
+        Some(match lane {
+            0 => Job::Ciphertext(self.ciphertext.context.take()?, batch),
+            1 => Job::Mac(self.mac.as_mut()?.context.take()?, batch),
+            2 => Job::Plain(self.plain.as_mut()?.context.take()?, batch),
+            _ => Job::Cipher(self.cipher.context.take()?, batch),
+        })
     }
 
     /// The number of the first batch that some lane has not finished.
@@ -308,21 +380,18 @@ impl<'b> State<'b> {
             .min(plain)
     }
 
-    fn take_back(&mut self, done: Done<'b>, expected: u64, what: &str) {
+    fn take_back(&mut self, done: Done, expected: u64, what: &str) {
         self.dry = false;
         match done {
             Done::Read(gathered) => {
                 self.reading = false;
                 self.arrive(gathered, expected, what);
             }
-            Done::Cipher(cipher, output, fits) => {
+            Done::Cipher(cipher, fits) => {
                 if !fits {
                     self.failure = Some(ImageError::Internal {
                         doing: "decrypting a layer",
                     });
-                }
-                if let Some(batch) = self.batches.get_mut(self.cipher.next - self.first) {
-                    batch.output = Some(output);
                 }
                 self.cipher.put_back(cipher);
             }
@@ -356,10 +425,7 @@ impl<'b> State<'b> {
                 match std::mem::take(&mut self.room).split_at_mut_checked(length) {
                     Some((output, room)) => {
                         self.room = room;
-                        self.batches.push_back(Batch {
-                            pieces,
-                            output: Some(output),
-                        });
+                        self.batches.push_back(Batch::new(pieces, output));
                     }
                     None => self.failure = Some(mismatch(self.arrived)),
                 }
@@ -395,27 +461,6 @@ impl<'b> State<'b> {
             secret,
         })
     }
-}
-
-/// Decrypts (or copies) the pieces of a batch into its part of the output. False when they do not
-/// fill it exactly.
-fn decrypt(cipher: &mut Cipher, pieces: &[Bytes], output: &mut [u8]) -> bool {
-    let mut rest = output;
-    for piece in pieces {
-        let Some((to, after)) = std::mem::take(&mut rest).split_at_mut_checked(piece.len()) else {
-            return false;
-        };
-        rest = after;
-        match cipher.as_deref_mut() {
-            Some(cipher) => {
-                if cipher.apply_keystream_b2b(piece, to).is_err() {
-                    return false;
-                }
-            }
-            None => to.copy_from_slice(piece),
-        }
-    }
-    rest.is_empty()
 }
 
 struct FailOnPanic<'a, 'w, 'b, S: Source>(&'a Work<'w, 'b, S>);

@@ -125,6 +125,26 @@ fn sizes_around_batches_open() {
 }
 
 #[test]
+fn layers_open_in_place_and_beside_themselves() {
+    for length in [0, 1, 131_073, 3 << 20] {
+        let plain = noise(length);
+        let layer = encrypted(&plain);
+        let kept = layer.bytes.clone();
+        let beside = decrypt_layer(layer.bytes, &layer.descriptor, &KEK, MAX).unwrap();
+        assert!(beside.bytes.as_slice() == plain.as_slice(), "{length}");
+        assert_eq!(
+            Digest::of(&kept),
+            layer.descriptor.digest,
+            "what others hold stays"
+        );
+
+        let in_place = decrypt_layer(kept, &layer.descriptor, &KEK, MAX).unwrap();
+        assert!(in_place.bytes.as_slice() == plain.as_slice(), "{length}");
+        assert_eq!(in_place.digest, beside.digest);
+    }
+}
+
+#[test]
 fn plain_layers_are_copied_and_verified() {
     for length in [0, 100, 1 << 20] {
         let bytes = Bytes::from(noise(length));
@@ -132,6 +152,9 @@ fn plain_layers_are_copied_and_verified() {
         let opened = open(InMemory::new(bytes.clone()), &layer, None, MAX).unwrap();
         assert!(opened.bytes.as_slice() == bytes);
         assert_eq!(opened.digest, layer.digest);
+        let own = Bytes::from(bytes.to_vec());
+        let opened = open_in_memory(own, &layer, None, MAX).unwrap();
+        assert!(opened.bytes.as_slice() == bytes);
     }
 }
 
