@@ -292,7 +292,10 @@ fn administer(state: &State, asked: &Asked) -> Result<Answer, Refusal> {
 fn set_policy(state: &State, body: &[u8]) -> Result<Answer, Refusal> {
     let malformed = || Refusal::new("SerdeError", "Failed to parse the policy");
     let body: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    let text = body["policy"].as_str().ok_or_else(malformed)?;
+    let text = body
+        .get("policy")
+        .and_then(Value::as_str)
+        .ok_or_else(malformed)?;
     let text = b64::decode(text).map_err(|_| malformed())?;
     let policy = std::str::from_utf8(&text).ok().and_then(Policy::from_rego).ok_or_else(|| {
         Refusal::new(

@@ -35,7 +35,11 @@ impl ResourceRequest<'_> {
     pub fn is_affirming(&self) -> bool {
         let submods = self.claims.get("submods").and_then(Value::as_object);
         submods.is_some_and(|submods| {
-            !submods.is_empty() && submods.values().all(|s| s["ear.status"] == "affirming")
+            !submods.is_empty()
+                && submods.values().all(|s| {
+                    s.get("ear.status")
+                        .is_some_and(|status| status == "affirming")
+                })
         })
     }
 }

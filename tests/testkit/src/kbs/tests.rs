@@ -1,1 +1,6 @@
-//! Tests.
+//! The real client against the development key broker.
+
+mod client;
+mod conformance;
+mod hostile;
+mod raw;

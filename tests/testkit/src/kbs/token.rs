@@ -55,7 +55,11 @@ impl Issuer {
             .map_err(|_| Refusal::token_verifier())?;
         let claims: Value =
             serde_json::from_slice(&verified.payload).map_err(|_| Refusal::token_verifier())?;
-        if claims["exp"].as_u64().is_none_or(|exp| exp <= seconds(now)) {
+        if claims
+            .get("exp")
+            .and_then(Value::as_u64)
+            .is_none_or(|exp| exp <= seconds(now))
+        {
             return Err(Refusal::token_verifier());
         }
         Ok(claims)
@@ -79,8 +83,11 @@ impl AdminAccess {
         })?;
         let verified = key.verify_compact(token).map_err(|_| refuse())?;
         let claims: Value = serde_json::from_slice(&verified.payload).map_err(|_| refuse())?;
-        let lasts = claims["exp"].as_u64().is_some_and(|exp| exp > seconds(now));
-        if lasts && claims["role"] == role.as_str() {
+        let lasts = claims
+            .get("exp")
+            .and_then(Value::as_u64)
+            .is_some_and(|exp| exp > seconds(now));
+        if lasts && claims.get("role").and_then(Value::as_str) == Some(role) {
             Ok(())
         } else {
             Err(refuse())
