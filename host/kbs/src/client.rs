@@ -103,7 +103,7 @@ impl KbsClient {
         inner.http.base().check_host(uri)?;
         let deadline = inner.deadline();
         let work = async {
-            let mut session = inner.attested(deadline).await?;
+            let mut session = inner.attested().await?;
             match inner.fetch(&session, uri, deadline).await {
                 Err(KbsError::TokenRefused { detail }) => {
                     tracing::warn!(session = %session.id, detail, "the KBS ended the session early");
@@ -111,7 +111,7 @@ impl KbsClient {
                 result => return result,
             }
             inner.sessions.forget(session.id);
-            session = inner.attested(deadline).await?;
+            session = inner.attested().await?;
             inner.fetch(&session, uri, deadline).await
         };
         inner.in_time(deadline, work).await
@@ -123,10 +123,7 @@ impl KbsClient {
     /// [`KbsError`], but for `Denied` and `NotFound`.
     pub async fn session(&self) -> Result<SessionId, KbsError> {
         let deadline = self.inner.deadline();
-        let session = self
-            .inner
-            .in_time(deadline, self.inner.attested(deadline))
-            .await?;
+        let session = self.inner.in_time(deadline, self.inner.attested()).await?;
         Ok(session.id)
     }
 
@@ -163,10 +160,12 @@ impl Inner {
         })
     }
 
-    async fn attested(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Session>, KbsError> {
+    async fn attested(self: &Arc<Self>) -> Result<Arc<Session>, KbsError> {
         self.sessions
             .acquire(|| {
                 let inner = self.clone();
+                // Its own deadline, not the caller's: others who join it may have more time left.
+                let deadline = inner.deadline();
                 async move { inner.in_time(deadline, inner.handshake(deadline)).await }
             })
             .await

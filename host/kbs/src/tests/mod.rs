@@ -1,5 +1,6 @@
 //! Tests of the client as a whole, over loopback connections.
 
+mod handshake;
 mod replay;
 mod server;
 mod sessions;
