@@ -1,1 +1,51 @@
-fn main() {}
+//! `proplet-dev`: the demo, and the daemon with a fake TEE.
+//!
+//! The production program `proplet` contains no fake. This one is the same library with a fake evidence
+//! provider, for people without hardware: it says so in its log, in the evidence and in the results.
+#![deny(missing_docs)]
+
+mod daemon;
+mod demo;
+mod tee;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development companion of proplet. Nothing that it runs is confidential.
+///
+/// Exit codes: 0 done; 1 the task was refused (as a sabotaged demo must be); 2 wrong usage; 3 something
+/// else failed.
+#[derive(Parser)]
+#[command(name = "proplet-dev", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the whole way: encrypt, attest, decrypt, run, seal, open, verify.
+    Demo(demo::Arguments),
+    /// Runs the daemon with a fake TEE, for outside brokers, registries and key brokers.
+    Daemon(daemon::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // A second provider in the process would be ambiguous; an error means that it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let ended = match cli.command {
+        Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Daemon(arguments) => daemon::run(arguments).await,
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            terminal::complain(error.as_ref());
+            ExitCode::from(3)
+        }
+    }
+}

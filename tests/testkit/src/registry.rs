@@ -1,6 +1,6 @@
 //! An OCI registry in this process.
 //!
-//! Speaks the distribution API over plain http on a loopback port of the system's choice: enough for
+//! Speaks the distribution API over plain http or TLS on a loopback port of the system's choice: enough for
 //! real clients to push (whole and in chunks) and pull. It can ask for credentials, and it can be told
 //! to misbehave ([`Fault`]), which is what most tests of a puller are about. Nothing is kept on disk.
 
@@ -8,12 +8,14 @@ mod access;
 mod fault;
 mod server;
 mod store;
+mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use axum::serve::Listener;
 use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,10 +25,12 @@ pub use access::Access;
 pub use fault::{Fault, Target};
 
 use server::State;
+use tls::TlsListener;
 
 /// A running registry. Stops when dropped.
 pub struct Registry {
     address: SocketAddr,
+    ca_pem: Option<String>,
     state: Arc<State>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -74,6 +78,24 @@ impl Registry {
     /// When no loopback port can be had.
     pub async fn start_with(access: Access) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::serve(listener, None, access)
+    }
+
+    /// Starts a registry that serves everybody over TLS, with a certificate for `127.0.0.1` under an
+    /// authority of its own ([`ca_pem`](Self::ca_pem)).
+    ///
+    /// # Errors
+    /// When no loopback port can be had, or no certificate made.
+    pub async fn start_tls() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (listener, ca_pem) = TlsListener::new(listener)?;
+        Self::serve(listener, Some(ca_pem), Access::Anonymous)
+    }
+
+    fn serve<L>(listener: L, ca_pem: Option<String>, access: Access) -> io::Result<Self>
+    where
+        L: Listener<Addr = SocketAddr>,
+    {
         let address = listener.local_addr()?;
         let state = Arc::new(State::new(access, address));
         let (stop, mut stopped) = watch::channel(false);
@@ -86,12 +108,12 @@ impl Registry {
                 _ = stopped.changed() => {}
             }
         });
-        Ok(Self {
-            address,
-            state,
-            stop,
-            task,
-        })
+        Ok(Self { address, ca_pem, state, stop, task })
+    }
+
+    /// PEM of the authority that signed the registry's certificate; none over plain http.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
     }
 
     /// Host and port, as image references and lists of plain-http hosts name it.

@@ -49,7 +49,12 @@ impl Workload {
         let key = proplet_image::encrypt::random_key()?;
         let plain = Artifact::wasm(component.clone().into())?;
         let image = proplet_image::encrypt::encrypt(&plain, key.as_ref(), &key_id)?;
-        Ok(Self { component, image, key_id, key })
+        Ok(Self {
+            component,
+            image,
+            key_id,
+            key,
+        })
     }
 
     /// Digest of the component, `sha256:…`.
@@ -81,7 +86,10 @@ impl Workload {
 /// Settings for a registry on this machine, over plain http.
 #[must_use]
 pub fn registry_over_http(host: &str) -> RegistryConfig {
-    RegistryConfig { http_hosts: vec![host.to_owned()], ..RegistryConfig::default() }
+    RegistryConfig {
+        http_hosts: vec![host.to_owned()],
+        ..RegistryConfig::default()
+    }
 }
 
 /// A policy text with recipients added. They stand first, since TOML keys after a table belong to it.
@@ -113,8 +121,14 @@ mod tests {
     #[test]
     fn recipients_are_added_to_a_policy() {
         let key = PrivateKey::generate_x25519().unwrap();
-        let text = with_recipients("version = 1\n[limits]\nhandles = 3\n", &[key.public().clone()]);
+        let text = with_recipients(
+            "version = 1\n[limits]\nhandles = 3\n",
+            &[key.public().clone()],
+        );
         let policy = Policy::parse(text.as_bytes()).unwrap();
-        assert_eq!(policy.recipients, Recipients::Keys(vec![key.public().to_jwk()]));
+        assert_eq!(
+            policy.recipients,
+            Recipients::Keys(vec![key.public().to_jwk()])
+        );
     }
 }

@@ -1,0 +1,47 @@
+//! The daemon with a fake TEE.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use proplet::daemon::{Daemon, report_tee, termination};
+use proplet::harden::SwapRule;
+use proplet::settings::Settings;
+use proplet::settings::environment::Environment;
+use proplet::task::Host;
+use proplet_hal::detection::Detection;
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+
+use crate::tee::Fake;
+
+/// Arguments of `daemon`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The settings document.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// The fake to attest with.
+    #[arg(long, value_enum, default_value = "fake-snp")]
+    tee: Fake,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    let settings = Settings::load(Some(&arguments.config), &Environment::of_process())?;
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&settings.log_level)?)
+        .with_writer(std::io::stderr)
+        .init();
+    let provider = arguments.tee.provider(settings.digest_bytes);
+    let detection = Detection::probe(Path::new("/"));
+    report_tee(&detection, Some(provider.as_ref()));
+    warn!("DEVELOPMENT ONLY: {} is a fake; no secret is safe here", provider.attester());
+    let mut host = Host::new(Arc::new(settings), Some(provider));
+    host.detected = detection.tee();
+    host.swap_rule = SwapRule::Warn;
+    Daemon::new(host)?.run(termination()?).await?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,27 @@
+//! The fakes that can be chosen.
+
+use std::sync::Arc;
+
+use clap::ValueEnum;
+use proplet_hal::TeeProvider;
+use proplet_testkit::tee::{FakeSnp, Sample};
+
+/// A fake TEE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Fake {
+    /// SEV-SNP reports under the committed test PKI. For the development key broker, or a Trustee that
+    /// was given the test roots.
+    FakeSnp,
+    /// Trustee's `sample` evidence, which a stock Trustee verifies and its default policy refuses.
+    Sample,
+}
+
+impl Fake {
+    /// The provider. `settings_digest` becomes HOST_DATA, as a VM's owner would set it at launch.
+    pub fn provider(self, settings_digest: [u8; 32]) -> Arc<dyn TeeProvider> {
+        match self {
+            Self::FakeSnp => Arc::new(FakeSnp::builder().host_data(settings_digest).build()),
+            Self::Sample => Arc::new(Sample::new()),
+        }
+    }
+}
