@@ -263,7 +263,7 @@ fn main() {
         tokio.block_on(async {
             let compiled = ours.compile(wasm).await;
             let times = compare(
-                60,
+                call_rounds,
                 async || ours.run(&compiled, CALLS).await,
                 async || raw.run(CALLS).await,
             );
@@ -277,13 +277,13 @@ fn main() {
     let compiled = tokio.block_on(ours.compile(wasm));
     tokio.block_on(async {
         let times = compare(
-            5_000,
+            task_rounds,
             async || ours.run(&compiled, 1).await,
             async || raw.run(1).await,
         );
         report("warm task, raw with pool", times.await, 1);
         let times = compare(
-            5_000,
+            task_rounds,
             async || ours.run(&compiled, 1).await,
             async || unpooled.run(1).await,
         );

@@ -36,7 +36,9 @@ pub(crate) enum Code {
 /// A compiled component.
 pub(crate) struct ComponentCode {
     component: Component,
-    pub(crate) imports: Vec<String>,
+    imports: Vec<String>,
+    /// The imports that give the component something to call or to hold. The others are names for types.
+    pub(crate) capabilities: Vec<String>,
     pub(crate) exports: Vec<ComponentExport>,
     /// Linked and type-checked, for each level of grants, when first needed.
     linked: [OnceLock<wasmtime::component::InstancePre<TaskState>>; 3],
@@ -218,14 +220,19 @@ impl ComponentCode {
     fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, RuntimeError> {
         let component = Component::from_binary(engine, wasm).map_err(invalid)?;
         let ty = component.component_type();
-        let imports = ty
-            .imports(engine)
-            .map(|(name, _)| name.to_owned())
-            .collect();
+        let mut imports = Vec::new();
+        let mut capabilities = Vec::new();
+        for (name, import) in ty.imports(engine) {
+            imports.push(name.to_owned());
+            if is_capability(engine, &import.ty) {
+                capabilities.push(name.to_owned());
+            }
+        }
         let exports = exports(engine, &component);
         Ok(Self {
             component,
             imports,
+            capabilities,
             exports,
             linked: Default::default(),
         })
@@ -300,6 +307,19 @@ impl CoreCode {
             .instantiate_pre(&self.module)
             .map_err(invalid)?;
         Ok(self.linked.get_or_init(|| linked))
+    }
+}
+
+/// Whether an import is more than names for plain types, as the interfaces are that a world only `use`s
+/// types from.
+fn is_capability(engine: &Engine, item: &ComponentItem) -> bool {
+    match item {
+        ComponentItem::Type(_) => false,
+        ComponentItem::ComponentInstance(instance) => instance
+            .exports(engine)
+            .any(|(_, export)| is_capability(engine, &export.ty)),
+        // Functions, resources, modules, components.
+        _ => true,
     }
 }
 

@@ -102,7 +102,12 @@ fn thread_time() -> u64 {
         .saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// The thread that advances the engine's epoch. It sleeps while no task runs, and ends with the runtime.
+/// Ticks without a task after which the ticker sleeps until there is one: waking it costs more than a short
+/// task does, and a host without tasks should not wake a hundred times a second.
+const IDLE_TICKS: u32 = 100;
+
+/// The thread that advances the engine's epoch. It sleeps while there is nothing to do, and ends with the
+/// runtime.
 #[derive(Debug)]
 pub(crate) struct Ticker {
     state: Arc<TickerState>,
@@ -112,6 +117,7 @@ pub(crate) struct Ticker {
 #[derive(Debug, Default)]
 struct TickerState {
     running: AtomicUsize,
+    asleep: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -133,7 +139,8 @@ impl Ticker {
 
     /// Ticks as long as the guard lives.
     pub(crate) fn ticking(&self) -> Ticking<'_> {
-        if self.state.running.fetch_add(1, Ordering::SeqCst) == 0 {
+        self.state.running.fetch_add(1, Ordering::SeqCst);
+        if self.state.asleep.swap(false, Ordering::SeqCst) {
             self.wake();
         }
         Ticking(self)
@@ -147,14 +154,23 @@ impl Ticker {
 }
 
 fn tick(engine: &Engine, state: &TickerState) {
+    let mut idle = 0;
     while !state.ended.load(Ordering::SeqCst) {
-        // A wake between the test and the park is kept as the thread's token, so none is lost.
-        if state.running.load(Ordering::SeqCst) == 0 {
-            std::thread::park();
-        } else {
+        if idle < IDLE_TICKS {
             std::thread::park_timeout(TICK);
             engine.increment_epoch();
+            let running = state.running.load(Ordering::SeqCst) > 0;
+            idle = if running { 0 } else { idle + 1 };
+            continue;
         }
+        state.asleep.store(true, Ordering::SeqCst);
+        // A task that began before that did not see it; one that begins after it leaves the thread a token,
+        // which the park takes.
+        if state.running.load(Ordering::SeqCst) == 0 && !state.ended.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        state.asleep.store(false, Ordering::SeqCst);
+        idle = 0;
     }
 }
 

@@ -90,6 +90,7 @@
 //! | `propeller:confidential/secrets` | no | if the policy names a secret |
 //! | `propeller:confidential/reveal` | no | if the policy lets a secret be revealed |
 //! | `wasi:{cli, io, clocks, random, filesystem}` | yes | yes |
+//! | an interface with nothing but names of plain types | yes | yes |
 //! | anything else | no | no |
 //!
 //! Everything that is missing is named at once, before anything is instantiated. A core module may import

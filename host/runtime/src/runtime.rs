@@ -128,7 +128,7 @@ impl Runtime {
     ) -> Outcome {
         if let Err(error) = task
             .grants
-            .check_imports(code.imports.iter().map(String::as_str))
+            .check_imports(code.capabilities.iter().map(String::as_str))
         {
             return Outcome::refused(error, String::new());
         }

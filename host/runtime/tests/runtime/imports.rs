@@ -7,12 +7,12 @@ use std::sync::Arc;
 async fn every_missing_grant_is_named_at_once() {
     let wasm = text(
         r#"(component
-          (import "wasi:cli/environment@0.2.6" (instance))
-          (import "wasi:sockets/tcp@0.2.6" (instance))
-          (import "propeller:confidential/reveal@0.1.0" (instance))
-          (import "wasi:http/outgoing-handler@0.2.0" (instance))
-          (import "acme:patients/index" (instance))
-          (import "propeller:confidential/attestation@0.1.0" (instance))
+          (import "wasi:cli/environment@0.2.6" (instance (export "f" (func))))
+          (import "wasi:sockets/tcp@0.2.6" (instance (export "f" (func))))
+          (import "propeller:confidential/reveal@0.1.0" (instance (export "f" (func))))
+          (import "wasi:http/outgoing-handler@0.2.0" (instance (export "f" (func))))
+          (import "acme:patients/index" (instance (export "f" (func))))
+          (import "propeller:confidential/attestation@0.1.0" (instance (export "f" (func))))
           (import "bare" (func)))"#,
     );
     let outcome = run(&wasm, task("run", &[])).await;
@@ -31,6 +31,33 @@ async fn every_missing_grant_is_named_at_once() {
     assert!(
         !clear.contains("acme") && !clear.contains("bare"),
         "{clear}"
+    );
+}
+
+#[tokio::test]
+async fn names_of_types_need_no_grant() {
+    let wasm = text(
+        r#"(component
+          (import "acme:patients/types" (instance
+            (type $r (record (field "age" u8)))
+            (export "patient" (type (eq $r)))))
+          (import "wasi:sockets/network@0.2.6" (instance))
+          (core module $m (func (export "run")))
+          (core instance $c (instantiate $m))
+          (func (export "run") (canon lift (core func $c "run"))))"#,
+    );
+    assert!(run(&wasm, task("run", &[])).await.value.is_ok());
+    let wasm = text(
+        r#"(component
+          (import "acme:patients/types" (instance (export "patient" (type (sub resource)))))
+          (core module $m (func (export "run")))
+          (core instance $c (instantiate $m))
+          (func (export "run") (canon lift (core func $c "run"))))"#,
+    );
+    let (code, detail) = error(&run(&wasm, task("run", &[])).await);
+    assert_eq!(
+        (code, detail.as_str()),
+        ("import-not-granted", "acme:patients/types")
     );
 }
 

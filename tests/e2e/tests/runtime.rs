@@ -1,0 +1,200 @@
+//! Guests as their authors build them, on the runtime alone: what the standard library imports is granted,
+//! what it does is held by the limits.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use proplet_results::Digest;
+use proplet_runtime::{
+    AttestationError, Attestor, Compiled, Grants, Input, Outcome, Policy, PublishError,
+    PublishedReceipt, ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services,
+    TaskSpec, WorkloadEvidence,
+};
+use proplet_testkit::guests::{self, GuestName};
+use zeroize::Zeroizing;
+
+/// No TEE, one secret, and whatever is published is taken.
+struct Alone;
+
+#[async_trait]
+impl Attestor for Alone {
+    fn component_digest(&self) -> &str {
+        "sha256:c0"
+    }
+
+    fn image_digest(&self) -> Option<&str> {
+        None
+    }
+
+    fn policy_digest(&self) -> Option<&str> {
+        None
+    }
+
+    fn settings_digest(&self) -> &str {
+        "sha256:5e"
+    }
+
+    fn tee(&self) -> Option<&str> {
+        None
+    }
+
+    fn is_hardware(&self) -> bool {
+        false
+    }
+
+    async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
+        Err(AttestationError::NoTee)
+    }
+}
+
+const SECRET: &str = "kbs:///default/key/held";
+
+#[async_trait]
+impl SecretSource for Alone {
+    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        match uri {
+            SECRET => Ok(Zeroizing::new(b"hunter2".to_vec())),
+            _ => Err(SecretError::NotFound(uri.to_owned())),
+        }
+    }
+}
+
+impl ResultSink for Alone {
+    fn publish(&self, _: &[u8], _: &str) -> Result<PublishedReceipt, PublishError> {
+        Ok(PublishedReceipt {
+            jws: None,
+            digest: "sha256:0f".to_owned(),
+        })
+    }
+
+    fn recipients(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+struct Host {
+    runtime: Runtime,
+    compiled: Compiled,
+}
+
+impl Host {
+    async fn of(guest: GuestName) -> Self {
+        let guest = tokio::task::spawn_blocking(move || guests::build(guest))
+            .await
+            .unwrap()
+            .unwrap();
+        let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
+        let digest = Digest::of(&guest.bytes);
+        let wasm = Arc::new(Zeroizing::new(guest.bytes.clone()));
+        let compiled = runtime.compile(wasm, digest.as_str()).await.unwrap();
+        Self { runtime, compiled }
+    }
+
+    async fn run(&self, task: TaskSpec) -> Outcome {
+        let alone = Arc::new(Alone);
+        let services = Services {
+            attestation: alone.clone(),
+            secrets: alone.clone(),
+            results: alone,
+        };
+        self.runtime.run(&self.compiled, task, services).await
+    }
+}
+
+fn task(inputs: &[&str]) -> TaskSpec {
+    TaskSpec {
+        inputs: inputs.iter().map(|input| Input::text(*input)).collect(),
+        ..TaskSpec::new("task-1", "job")
+    }
+}
+
+/// Code and all words of the error.
+fn error(outcome: &Outcome) -> (&'static str, String) {
+    let error = outcome.value.as_ref().expect_err("the task ended well");
+    (error.code(), error.full_text().to_string())
+}
+
+#[tokio::test]
+async fn a_program_writes_its_result() {
+    let host = Host::of(GuestName::GreetCommand).await;
+    let outcome = host.run(task(&["Ada", "Grace"])).await;
+    assert_eq!(
+        *outcome.plain_text().unwrap(),
+        "Hello, Ada!\nHello, Grace!\n"
+    );
+    assert_eq!(outcome.export, "wasi:cli/run");
+    assert!(outcome.usage.memory_peak_bytes > 0);
+}
+
+#[tokio::test]
+async fn a_core_module_computes() {
+    let host = Host::of(GuestName::AddCore).await;
+    for (name, inputs, expected) in [
+        ("add", &["10", "20"][..], "30"),
+        ("fib", &["90"], "2880067194370816120"),
+        ("half", &["3"], "1.5"),
+    ] {
+        let outcome = host
+            .run(TaskSpec {
+                name: name.to_owned(),
+                ..task(inputs)
+            })
+            .await;
+        assert_eq!(*outcome.plain_text().unwrap(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_guest_without_a_tee_learns_so() {
+    let host = Host::of(GuestName::HelloAttest).await;
+    let outcome = host.run(task(&["nonce"])).await;
+    let (code, words) = error(&outcome);
+    assert_eq!(code, "guest-failed");
+    assert!(words.contains("TEE"), "{words}");
+    let stderr = String::from_utf8_lossy(&outcome.stderr);
+    assert!(stderr.contains("settings  sha256:5e"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_secret_is_held_and_not_seen() {
+    let host = Host::of(GuestName::SecretHolder).await;
+    let (code, words) = error(&host.run(task(&[SECRET])).await);
+    assert_eq!(code, "import-not-granted");
+    assert!(
+        words.contains("propeller:confidential/secrets@0.1.0"),
+        "{words}"
+    );
+    let policy = format!("version = 1\n[[secrets]]\nuri = {SECRET:?}");
+    let policy = Policy::parse(policy.as_bytes()).unwrap();
+    let outcome = host
+        .run(TaskSpec {
+            grants: Grants::from_policy(&policy),
+            ..task(&[SECRET])
+        })
+        .await;
+    let (content, _) = outcome.content().expect("the component may hold it");
+    let text = String::from_utf8_lossy(&content);
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn a_guest_with_sockets_is_refused_before_it_runs() {
+    let host = Host::of(GuestName::Hostile).await;
+    let outcome = host.run(task(&["echo x"])).await;
+    let (code, words) = error(&outcome);
+    assert_eq!(code, "import-not-granted");
+    for interface in ["tcp", "udp", "ip-name-lookup"] {
+        assert!(
+            words.contains(&format!("wasi:sockets/{interface}@")),
+            "{words}"
+        );
+    }
+    assert!(!words.contains("propeller:"), "{words}");
+    assert_eq!(outcome.usage.cpu_ms, 0);
+}
