@@ -407,6 +407,29 @@ async fn plain_http_needs_to_be_allowed() {
 }
 
 #[tokio::test]
+async fn over_tls_the_authority_of_the_settings_decides() {
+    let registry = Registry::start_tls().await.unwrap();
+    let other = Registry::start_tls().await.unwrap();
+    let trusting = |ca: &Registry| RegistryConfig {
+        http_hosts: Vec::new(),
+        ca_pem: ca.ca_pem().map(|pem| pem.as_bytes().to_vec()),
+        ..settings(&registry)
+    };
+    let reference = named(&registry, ":v1");
+    push::push(&trusting(&registry), &reference, &plain(100))
+        .await
+        .unwrap();
+    pull_plain(&trusting(&registry), &reference).await.unwrap();
+
+    let error = pull_plain(&trusting(&other), &reference).await.unwrap_err();
+    assert_eq!(error.code(), "registry-unavailable");
+    let error = push::push(&trusting(&other), &reference, &plain(1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "registry-unavailable");
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_not_found() {
     let registry = Registry::start().await.unwrap();
     let config = settings(&registry);

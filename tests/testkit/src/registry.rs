@@ -108,7 +108,13 @@ impl Registry {
                 _ = stopped.changed() => {}
             }
         });
-        Ok(Self { address, ca_pem, state, stop, task })
+        Ok(Self {
+            address,
+            ca_pem,
+            state,
+            stop,
+            task,
+        })
     }
 
     /// PEM of the authority that signed the registry's certificate; none over plain http.
