@@ -10,14 +10,26 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Text that comes from a component or describes its insides. Wiped on drop; never printed by `Debug`.
+/// Most bytes of a [`GuestText`]: an error has to fit into one message, however much a guest says.
+const MAX_GUEST_TEXT: usize = 16 * 1024;
+
+/// Text that comes from a component or describes its insides, at most 16 KiB of it. Wiped on drop; never
+/// printed by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct GuestText(Zeroizing<String>);
 
 impl GuestText {
-    /// Wraps text that only the owner of the component may read.
+    /// Wraps text that only the owner of the component may read. What is too long is cut.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(Zeroizing::new(text.into()))
+        let text = Zeroizing::new(text.into());
+        if text.len() <= MAX_GUEST_TEXT {
+            return Self(text);
+        }
+        let end = text.floor_char_boundary(MAX_GUEST_TEXT);
+        Self(Zeroizing::new(format!(
+            "{}…",
+            text.get(..end).unwrap_or_default()
+        )))
     }
 
     /// The text.
@@ -205,6 +217,14 @@ mod tests {
             assert_eq!(error.detail(), Some("patient 4711"));
             assert!(error.full_text().contains("4711"));
         }
+    }
+
+    #[test]
+    fn long_guest_text_is_cut_between_characters() {
+        let text = GuestText::new("ü".repeat(1_000_000));
+        assert!(text.as_str().len() <= MAX_GUEST_TEXT + '…'.len_utf8());
+        assert!(text.as_str().ends_with("ü…"));
+        assert_eq!(GuestText::new("short").as_str(), "short");
     }
 
     #[test]

@@ -277,7 +277,8 @@ fn check_public_key(key: &serde_json::Value) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks the address of a secret: `kbs:///` and three segments of letters, digits, `-`, `_` and `.`.
+/// Checks the address of a secret: `kbs:///` and three segments of letters, digits, `-`, `_` and, not first, `.`
+/// (the rule of the key broker).
 pub(crate) fn check_secret_uri(uri: &str) -> Result<(), String> {
     let Some(path) = uri.strip_prefix("kbs:///") else {
         return Err(
@@ -299,8 +300,8 @@ pub(crate) fn check_secret_uri(uri: &str) -> Result<(), String> {
                     .into(),
             );
         }
-        if segment.chars().all(|c| c == '.') {
-            return Err("a segment has only dots".to_owned());
+        if segment.starts_with('.') {
+            return Err("a segment begins with a dot".to_owned());
         }
     }
     Ok(())

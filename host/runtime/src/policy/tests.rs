@@ -134,6 +134,7 @@ fn addresses_of_secrets_are_checked() {
         "kbs:///a/b/c/d",
         "kbs:///a//c",
         "kbs:///a/../c",
+        "kbs:///a/.b/c",
         "kbs:///a/b/c?x",
         "kbs:///a/b/%63",
         "kbs:///a/b/c d",
