@@ -12,7 +12,7 @@ use crate::error::RuntimeError;
 /// How the runtime is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
-    /// Tasks that run at once. A further one waits for a place; waiting does not count against its limits.
+    /// Tasks that run at once, 1 to 1000. A further one waits for a place; waiting does not count against its limits.
     pub concurrent_tasks: u32,
     /// Largest component that is compiled, in bytes.
     pub max_component_bytes: u64,
@@ -35,6 +35,8 @@ impl Default for RuntimeConfig {
     }
 }
 
+/// Most tasks at once: each place reserves some 16 GiB of address space, of which there are 128 TiB.
+const MAX_TASKS: u32 = 1000;
 /// Core instances that one component may have: its own modules and the adapters around them.
 const CORE_INSTANCES_PER_TASK: u32 = 32;
 /// Linear memories and tables that one component may have.
@@ -46,10 +48,11 @@ const TABLE_ELEMENTS: usize = 100_000;
 impl RuntimeConfig {
     /// The engine's configuration.
     pub(crate) fn engine(&self) -> Result<Config, RuntimeError> {
-        if self.concurrent_tasks == 0 {
-            return Err(RuntimeError::Host(
-                "no task may run at once; allow at least one".to_owned(),
-            ));
+        if !(1..=MAX_TASKS).contains(&self.concurrent_tasks) {
+            return Err(RuntimeError::Host(format!(
+                "{} tasks at once are not possible; allow 1 to {MAX_TASKS} in the settings",
+                self.concurrent_tasks
+            )));
         }
         let mut config = Config::new();
         config.wasm_features(WasmFeatures::all(), false);
@@ -114,12 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn no_tasks_at_all_is_refused() {
-        let config = RuntimeConfig {
-            concurrent_tasks: 0,
+    fn the_number_of_tasks_is_checked() {
+        let config = |concurrent_tasks| RuntimeConfig {
+            concurrent_tasks,
             ..RuntimeConfig::default()
         };
-        assert_eq!(config.engine().unwrap_err().code(), "host-failed");
+        for tasks in [0, MAX_TASKS + 1, u32::MAX] {
+            assert_eq!(config(tasks).engine().unwrap_err().code(), "host-failed");
+        }
+        for tasks in [1, MAX_TASKS] {
+            wasmtime::Engine::new(&config(tasks).engine().unwrap()).unwrap();
+        }
     }
 
     #[test]

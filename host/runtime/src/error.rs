@@ -46,7 +46,8 @@ impl fmt::Debug for GuestText {
 
 /// Why a component was not compiled, or why a task has no result.
 ///
-/// `Display` and `Debug` hold the host's words only (see the [module](self) documentation).
+/// `Display` and `Debug` hold the host's words only. What a component says or contains is confidential when it
+/// came encrypted; it is in [`detail`](Self::detail) and [`full_text`](Self::full_text).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
