@@ -12,7 +12,7 @@ mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
-use proplet_hal::{TeeProvider, clock::Clock, detection::Detection};
+use proplet_hal::{TeeProvider, detection::Detection};
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -35,7 +35,6 @@ use crate::{
     refusal::Refusal,
     settings::{Identity, Settings, SettingsError},
     task::{Executor, ExecutorError, Host},
-    tee,
 };
 
 /// Messages that may wait between the connection and the daemon.
@@ -57,27 +56,9 @@ pub enum DaemonError {
     /// The connection to the broker could not be set up.
     #[error(transparent)]
     Mqtt(#[from] MqttError),
-    /// Signals cannot be watched.
-    #[error("cannot watch for SIGTERM and SIGINT: {0}")]
-    Signals(std::io::Error),
     /// The executor could not be set up.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
-}
-
-/// Runs the daemon on this machine, with its TEE and under the rules of production, until SIGTERM or
-/// SIGINT: what `proplet` does.
-///
-/// # Errors
-/// [`DaemonError`].
-pub async fn run_here(settings: Settings, clock: Arc<dyn Clock>) -> Result<(), DaemonError> {
-    let signal = termination().map_err(DaemonError::Signals)?;
-    let found = tee::find();
-    report_tee(&found.detection, found.provider.as_deref());
-    let mut host = Host::new(Arc::new(settings), found.provider);
-    host.detected = found.detection.tee();
-    host.clock = clock;
-    Daemon::new(host)?.run(signal).await
 }
 
 /// A daemon that is set up and not connected yet.

@@ -21,6 +21,8 @@ pub mod secret;
 
 use std::{
     collections::BTreeSet,
+    fs::File,
+    io::Read as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -286,8 +288,7 @@ impl Settings {
     /// Where the document is: the file that was given, else the one that `PROPLET_CONFIG_FILE` names, else
     /// `proplet.toml` in the current directory if there is one. The first two need not exist: then
     /// [`Settings::load`] says so.
-    #[must_use]
-    pub fn locate(given: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+    fn locate(given: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
         let named = || {
             environment
                 .text(&["PROPLET_CONFIG_FILE"])
@@ -297,26 +298,31 @@ impl Settings {
         given.map(Path::to_path_buf).or_else(named).or_else(usual)
     }
 
-    /// Reads the document at `path`, if any, and applies the environment.
+    /// Reads the document and applies the environment. It is at `path` when that is given, else where
+    /// `PROPLET_CONFIG_FILE` says, else `proplet.toml` in the current directory if there is one; else there
+    /// is no document.
     ///
     /// # Errors
     /// When the file cannot be read, is not a settings document, or a value or variable is wrong.
     pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Self, SettingsError> {
-        let Some(path) = path else {
+        let Some(path) = Self::locate(path, environment) else {
             return Self::parse(None, environment);
         };
         let read = |source| SettingsError::Read {
-            path: path.to_owned(),
+            path: path.clone(),
             source,
         };
         let invalid = |why| SettingsError::NotADocument {
-            path: path.to_owned(),
+            path: path.clone(),
             why,
         };
-        if std::fs::metadata(path).map_err(read)?.len() > MAX_DOCUMENT_BYTES {
+        let mut bytes = Vec::new();
+        File::open(&path)
+            .and_then(|file| file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes))
+            .map_err(read)?;
+        if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
             return Err(invalid("it is larger than 1 MiB"));
         }
-        let bytes = std::fs::read(path).map_err(read)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not UTF-8 text"))?;
         Self::parse(Some(text), environment)
     }

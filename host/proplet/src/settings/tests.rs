@@ -113,6 +113,18 @@ fn the_document_is_where_it_was_said_to_be() {
 }
 
 #[test]
+fn a_file_that_is_no_document_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let load = || Settings::load(Some(file.path()), &Environment::default());
+    std::fs::write(file.path(), [0xff, 0xfe]).unwrap();
+    assert!(load().unwrap_err().to_string().contains("UTF-8"));
+    std::fs::write(file.path(), vec![b'#'; MAX_DOCUMENT_BYTES as usize + 1]).unwrap();
+    assert!(load().unwrap_err().to_string().contains("1 MiB"));
+    std::fs::write(file.path(), IDENTITY).unwrap();
+    assert_eq!(load().unwrap().digest, parse(IDENTITY).unwrap().digest);
+}
+
+#[test]
 fn a_misspelt_name_is_an_error_with_its_line() {
     let error = parse("[kbs]\nurl = \"https://kbs\"\nallow_htpp = true\n").unwrap_err();
     assert!(
