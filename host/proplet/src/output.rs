@@ -15,16 +15,6 @@ pub fn bytes(content: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
-/// Prints one line.
-///
-/// # Errors
-/// When standard output is closed or full.
-pub fn line(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
-}
-
 /// Prints one line to standard error. A closed standard error is nobody's concern.
 pub fn error(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");

@@ -84,7 +84,7 @@ pub(super) struct Run {
 #[derive(Debug, Subcommand)]
 pub(super) enum Image {
     /// Put a policy into a component and encrypt it, into a folder or a registry
-    Encrypt(Encrypt),
+    Encrypt(Box<Encrypt>),
     /// Push an image folder, or a plain component, to a registry
     Push(Push),
     /// Say what an image is; with its key, also what is in it
@@ -140,6 +140,10 @@ pub(super) struct Encrypt {
     /// Speak plain http to the key broker: the network reads the key. For tests on loopback
     #[arg(long, requires = "kbs_url")]
     pub kbs_http: bool,
+    /// How long to try to reach the key broker
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "kbs_url",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub kbs_timeout: u64,
     #[command(flatten)]
     pub registry: Registry,
 }

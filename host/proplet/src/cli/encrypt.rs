@@ -4,7 +4,10 @@
 //! is written, then it goes to the key broker, and the image comes last: there is never an image whose key
 //! was lost, and never one in a registry whose key the broker does not have.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use proplet_image::{Artifact, encrypt, layout, push};
@@ -235,6 +238,7 @@ fn broker(arguments: &Encrypt) -> Result<Option<AdminClient>, CliError> {
     };
     let mut config = KbsConfig::new(url.clone());
     config.allow_http = arguments.kbs_http;
+    config.timeout = Duration::from_secs(arguments.kbs_timeout);
     if let Some(path) = &arguments.kbs_ca {
         let pem = files::read("certificates", path, files::MAX_KEY_BYTES)?;
         config.ca_pem = Some(pem.to_vec());

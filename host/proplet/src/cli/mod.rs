@@ -128,7 +128,7 @@ async fn dispatch(
     match arguments.command.unwrap_or(Command::Daemon) {
         Command::Daemon => daemon::run(config, context, console).await,
         Command::Run(run) => run::run(run, config, context, console).await,
-        Command::Image(Image::Encrypt(encrypt)) => encrypt::run(encrypt, console).await,
+        Command::Image(Image::Encrypt(encrypt)) => encrypt::run(*encrypt, console).await,
         Command::Image(Image::Push(push)) => image::push(push, console).await,
         Command::Image(Image::Inspect(inspect)) => image::inspect(inspect, console).await,
         Command::Keygen(keygen) => keygen::run(&keygen, console),

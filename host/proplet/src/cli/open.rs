@@ -7,7 +7,10 @@ use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_jose::{json as strict, jwk::PrivateKey};
-use proplet_results::{OpenError, Opened, ResultDocument, failure::Failure};
+use proplet_results::{
+    OpenError, Opened, ResultDocument,
+    failure::{self, Failure},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -53,7 +56,9 @@ pub(super) async fn run(
         console.note(report.trim_end());
     }
     required.enforce(&opened.report)?;
-    if let Some(failure) = opened.failure() {
+    if opened.media_type == failure::MEDIA_TYPE {
+        let failure = Failure::from_json(&opened.content)
+            .map_err(|error| CliError::failed("not-opened", error.to_string()))?;
         return show_failure(&failure, &opened, console);
     }
     match &arguments.out {

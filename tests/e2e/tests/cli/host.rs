@@ -1,0 +1,141 @@
+//! `run` and the daemon's start.
+
+use proplet::cli::ExitCode;
+
+use super::support::{Desk, Seen};
+
+const MODULE: &str = r#"(module
+    (func (export "run") (result i32) i32.const 42)
+    (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add)
+    (func (export "trap") unreachable))"#;
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("c.wasm", wat::parse_str(MODULE).unwrap());
+    desk
+}
+
+#[tokio::test]
+async fn a_file_runs_here() {
+    let desk = desk();
+    assert_eq!(desk.run("run @c.wasm").await.done().text(), "42\n");
+    assert_eq!(
+        desk.run("run @c.wasm --invoke add 40 2")
+            .await
+            .done()
+            .text(),
+        "42\n"
+    );
+    assert_eq!(
+        desk.run("run @c.wasm --invoke add -- 40 -2")
+            .await
+            .done()
+            .text(),
+        "38\n"
+    );
+    let json = desk.run("run @c.wasm --env A=b --json").await.done().json();
+    assert_eq!(json["results"], "42");
+    assert!(json["usage"]["wall_ms"].is_number());
+    let seen = Seen {
+        terminal: true,
+        ..Seen::default()
+    };
+    let ended = desk.run_seeing("run @c.wasm", seen).await.done();
+    assert_eq!(
+        (ended.text(), ended.stderr.trim_end()),
+        ("42\n", "Running...")
+    );
+}
+
+#[tokio::test]
+async fn what_does_not_run_says_why() {
+    let desk = desk();
+    desk.run("run @c.wasm --invoke trap")
+        .await
+        .refused(ExitCode::Failed, "trap");
+    desk.run("run @c.wasm --invoke none")
+        .await
+        .refused(ExitCode::Usage, "none");
+    desk.run("run @c.wasm --invoke add 1")
+        .await
+        .refused(ExitCode::Usage, "1 input");
+    desk.run("run @missing.wasm")
+        .await
+        .refused(ExitCode::Usage, "there is no file");
+    desk.run("run missing.wasm")
+        .await
+        .refused(ExitCode::Usage, "there is no file");
+    desk.write("text", "no wasm");
+    desk.run("run @text")
+        .await
+        .refused(ExitCode::Usage, "component");
+    desk.run("run @c.wasm --env novalue")
+        .await
+        .misused("NAME=VALUE");
+    let ended = desk.run("run @c.wasm --invoke trap --json").await;
+    assert_eq!(ended.json()["error"]["code"], "guest-trapped");
+    assert_eq!(ended.error()["code"], "guest-trapped");
+}
+
+#[tokio::test]
+async fn an_encrypted_component_needs_a_tee() {
+    let desk = desk();
+    // No machine that builds this has a provider, because this version has none.
+    let ended = desk.run("run localhost:1/a@sha256:00 --encrypted").await;
+    assert_ne!(ended.exit, ExitCode::Done);
+    let image = format!("localhost:1/a@sha256:{}", "0".repeat(64));
+    desk.run(&format!("run {image} --encrypted"))
+        .await
+        .refused(ExitCode::Failed, "encrypted tasks");
+    let ended = desk.run(&format!("run {image} --encrypted --json")).await;
+    assert_eq!(ended.error()["code"], "no-tee");
+    desk.run("run @c.wasm --encrypted")
+        .await
+        .refused(ExitCode::Usage, "proplet image push");
+    desk.run(&format!("run {image} --kbs-resource-path a/b/c"))
+        .await
+        .misused("--encrypted");
+}
+
+#[tokio::test]
+async fn an_image_needs_its_registry() {
+    let desk = desk();
+    let registry = proplet_testkit::registry::Registry::start().await.unwrap();
+    let host = registry.host();
+    desk.run(&format!("image push @c.wasm {host}/c:1 --http"))
+        .await
+        .done();
+    desk.write(
+        "proplet.toml",
+        format!("[registry]\nhttp_hosts = [\"{host}\"]\n"),
+    );
+    let ended = desk
+        .run(&format!("run {host}/c:1 --config @proplet.toml"))
+        .await
+        .done();
+    assert_eq!(ended.text(), "42\n");
+    registry.shutdown().await;
+    let ended = desk
+        .run(&format!("--config @proplet.toml run {host}/c:1"))
+        .await;
+    ended.refused(ExitCode::Unavailable, &host);
+}
+
+#[tokio::test]
+async fn bad_settings_start_nothing() {
+    let desk = desk();
+    desk.write("bad.toml", "[proplet]\nno_such_name = 1\n");
+    for line in ["run @c.wasm", "daemon", ""] {
+        desk.run(&format!("{line} --config @bad.toml"))
+            .await
+            .refused(ExitCode::Usage, "line 2");
+        desk.run(&format!("{line} --config @none.toml"))
+            .await
+            .refused(ExitCode::Usage, "none.toml");
+    }
+    // Who it is on the broker must be said.
+    desk.write("empty.toml", "");
+    desk.run("--config @empty.toml")
+        .await
+        .refused(ExitCode::Usage, "PROPLET_TENANT_ID");
+}

@@ -1,0 +1,346 @@
+//! `image encrypt`, `image push` and `image inspect`.
+
+use std::path::Path;
+
+use proplet::cli::ExitCode;
+use proplet_image::layout;
+use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
+use proplet_results::Digest;
+use proplet_runtime::policy::{Policy, Recipients};
+use proplet_testkit::kbs::{AdminAccess, DevKeyBroker};
+use proplet_testkit::registry::Registry;
+
+use super::support::{Desk, mode};
+
+const MODULE: &str = r#"(module
+    (import "env" "tick" (func))
+    (func (export "run") (result i32) i32.const 42))"#;
+const KEY_ID: &str = "kbs:///default/key/hello";
+/// The test vector of RFC 8410 section 10.3.
+const ADMIN_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+    MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+    -----END PRIVATE KEY-----\n";
+
+fn desk() -> Desk {
+    let desk = Desk::new();
+    desk.write("c.wasm", wat::parse_str(MODULE).unwrap());
+    desk
+}
+
+fn has_secret(text: &str, key: &Path) -> bool {
+    text.contains(&hex::encode(std::fs::read(key).unwrap()))
+}
+
+#[tokio::test]
+async fn a_component_is_encrypted_into_a_folder_and_inspected() {
+    let desk = desk();
+    desk.write("policy.toml", "version = 1\nexports = [\"run\"]\n");
+    let reader = desk.keygen("reader").await;
+    let line = format!(
+        "image encrypt @c.wasm --key-id {KEY_ID} --policy @policy.toml --recipient @reader.pub \
+         --layout @image --key-out @kek --json"
+    );
+    let ended = desk.run(&line).await.done();
+    let made = ended.json();
+    assert_eq!(made["key_id"], KEY_ID);
+    assert_eq!(made["key_uploaded"], false);
+    assert_eq!(std::fs::read(desk.path("kek")).unwrap().len(), 32);
+    assert_eq!(mode(&desk.path("kek")), 0o600);
+    assert!(!has_secret(ended.text(), &desk.path("kek")));
+
+    let artifact = layout::read(&desk.path("image"), Some("latest"), 1 << 20).unwrap();
+    assert_eq!(made["image_digest"], artifact.digest().to_string());
+    assert_eq!(
+        artifact.manifest().unwrap().layer.media_type,
+        "application/wasm+encrypted"
+    );
+
+    let seen = desk.run("image inspect @image").await.done();
+    assert!(
+        seen.text()
+            .contains(&format!("key {KEY_ID}, wrapped with A256GCM")),
+        "{seen:?}"
+    );
+    assert!(!seen.text().contains("component "), "{seen:?}");
+    let opened = desk
+        .run("image inspect @image --key @kek --json")
+        .await
+        .done()
+        .json();
+    let component = &opened["component"];
+    assert_eq!(component["digest"], made["component_digest"]);
+    assert_eq!(component["policy_digest"], made["policy_digest"]);
+    assert_eq!(component["policy"]["recipients"][0], reader.thumbprint());
+    assert_eq!(component["policy"]["exports"][0], "run");
+    assert_eq!(component["imports"][0], "env");
+    let text = desk.run("image inspect @image --key @kek").await.done();
+    assert!(
+        text.text()
+            .contains(&format!("  recipient {}", reader.thumbprint())),
+        "{text:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_policy_in_the_component_is_the_one_given() {
+    let desk = desk();
+    let policy = "# kept as it is\nversion = 1\n";
+    desk.write("policy.toml", policy);
+    desk.write("kek", [7; 32]);
+    let line = format!(
+        "image encrypt @c.wasm --key-id {KEY_ID} --policy @policy.toml --layout @image --key @kek \
+         --name mine --json"
+    );
+    let made = desk.run(&line).await.done().json();
+    assert_eq!(
+        made["policy_digest"],
+        Digest::of(policy.as_bytes()).to_string()
+    );
+    layout::read(&desk.path("image"), Some("mine"), 1 << 20).unwrap();
+    let line = format!("image encrypt @c.wasm --key-id {KEY_ID} --layout @bare --key @kek");
+    let ended = desk.run(&line).await.done();
+    assert!(ended.text().contains("policy     none"), "{ended:?}");
+    assert!(ended.text().contains("key broker not told"), "{ended:?}");
+
+    // What is encrypted already has a policy in it, if it has one.
+    let embedded = Policy::embed(&wat::parse_str(MODULE).unwrap(), policy.as_bytes()).unwrap();
+    desk.write("c.wasm", embedded);
+    let ended = desk.run(&line.replace("@bare", "@bare2")).await.done();
+    assert!(!ended.text().contains("policy     none"), "{ended:?}");
+    let twice = line.replace("@bare", "@bare3 --policy @policy.toml");
+    desk.run(&twice)
+        .await
+        .refused(ExitCode::Usage, "has a policy already");
+}
+
+#[tokio::test]
+async fn what_cannot_be_encrypted_is_refused_before_anything_is_written() {
+    let desk = desk();
+    desk.write("text", "no wasm");
+    desk.write("bad.toml", "version = 2\n");
+    desk.write("short", [1; 31]);
+    desk.write("long", [1; 33]);
+    desk.write("kept", "mine");
+    desk.keygen("reader").await;
+    let cases = [
+        ("@text", "--key-out @kek", "text"),
+        ("@missing", "--key-out @kek", "missing"),
+        ("@c.wasm", "--key-out @kek --policy @bad.toml", "bad.toml"),
+        (
+            "@c.wasm",
+            "--key-out @kek --recipient @reader",
+            "give a public key",
+        ),
+        ("@c.wasm", "--key-out @kept", "is not overwritten"),
+        ("@c.wasm", "--key @short", "32 bytes"),
+        ("@c.wasm", "--key @long", "32 bytes"),
+        (
+            "@c.wasm",
+            "--key-out @kek --kbs-url https://localhost --kbs-admin-key @text",
+            "Ed25519",
+        ),
+    ];
+    for (component, options, words) in cases {
+        let line = format!("image encrypt {component} --key-id {KEY_ID} --layout @image {options}");
+        desk.run(&line).await.refused(ExitCode::Usage, words);
+        assert!(
+            !desk.path("image").exists() && !desk.path("kek").exists(),
+            "{options}"
+        );
+    }
+    assert_eq!(std::fs::read(desk.path("kept")).unwrap(), b"mine");
+
+    let line = format!("image encrypt @c.wasm --key-id {KEY_ID} --key-out @kek");
+    desk.run(&line).await.misused("--layout");
+    let both = format!("{line} --layout @image --push localhost/a:b");
+    desk.run(&both).await.misused("cannot be used with");
+    let keyless = format!("image encrypt @c.wasm --key-id {KEY_ID} --layout @image");
+    desk.run(&keyless).await.misused("--key-out");
+    let half = format!("{line} --layout @image --kbs-url https://localhost");
+    desk.run(&half).await.misused("--kbs-admin-key");
+    desk.run("image encrypt @c.wasm --key-id default/key --layout @i --key-out @k")
+        .await
+        .misused("--key-id");
+}
+
+#[tokio::test]
+async fn another_key_does_not_open_an_image() {
+    let desk = desk();
+    let line = format!("image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key-out @kek");
+    desk.run(&line).await.done();
+    desk.write("other", [9; 32]);
+    desk.run("image inspect @image --key @other")
+        .await
+        .refused(ExitCode::Failed, "key");
+    desk.write("short", [9; 16]);
+    desk.run("image inspect @image --key @short")
+        .await
+        .refused(ExitCode::Usage, "32 bytes");
+    desk.run("image inspect @image --name none")
+        .await
+        .refused(ExitCode::Failed, "none");
+    desk.run("image inspect @image/blobs")
+        .await
+        .refused(ExitCode::Usage, "oci-layout");
+    desk.run("image inspect ///")
+        .await
+        .refused(ExitCode::Usage, "///");
+}
+
+#[tokio::test]
+async fn images_are_pushed_and_found_again() {
+    let desk = desk();
+    let registry = Registry::start().await.unwrap();
+    let host = registry.host();
+    let line =
+        format!("image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key-out @kek --json");
+    let made = desk.run(&line).await.done().json();
+    let pushed = desk
+        .run(&format!("image push @image {host}/a:1 --http --json"))
+        .await
+        .done()
+        .json();
+    assert_eq!(pushed["image_digest"], made["image_digest"]);
+    assert_eq!(pushed["encrypted"], true);
+    let pinned = pushed["image"].as_str().unwrap();
+    let seen = desk
+        .run(&format!("image inspect {pinned} --key @kek --http --json"))
+        .await
+        .done()
+        .json();
+    assert_eq!(seen["component"]["digest"], made["component_digest"]);
+    desk.run(&format!("image inspect {pinned} --http"))
+        .await
+        .done();
+
+    // Straight to the registry.
+    let line =
+        format!("image encrypt @c.wasm --key-id {KEY_ID} --push {host}/b:1 --key @kek --http");
+    let ended = desk.run(&line).await.done();
+    assert!(
+        ended
+            .text()
+            .contains(&format!("pushed as  {host}/b@sha256:")),
+        "{ended:?}"
+    );
+
+    // Plain, with a warning.
+    let ended = desk
+        .run(&format!("image push @c.wasm {host}/c:1 --http"))
+        .await
+        .done();
+    assert!(ended.stderr.contains("not encrypted"), "{ended:?}");
+    let seen = desk
+        .run(&format!("image inspect {host}/c:1 --http"))
+        .await
+        .done();
+    assert!(seen.text().contains("encryption  none"), "{seen:?}");
+    assert!(seen.text().contains("exports     run"), "{seen:?}");
+    desk.run(&format!("image inspect {host}/c:1 --http --key @kek"))
+        .await
+        .refused(ExitCode::Failed, "not encrypted");
+}
+
+#[tokio::test]
+async fn registries_refuse_and_are_unavailable() {
+    let desk = desk();
+    let registry = Registry::start().await.unwrap();
+    let host = registry.host();
+    // TLS is what is spoken unless the command line says otherwise.
+    let ended = desk.run(&format!("image push @c.wasm {host}/c:1")).await;
+    ended.refused(ExitCode::Unavailable, "unavailable");
+    let ended = desk
+        .run(&format!("image inspect {host}/none:1 --http"))
+        .await;
+    ended.refused(ExitCode::Failed, "none");
+    desk.write("text", "no wasm");
+    let ended = desk
+        .run(&format!("image push @text {host}/c:1 --http"))
+        .await;
+    ended.refused(ExitCode::Usage, "WebAssembly");
+    let ended = desk
+        .run(&format!("image push @missing {host}/c:1 --http"))
+        .await;
+    ended.refused(ExitCode::Usage, "missing");
+    let ended = desk
+        .run(&format!(
+            "image push @c.wasm {host}/c:1 --http --auth-file @text"
+        ))
+        .await;
+    ended.refused(ExitCode::Usage, "text");
+    registry.shutdown().await;
+    let ended = desk
+        .run(&format!("image push @c.wasm {host}/c:1 --http --json"))
+        .await;
+    assert_eq!(ended.exit, ExitCode::Unavailable);
+    assert_eq!(ended.error()["code"], "registry-unavailable");
+}
+
+#[tokio::test]
+async fn the_key_goes_to_the_broker_before_the_image_goes_anywhere() {
+    let desk = desk();
+    desk.write("admin.pem", ADMIN_KEY);
+    let admin = EdDsaSigningKey::from_pkcs8_pem(ADMIN_KEY).unwrap();
+    let access = AdminAccess::Key {
+        key: VerifyingKey::from_jwk(&admin.public_jwk()).unwrap(),
+        role: "admin".to_owned(),
+    };
+    let broker = DevKeyBroker::builder().admin(access).start().await.unwrap();
+    let line = format!(
+        "image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key-out @kek --kbs-url {} \
+         --kbs-admin-key @admin.pem",
+        broker.url()
+    );
+    desk.run(&line).await.refused(ExitCode::Usage, "http");
+    assert!(!desk.path("kek").exists() && !desk.path("image").exists());
+
+    let ended = desk.run(&format!("{line} --kbs-http")).await.done();
+    assert!(ended.text().contains("key broker has the key"), "{ended:?}");
+    let kept = broker.resource(&KEY_ID.parse().unwrap()).unwrap();
+    assert_eq!(kept, std::fs::read(desk.path("kek")).unwrap());
+
+    let stranger = EdDsaSigningKey::generate().unwrap();
+    assert_ne!(stranger.public_jwk(), admin.public_jwk());
+    drop(broker);
+    let broker = DevKeyBroker::builder()
+        .admin(AdminAccess::Nobody)
+        .start()
+        .await
+        .unwrap();
+    let line = format!(
+        "image encrypt @c.wasm --key-id {KEY_ID} --layout @image2 --key-out @kek2 --kbs-url {} \
+         --kbs-admin-key @admin.pem --kbs-http",
+        broker.url()
+    );
+    // The key that was made is not lost, and the error says what to do with it.
+    desk.run(&line)
+        .await
+        .refused(ExitCode::Failed, "run again with `--key");
+    assert!(desk.path("kek2").exists() && !desk.path("image2").exists());
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_unavailable() {
+    let desk = desk();
+    desk.write("admin.pem", ADMIN_KEY);
+    desk.write("kek", [1; 32]);
+    // A registry's port after its end: nobody listens there.
+    let registry = Registry::start().await.unwrap();
+    let host = registry.host();
+    registry.shutdown().await;
+    let line = format!(
+        "image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key @kek --kbs-url http://{host} \
+         --kbs-admin-key @admin.pem --kbs-http --kbs-timeout 2 --json"
+    );
+    let ended = desk.run(&line).await;
+    assert_eq!(ended.exit, ExitCode::Unavailable, "{ended:?}");
+    assert_eq!(ended.error()["code"], "kbs-unavailable");
+}
+
+#[test]
+fn recipients_of_an_embedded_policy_are_read_back() {
+    let text = "version = 1\n[[recipients]]\nkty = \"OKP\"\ncrv = \"X25519\"\n\
+                x = \"hSDwCYkwp1R0i33ctD73Wg2_Og0mOBr066SpjqqbTmo\"\n";
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    assert!(matches!(policy.recipients, Recipients::Keys(keys) if keys.len() == 1));
+}

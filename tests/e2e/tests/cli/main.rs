@@ -1,0 +1,13 @@
+//! The command line, driven as people drive it: arguments in, streams and an exit code out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod host;
+mod images;
+mod keys;
+mod results;
+mod support;

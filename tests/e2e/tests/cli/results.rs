@@ -1,0 +1,500 @@
+//! `open` and `verify`.
+
+use proplet::cli::ExitCode;
+use proplet_jose::jwk::PublicKey;
+use proplet_results::{Digest, ResultDocument};
+use proplet_testkit::tee::{FakeSnp, Sample, TEST_ROOTS_PEM, Tampering};
+use serde_json::{Value, json};
+
+use super::support::{Desk, Ran, Seen, mode};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const OPEN: &str = "open @result.json --key @key --roots @roots.pem";
+const VERIFY: &str = "verify @result.json --roots @roots.pem";
+
+/// A desk with a key, the test roots and a result that says `30`.
+async fn desk() -> (Desk, PublicKey) {
+    let (desk, reader) = empty().await;
+    put(
+        &desk,
+        &Ran::on(&FakeSnp::new()).gave(b"30", TEXT, &reader).await,
+    );
+    (desk, reader)
+}
+
+async fn empty() -> (Desk, PublicKey) {
+    let desk = Desk::new();
+    let reader = desk.keygen("key").await;
+    desk.write("roots.pem", TEST_ROOTS_PEM);
+    (desk, reader)
+}
+
+fn put(desk: &Desk, document: &ResultDocument) {
+    desk.write("result.json", document.to_text().unwrap());
+}
+
+fn altered(desk: &Desk, change: impl FnOnce(&mut Value)) {
+    let text = std::fs::read(desk.path("result.json")).unwrap();
+    let mut value: Value = serde_json::from_slice(&text).unwrap();
+    change(&mut value);
+    desk.write("result.json", value.to_string());
+}
+
+/// Options that expect exactly what the documents of [`Ran`] say.
+fn everything(reader: &PublicKey) -> String {
+    let digest = |text: &str| Digest::of(text.as_bytes());
+    format!(
+        "--expect-component {} --expect-image {} --expect-policy {} --expect-settings {} \
+         --expect-measurement {} --expect-measurement {} --expect-task task-1 --expect-export run \
+         --expect-recipient {} --inputs @inputs.json --expect-arguments {} --expect-environment {}",
+        digest("component"),
+        digest("image"),
+        digest("policy"),
+        digest("settings"),
+        hex::encode([0; 48]),
+        hex::encode(FakeSnp::MEASUREMENT),
+        reader.thumbprint(),
+        digest("[]"),
+        digest("{}"),
+    )
+}
+
+#[tokio::test]
+async fn a_result_is_verified_and_opened() {
+    let (desk, reader) = desk().await;
+    let ended = desk.run(OPEN).await.done();
+    assert_eq!(ended.stdout, b"30");
+    for words in [
+        "WARNING: ",
+        "fake-snp",
+        "verified      receipt key",
+        "NOT verified  measurement",
+    ] {
+        assert!(ended.stderr.contains(words), "{words}: {ended:?}");
+    }
+    let seen = Seen {
+        terminal: true,
+        ..Seen::default()
+    };
+    assert_eq!(desk.run_seeing(OPEN, seen).await.done().text(), "30\n");
+
+    let json = desk.run(&format!("{OPEN} --json")).await.done();
+    assert_eq!(json.json()["text"], "30");
+    assert_eq!(
+        json.json()["report"]["receipt"]["recipients"][0],
+        reader.thumbprint()
+    );
+    assert_eq!(json.stderr, "");
+
+    let ended = desk.run(&format!("{OPEN} --out @content")).await.done();
+    assert!(ended.stdout.is_empty());
+    assert_eq!(std::fs::read(desk.path("content")).unwrap(), b"30");
+    assert_eq!(mode(&desk.path("content")), 0o600);
+    let again = desk.run(&format!("{OPEN} --out @content")).await;
+    again.refused(ExitCode::Usage, "is not overwritten");
+}
+
+#[tokio::test]
+async fn a_result_is_found_where_it_may_stand() {
+    let (desk, _) = desk().await;
+    let text = std::fs::read_to_string(desk.path("result.json")).unwrap();
+    let message = json!({"task_id": "task-1", "proplet_id": "p", "results": text, "error": null});
+    let task = json!({"id": "task-1", "name": "n", "state": 3, "results": text});
+    let parsed = json!({"results": serde_json::from_str::<Value>(&text).unwrap()});
+    for source in [message, task, parsed] {
+        desk.write("result.json", source.to_string());
+        assert_eq!(desk.run(OPEN).await.done().stdout, b"30");
+    }
+    let seen = Seen {
+        stdin: text.as_bytes(),
+        ..Seen::default()
+    };
+    let line = OPEN.replace("@result.json", "-");
+    assert_eq!(desk.run_seeing(&line, seen).await.done().stdout, b"30");
+}
+
+#[tokio::test]
+async fn keys_in_pem_open_too() {
+    let (desk, _) = empty().await;
+    // The test vector of RFC 8410 has no X25519 key; this is RFC 7748's, section 6.1, in PKCS#8.
+    let pem = "-----BEGIN PRIVATE KEY-----\n\
+               MC4CAQAwBQYDK2VuBCIEIHcHbQpzGKV9PBbBclGyZkXfTC+H68CZKrF3+6UduSwq\n\
+               -----END PRIVATE KEY-----\n";
+    let reader = proplet_jose::jwk::PrivateKey::from_pkcs8_pem(pem).unwrap();
+    put(
+        &desk,
+        &Ran::on(&FakeSnp::new())
+            .gave(b"30", TEXT, reader.public())
+            .await,
+    );
+    desk.write("pem", pem);
+    assert_eq!(
+        desk.run(&OPEN.replace("@key", "@pem")).await.done().stdout,
+        b"30"
+    );
+}
+
+#[tokio::test]
+async fn bytes_go_to_pipes_and_files_not_to_terminals() {
+    let (desk, reader) = empty().await;
+    let host = FakeSnp::new();
+    for (content, media_type) in [
+        (b"\0\xff".as_slice(), "application/octet-stream"),
+        (b"harmless", "application/octet-stream"),
+        (b"\xff", TEXT),
+        (b"\x1b[2J", TEXT),
+    ] {
+        put(
+            &desk,
+            &Ran::on(&host).gave(content, media_type, &reader).await,
+        );
+        assert_eq!(desk.run(OPEN).await.done().stdout, content);
+        let seen = Seen {
+            terminal: true,
+            ..Seen::default()
+        };
+        let ended = desk
+            .run_seeing(OPEN, seen)
+            .await
+            .refused(ExitCode::Failed, "--out");
+        assert!(ended.stdout.is_empty());
+    }
+    put(
+        &desk,
+        &Ran::on(&host)
+            .gave(b"\0\xff", "application/octet-stream", &reader)
+            .await,
+    );
+    let json = desk.run(&format!("{OPEN} --json")).await.done().json();
+    assert_eq!(json["base64"], "AP8=");
+}
+
+#[tokio::test]
+async fn what_does_not_verify_is_not_opened() {
+    let (desk, reader) = desk().await;
+    // Nobody but tests trusts the test roots.
+    let amd = "open @result.json --key @key";
+    let ended = desk
+        .run(amd)
+        .await
+        .refused(ExitCode::Failed, "anybody can seal");
+    assert!(ended.stdout.is_empty());
+    desk.run("verify @result.json")
+        .await
+        .refused(ExitCode::Failed, "does not verify");
+    let error = desk.run("verify @result.json --json").await;
+    assert_eq!(error.error()["code"], "not-verified");
+
+    let host = FakeSnp::new();
+    let first = Ran::on(&host).gave(b"30", TEXT, &reader).await;
+    let other = Ran::on(&host).gave(b"31", TEXT, &reader).await;
+    let swapped = [
+        ResultDocument {
+            jwe: other.jwe.clone(),
+            ..first.clone()
+        },
+        ResultDocument {
+            receipt: other.receipt.clone(),
+            ..first.clone()
+        },
+        ResultDocument {
+            evidence: other.evidence.clone(),
+            ..first.clone()
+        },
+    ];
+    for document in swapped {
+        put(&desk, &document);
+        let ended = desk.run(OPEN).await.refused(ExitCode::Failed, "not opened");
+        assert!(ended.stdout.is_empty());
+        desk.run(VERIFY).await.refused(ExitCode::Failed, "");
+    }
+    for tampering in [
+        Tampering::Signature,
+        Tampering::Measurement,
+        Tampering::ReportData,
+    ] {
+        let host = FakeSnp::builder().tampering(tampering).build();
+        put(&desk, &Ran::on(&host).gave(b"30", TEXT, &reader).await);
+        desk.run(OPEN).await.refused(ExitCode::Failed, "not opened");
+    }
+}
+
+#[tokio::test]
+async fn a_result_without_a_receipt_is_not_opened() {
+    let (desk, _) = desk().await;
+    altered(&desk, |document| {
+        drop(document.as_object_mut().unwrap().remove("receipt"))
+    });
+    desk.run(OPEN).await.refused(ExitCode::Usage, "receipt");
+    let (desk, _) = self::desk().await;
+    altered(&desk, |document| document["receipt"] = json!("a.b.c"));
+    desk.run(OPEN).await.refused(ExitCode::Failed, "not opened");
+    let (desk, _) = self::desk().await;
+    altered(&desk, |document| {
+        document["jwe"]["ciphertext"] = json!("AAAA")
+    });
+    desk.run(OPEN).await.refused(ExitCode::Failed, "not opened");
+}
+
+#[tokio::test]
+async fn another_key_does_not_open_a_result() {
+    let (desk, reader) = desk().await;
+    let other = desk.keygen("other").await;
+    let line = OPEN.replace("@key", "@other");
+    let ended = desk
+        .run(&line)
+        .await
+        .refused(ExitCode::Failed, &reader.thumbprint());
+    assert!(ended.stderr.contains(&other.thumbprint()));
+    desk.run(&OPEN.replace("@key", "@key.pub"))
+        .await
+        .refused(ExitCode::Usage, "private key");
+    desk.run(&OPEN.replace("@key", "@roots.pem"))
+        .await
+        .refused(ExitCode::Usage, "roots.pem");
+    desk.run(&OPEN.replace("@key", "@missing"))
+        .await
+        .refused(ExitCode::Usage, "missing");
+    desk.run(&OPEN.replace("@roots.pem", "@key"))
+        .await
+        .refused(ExitCode::Usage, "roots");
+    desk.run(&OPEN.replace("@result.json", "@none"))
+        .await
+        .refused(ExitCode::Usage, "none");
+    desk.run("open @result.json").await.misused("--key");
+}
+
+#[tokio::test]
+async fn what_is_no_sealed_result_says_what_it_is() {
+    let (desk, _) = desk().await;
+    let task = |members: Value| {
+        desk.write("result.json", members.to_string());
+    };
+    task(json!({"id": "t", "results": "42"}));
+    desk.run(OPEN).await.refused(ExitCode::Failed, "not sealed");
+    task(json!({"id": "t", "error": "no-tee: there is none"}));
+    desk.run(OPEN).await.refused(ExitCode::Failed, "no-tee");
+    task(json!({"id": "t", "results": null}));
+    desk.run(OPEN).await.refused(ExitCode::Failed, "no result");
+    task(json!(["nothing"]));
+    desk.run(OPEN).await.refused(ExitCode::Usage, "result.json");
+    let bundle = Ran::on(&FakeSnp::new()).evidence(b"c").await;
+    desk.write("result.json", bundle.to_text().unwrap());
+    desk.run(OPEN)
+        .await
+        .refused(ExitCode::Usage, "proplet verify");
+}
+
+#[tokio::test]
+async fn a_sealed_failure_is_shown_as_one() {
+    let (desk, reader) = empty().await;
+    let host = FakeSnp::new();
+    let failed = Ran::on(&host)
+        .failed("wrong\n\u{1b}[31m", "line 1\nline 2\n", &reader)
+        .await;
+    put(&desk, &failed);
+    let ended = desk
+        .run(OPEN)
+        .await
+        .refused(ExitCode::Failed, "the component failed: wrong");
+    assert!(
+        ended.stdout.is_empty() && ended.stderr.contains("line 1\nline 2"),
+        "{ended:?}"
+    );
+    assert!(!ended.stderr.contains('\u{1b}'), "{ended:?}");
+    let ended = desk.run(&format!("{OPEN} --out @content")).await;
+    ended.refused(ExitCode::Failed, "the component failed");
+    assert!(!desk.path("content").exists());
+    let ended = desk.run(&format!("{OPEN} --json")).await;
+    assert_eq!(ended.exit, ExitCode::Failed);
+    assert_eq!(ended.json()["failure"]["stderr"], "line 1\nline 2\n");
+    assert_eq!(ended.error()["code"], "component-failed");
+    // Verifying needs no key, and a failure verifies like a result.
+    desk.run(VERIFY).await.done();
+
+    put(&desk, &Ran::on(&host).failed_strangely(&reader).await);
+    let ended = desk
+        .run(OPEN)
+        .await
+        .refused(ExitCode::Failed, "not a failure");
+    assert!(ended.stdout.is_empty(), "{ended:?}");
+}
+
+#[tokio::test]
+async fn expectations_are_checked_one_by_one() {
+    let (desk, reader) = desk().await;
+    desk.write("inputs.json", r#"[10, "twenty"]"#);
+    let all = everything(&reader);
+    let ended = desk.run(&format!("{VERIFY} {all} --require all")).await;
+    ended.refused(ExitCode::Failed, "init-data");
+    let names = "component,image,policy,settings,measurement,task-id,export,recipients,inputs,\
+                 arguments,environment,receipt-key,evidence";
+    desk.run(&format!("{VERIFY} {all} --require {names}"))
+        .await
+        .done();
+    desk.run(&format!("{OPEN} {all} --require {names}"))
+        .await
+        .done();
+    desk.write(
+        "inputs.json",
+        r#"{"id": "task-1", "inputs": ["10", "twenty"]}"#,
+    );
+    desk.run(&format!("{VERIFY} {all}")).await.done();
+
+    desk.write("other.json", r#"["10"]"#);
+    let other = Digest::of(b"other");
+    for (option, name) in [
+        (format!("--expect-component {other}"), "component"),
+        (format!("--expect-image {other}"), "image"),
+        (format!("--expect-policy {other}"), "policy"),
+        (format!("--expect-settings {other}"), "settings"),
+        (format!("--expect-arguments {other}"), "arguments"),
+        (format!("--expect-environment {other}"), "environment"),
+        (
+            format!("--expect-measurement {}", "00".repeat(48)),
+            "measurement",
+        ),
+        (
+            format!("--expect-init-data {}", "07".repeat(32)),
+            "init-data",
+        ),
+        ("--expect-task task-2".to_owned(), "task id"),
+        ("--expect-export other".to_owned(), "export"),
+        ("--expect-recipient other".to_owned(), "recipients"),
+        ("--inputs @other.json".to_owned(), "inputs"),
+        ("--expect-challenge 00".to_owned(), "challenge"),
+    ] {
+        let words = format!("the {name} is ");
+        desk.run(&format!("{VERIFY} {option}"))
+            .await
+            .refused(ExitCode::Failed, &words);
+        let ended = desk
+            .run(&format!("{OPEN} {option}"))
+            .await
+            .refused(ExitCode::Failed, &words);
+        assert!(ended.stdout.is_empty(), "{option}");
+    }
+    desk.run(&format!("{VERIFY} --expect-component other"))
+        .await
+        .misused("sha256:");
+    desk.run(&format!("{VERIFY} --expect-measurement 0"))
+        .await
+        .misused("hexadecimal");
+    desk.run(&format!("{VERIFY} --inputs @roots.pem"))
+        .await
+        .refused(ExitCode::Usage, "roots.pem");
+}
+
+#[tokio::test]
+async fn what_is_required_must_have_been_checked() {
+    let (desk, _) = desk().await;
+    let ended = desk.run(&format!("{OPEN} --require measurement")).await;
+    let ended = ended.refused(
+        ExitCode::Failed,
+        "measurement (no expected measurement was given)",
+    );
+    assert!(ended.stdout.is_empty());
+    let ended = desk
+        .run(&format!("{VERIFY} --require measurement,component --json"))
+        .await;
+    assert_eq!(ended.exit, ExitCode::Failed);
+    assert_eq!(ended.json()["verified"], false);
+    let message = ended.error()["message"].to_string();
+    assert!(
+        message.contains("measurement") && message.contains("component"),
+        "{message}"
+    );
+    // Applies to evidence alone.
+    desk.run(&format!("{VERIFY} --require challenge"))
+        .await
+        .refused(ExitCode::Failed, "apply");
+    desk.run(&format!("{VERIFY} --require colour"))
+        .await
+        .refused(ExitCode::Usage, "receipt-key");
+}
+
+#[tokio::test]
+async fn evidence_is_verified_without_a_result() {
+    let (desk, _) = empty().await;
+    let host = FakeSnp::builder().host_data([7; 32]).build();
+    let bundle = Ran::on(&host).evidence(b"challenge").await;
+    desk.write("result.json", bundle.to_text().unwrap());
+    let line = format!(
+        "{VERIFY} --expect-challenge {} --expect-component {} --expect-init-data {} \
+         --expect-measurement {} --expect-settings {} --expect-task task-1",
+        hex::encode("challenge"),
+        Digest::of(b"component"),
+        "07".repeat(32),
+        hex::encode(FakeSnp::MEASUREMENT),
+        Digest::of(b"settings"),
+    );
+    let json = desk.run(&format!("{line} --json")).await.done().json();
+    assert_eq!(json["verified"], true);
+    assert_eq!(json["claims"]["kind"], "workload");
+    assert_eq!(json["anchor"], "given");
+    let ended = desk.run(&line).await.done();
+    assert!(
+        ended.text().contains("verified      challenge"),
+        "{ended:?}"
+    );
+    assert!(ended.text().contains("NOT verified  image"), "{ended:?}");
+    let wrong = format!("{VERIFY} --expect-challenge 00");
+    desk.run(&wrong)
+        .await
+        .refused(ExitCode::Failed, "challenge");
+    // Evidence says nothing about inputs, and a pass would look as if it did.
+    desk.write("inputs.json", "[]");
+    let asked = format!("{VERIFY} --inputs @inputs.json");
+    desk.run(&asked)
+        .await
+        .refused(ExitCode::Failed, "not said by evidence");
+    altered(&desk, |bundle| {
+        bundle["claims"]["task_id"] = json!("task-2")
+    });
+    desk.run(VERIFY)
+        .await
+        .refused(ExitCode::Failed, "does not sign these claims");
+}
+
+#[tokio::test]
+async fn samples_and_debuggable_vms_are_refused_unless_allowed() {
+    let (desk, reader) = empty().await;
+    put(
+        &desk,
+        &Ran::on(&Sample::new()).gave(b"30", TEXT, &reader).await,
+    );
+    desk.run(OPEN).await.refused(ExitCode::Failed, "not opened");
+    let ended = desk.run(&format!("{OPEN} --accept-sample")).await.done();
+    assert!(ended.stderr.contains("SAMPLE EVIDENCE"), "{ended:?}");
+    assert_eq!(ended.stdout, b"30");
+    let ended = desk
+        .run(&format!("{OPEN} --accept-sample --require evidence"))
+        .await;
+    ended.refused(ExitCode::Failed, "anybody can write it");
+
+    let host = FakeSnp::builder().debug(true).build();
+    put(&desk, &Ran::on(&host).gave(b"30", TEXT, &reader).await);
+    desk.run(VERIFY).await.refused(ExitCode::Failed, "debug");
+    desk.run(OPEN).await.refused(ExitCode::Failed, "debug");
+    let ended = desk.run(&format!("{VERIFY} --allow-debug")).await.done();
+    assert!(ended.text().contains("NOT verified  debug"), "{ended:?}");
+    desk.run(&format!("{VERIFY} --allow-debug --require debug"))
+        .await
+        .refused(ExitCode::Failed, "debug");
+}
+
+#[tokio::test]
+async fn every_check_of_a_report_can_be_required() {
+    let (desk, _) = desk().await;
+    let result = desk.run(&format!("{VERIFY} --json")).await.done().json();
+    let bundle = Ran::on(&FakeSnp::new()).evidence(b"c").await;
+    desk.write("result.json", bundle.to_text().unwrap());
+    let evidence = desk.run(&format!("{VERIFY} --json")).await.done().json();
+    for report in [result, evidence] {
+        for check in report["checks"].as_array().unwrap() {
+            let name = check["name"].as_str().unwrap().replace(' ', "-");
+            let ended = desk.run(&format!("{VERIFY} --require {name}")).await;
+            assert_ne!(ended.exit, ExitCode::Usage, "{name}: {ended:?}");
+        }
+    }
+}
