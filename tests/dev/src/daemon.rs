@@ -38,7 +38,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let provider = arguments.tee.provider(settings.digest_bytes);
     let detection = Detection::probe(Path::new("/"));
     report_tee(&detection, Some(provider.as_ref()));
-    warn!("DEVELOPMENT ONLY: {} is a fake; no secret is safe here", provider.attester());
+    warn!(
+        "DEVELOPMENT ONLY: {} is a fake; no secret is safe here",
+        provider.attester()
+    );
     let mut host = Host::new(Arc::new(settings), Some(provider));
     host.detected = detection.tee();
     host.swap_rule = SwapRule::Warn;

@@ -20,7 +20,12 @@ pub struct Reporter {
 impl Reporter {
     /// A reporter for a run of `total` steps; `json` chooses machine-readable lines.
     pub fn new(json: bool, total: usize) -> Self {
-        Self { json, total, begun: 0, started: Instant::now() }
+        Self {
+            json,
+            total,
+            begun: 0,
+            started: Instant::now(),
+        }
     }
 
     /// Begins the next step. Long steps at a terminal get a spinner until [`Step::done`].

@@ -1,5 +1,6 @@
 //! The data owner: encrypts the component, chooses who may read the result, and opens it.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::SystemTime;
 
@@ -7,9 +8,9 @@ use proplet_hal::verify::TrustPolicy;
 use proplet_image::{Digest, ImageReference};
 use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
-use proplet_results::digest::{of_arguments, of_inputs};
-use proplet_results::verify::Expectations;
-use proplet_results::{Opened, ResultDocument, open};
+use proplet_results::digest::{of_arguments, of_environment, of_inputs};
+use proplet_results::verify::{Expectations, Report, verify_bundle};
+use proplet_results::{EvidenceBundle, Opened, ResultDocument, open};
 use proplet_testkit::guests::{
     INFERENCE_POLICY, INFERENCE_SAMPLES, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI,
 };
@@ -17,6 +18,9 @@ use proplet_testkit::lab::{KEY_ID, Services};
 use proplet_testkit::tee::{FakeSnp, test_roots};
 use proplet_testkit::workload::with_recipients;
 use serde_json::json;
+
+/// `cli_args` of the task.
+pub const ARGUMENTS: [&str; 2] = ["--invoke", "run"];
 
 /// Who owns component, secret and result.
 pub struct DataOwner {
@@ -33,14 +37,22 @@ pub struct Order {
     pub component_digest: String,
     /// Where the key broker holds the key.
     pub key_id: ResourceUri,
-    /// The input, with a nonce for freshness.
+    /// Digest of the policy.
+    pub policy_digest: String,
+    /// Identifier of the task.
+    pub task_id: String,
+    /// Chosen for this run, so that its result cannot be an older one.
+    pub nonce: String,
+    /// The input, with the nonce.
     pub input: String,
 }
 
 impl DataOwner {
     /// An owner with a fresh recipient key.
     pub fn new() -> Result<Self, Box<dyn Error>> {
-        Ok(Self { recipient: PrivateKey::generate_p256()? })
+        Ok(Self {
+            recipient: PrivateKey::generate_p256()?,
+        })
     }
 
     /// Thumbprint of the recipient key.
@@ -55,23 +67,29 @@ impl DataOwner {
         component: &[u8],
         named: bool,
     ) -> Result<Order, Box<dyn Error>> {
+        let nonce = uuid::Uuid::new_v4().to_string();
         let policy = if named {
             with_recipients(INFERENCE_POLICY, &[self.recipient.public().clone()])
         } else {
             INFERENCE_POLICY.to_owned()
         };
         let key_id: ResourceUri = KEY_ID.parse()?;
-        let (workload, image) =
-            services.publish("confidential-inference", component, Some(&policy), key_id).await?;
-        services
-            .key_broker
-            .set_resource(&INFERENCE_WEIGHTS_URI.parse()?, INFERENCE_WEIGHTS.as_bytes());
+        let (workload, image) = services
+            .publish("confidential-inference", component, Some(&policy), key_id)
+            .await?;
+        services.key_broker.set_resource(
+            &INFERENCE_WEIGHTS_URI.parse()?,
+            INFERENCE_WEIGHTS.as_bytes(),
+        );
         Ok(Order {
             image,
             layer_digest: Digest::of(workload.image.layer()).to_string(),
             component_digest: workload.component_digest().to_string(),
             key_id: workload.key_id,
-            input: question()?,
+            policy_digest: Digest::of(policy.as_bytes()).to_string(),
+            task_id: uuid::Uuid::new_v4().to_string(),
+            input: question(&nonce),
+            nonce,
         })
     }
 
@@ -82,34 +100,80 @@ impl DataOwner {
         settings_digest: &str,
         results: &str,
     ) -> Result<Opened, Box<dyn Error>> {
-        let settings = proplet_results::Digest::try_from(settings_digest.to_owned())?;
         let expectations = Expectations {
-            measurements: vec![FakeSnp::MEASUREMENT.to_vec()],
-            init_data: Some(hex::decode(settings_digest.trim_start_matches("sha256:"))?),
-            settings: Some(settings),
-            component: Some(order.component_digest.clone().try_into()?),
-            image: order.image.digest().map(|digest| digest.to_string().try_into()).transpose()?,
             export: Some("run".to_owned()),
             inputs: Some(of_inputs(&[&order.input])?),
-            arguments: Some(of_arguments(&["--invoke", "run"])?),
+            arguments: Some(of_arguments(&ARGUMENTS)?),
+            environment: Some(of_environment(&BTreeMap::new())?),
             recipients: Some(vec![self.thumbprint()]),
-            ..Expectations::default()
+            ..known(order, settings_digest)?
         };
         let document = ResultDocument::from_text(results)?;
         let trust = TrustPolicy::with_snp_roots(test_roots());
-        Ok(open(&document, &self.recipient, &trust, &expectations, SystemTime::now())?)
+        Ok(open(
+            &document,
+            &self.recipient,
+            &trust,
+            &expectations,
+            SystemTime::now(),
+        )?)
+    }
+
+    /// Verifies the evidence that the component asked for and put into its answer.
+    pub fn verify_evidence(
+        &self,
+        order: &Order,
+        settings_digest: &str,
+        answer: &[u8],
+    ) -> Result<Report, Box<dyn Error>> {
+        let answer: serde_json::Value = serde_json::from_slice(answer)?;
+        let bundle: EvidenceBundle = serde_json::from_value(answer["evidence"].clone())?;
+        let expectations = Expectations {
+            challenge: Some(order.nonce.clone().into_bytes()),
+            ..known(order, settings_digest)?
+        };
+        let trust = TrustPolicy::with_snp_roots(test_roots());
+        Ok(verify_bundle(
+            &bundle,
+            &trust,
+            &expectations,
+            SystemTime::now(),
+        )?)
     }
 }
 
-/// The first samples of the data set, and a nonce.
-fn question() -> Result<String, Box<dyn Error>> {
+/// What the owner knows before the task is started, whoever runs it.
+fn known(order: &Order, settings_digest: &str) -> Result<Expectations, Box<dyn Error>> {
+    Ok(Expectations {
+        measurements: vec![FakeSnp::MEASUREMENT.to_vec()],
+        init_data: Some(hex::decode(settings_digest.trim_start_matches("sha256:"))?),
+        settings: Some(settings_digest.to_owned().try_into()?),
+        component: Some(order.component_digest.clone().try_into()?),
+        image: order
+            .image
+            .digest()
+            .map(|digest| digest.to_string().try_into())
+            .transpose()?,
+        policy: Some(order.policy_digest.clone().try_into()?),
+        task_id: Some(order.task_id.clone()),
+        ..Expectations::default()
+    })
+}
+
+/// Some samples of the data set, and the nonce.
+fn question(nonce: &str) -> String {
     let samples: Vec<Vec<f64>> = INFERENCE_SAMPLES
         .lines()
-        .filter_map(|line| line.split(',').take(4).map(|number| number.trim().parse().ok()).collect())
+        .filter_map(|line| {
+            line.split(',')
+                .take(4)
+                .map(|number| number.trim().parse().ok())
+                .collect()
+        })
         .filter(|sample: &Vec<f64>| sample.len() == 4)
         .step_by(10)
         .collect();
-    Ok(json!({ "nonce": uuid::Uuid::new_v4().to_string(), "samples": samples }).to_string())
+    json!({ "nonce": nonce, "samples": samples }).to_string()
 }
 
 /// The opened answer, with its long evidence shortened.

@@ -17,7 +17,6 @@ use proplet::settings::Settings;
 use proplet::settings::environment::Environment;
 use proplet_hal::TeeProvider;
 use proplet_hal::detection::Detection;
-use proplet_image::ImageReference;
 use proplet_testkit::broker::{Outcome, Task, TestBroker};
 use proplet_testkit::guests::{self, GuestName};
 use proplet_testkit::kbs::{DevKeyBroker, Policy};
@@ -66,7 +65,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let code = match &outcome.error {
         None => {
             show_receipt_of(&mut reporter, &owner, &order, &settings, &outcome)?;
-            reporter.finish(true, "Done: the component was attested, decrypted, run and its result opened");
+            reporter.finish(
+                true,
+                "Done: the component was attested, decrypted, run and its result opened",
+            );
             ExitCode::SUCCESS
         }
         Some(error) => {
@@ -84,8 +86,12 @@ fn report_tee(reporter: &mut Reporter) {
     let detection = Detection::probe(Path::new("/"));
     step.detail(detection.to_string());
     step.detail(format!("In short: {}", detection.summary()));
-    step.detail("*** A FAKE SEV-SNP IS USED: its evidence is signed by the committed TEST PKI.   ***");
-    step.detail("*** It has the structure of the real thing and protects NOTHING on this machine. ***");
+    step.detail(
+        "*** A FAKE SEV-SNP IS USED: its evidence is signed by the committed TEST PKI.   ***",
+    );
+    step.detail(
+        "*** It has the structure of the real thing and protects NOTHING on this machine. ***",
+    );
     step.done();
 }
 
@@ -121,7 +127,10 @@ async fn prepare(
     let guest = building.await??.pop().ok_or("no guest was built")?;
     let named = sabotage != Some(Sabotage::Recipient);
     let order = owner.publish(services, &guest.bytes, named).await?;
-    step.fact("component", format!("{} ({} bytes)", guest.name, guest.bytes.len()));
+    step.fact(
+        "component",
+        format!("{} ({} bytes)", guest.name, guest.bytes.len()),
+    );
     step.fact("component digest", order.component_digest.as_str());
     step.fact("image", order.image.to_string());
     step.fact("key id", order.key_id.to_string());
@@ -132,7 +141,10 @@ async fn prepare(
     match sabotage {
         Some(Sabotage::Key) => services.key_broker.set_resource(&order.key_id, &[0x55; 32]),
         Some(Sabotage::Image) => {
-            services.registry.inject(Target::Blob(order.layer_digest.clone()), Fault::FlipBit(12_345));
+            services.registry.inject(
+                Target::Blob(order.layer_digest.clone()),
+                Fault::FlipBit(12_345),
+            );
         }
         Some(Sabotage::Policy) => services.key_broker.set_policy(Policy::DenyAll),
         _ => {}
@@ -149,14 +161,20 @@ async fn run_task(
     order: &Order,
     sabotage: Option<Sabotage>,
 ) -> Result<(Outcome, Running), Box<dyn Error>> {
-    let Services { broker, registry, key_broker, manager } = services;
+    let Services {
+        broker,
+        registry,
+        key_broker,
+        manager,
+    } = services;
     let mut step = reporter.step("The start message, as the Manager sends it");
     let settings_digest = Settings::parse(Some(settings), &Environment::default())?.digest_bytes;
     let mut fake = FakeSnp::builder().host_data(settings_digest);
     if sabotage == Some(Sabotage::Evidence) {
         fake = fake.tampering(Tampering::Signature);
     }
-    let provider: Arc<dyn TeeProvider> = Arc::new(fake.build());
+    let fake = Arc::new(fake.build());
+    let provider: Arc<dyn TeeProvider> = fake.clone();
     let proplet = RunningProplet::start(settings, Some(provider))?;
     manager.messages("control/proplet/create", 1).await?;
     manager.messages("control/proplet/alive", 1).await?;
@@ -166,22 +184,49 @@ async fn run_task(
     } else {
         Some(key_broker)
     };
-    let task = task(&order.image, order);
-    step.fact("topic", format!("m/{TENANT}/c/{CHANNEL}/control/manager/start"));
+    let task = task(order);
+    step.fact(
+        "topic",
+        format!("m/{TENANT}/c/{CHANNEL}/control/manager/start"),
+    );
     step.detail(serde_json::to_string_pretty(&task.start_message())?);
     manager.start(&task).await?;
     step.done();
 
-    let mut step = reporter.step("The daemon attests, fetches the key, pulls, checks, decrypts, runs");
+    let mut step =
+        reporter.step("The daemon attests, fetches the key, pulls, checks, decrypts, runs");
     step.progress("waiting for the results message");
     let outcome = manager.result(&task.id).await?;
-    step.fact("topic", format!("m/{TENANT}/c/{CHANNEL}/control/proplet/results"));
+    step.fact(
+        "topic",
+        format!("m/{TENANT}/c/{CHANNEL}/control/proplet/results"),
+    );
+    if let Some(key_broker) = &key_broker {
+        let counts = key_broker.counts();
+        step.detail(format!(
+            "The key broker saw {} handshake(s), accepted {}, and released {} of {} resources asked for",
+            counts.attest, counts.attested, counts.released, counts.resources
+        ));
+    }
+    step.detail(format!(
+        "The TEE made evidence {} time(s): for the key broker, for the receipt key, for the component",
+        fake.evidence_calls()
+    ));
     match &outcome.error {
-        None => step.fact("results", format!("{} bytes, sealed", outcome.results.len())),
+        None => step.fact(
+            "results",
+            format!("{} bytes, sealed", outcome.results.len()),
+        ),
         Some(error) => step.fact("error", error.as_str()),
     }
     step.done();
-    Ok((outcome, Running { proplet, _world: (broker, registry, key_broker) }))
+    Ok((
+        outcome,
+        Running {
+            proplet,
+            _world: (broker, registry, key_broker),
+        },
+    ))
 }
 
 /// What has to live until the daemon has been stopped.
@@ -205,6 +250,12 @@ fn show_receipt_of(
     let opened = owner.open(order, &settings_digest, &outcome.results)?;
     step.detail("Verified down to the test root:");
     step.detail(opened.report.to_string());
+    step.detail("The component's own evidence, over the nonce in its input:");
+    step.detail(
+        owner
+            .verify_evidence(order, &settings_digest, &opened.content)?
+            .to_string(),
+    );
     if let Some(receipt) = &opened.report.receipt {
         step.fact("component digest", receipt.component_digest.as_str());
         step.fact("jwe digest", receipt.result_digest.as_str());
@@ -239,14 +290,17 @@ fn refused(
     }
 }
 
-fn task(image: &ImageReference, order: &Order) -> Task {
+fn task(order: &Order) -> Task {
     Task {
-        image_url: image.to_string(),
         kbs_resource_path: order.key_id.path().to_owned(),
-        cli_args: Some(vec!["--invoke".into(), "run".into()]),
+        cli_args: Some(data_owner::ARGUMENTS.map(String::from).to_vec()),
         inputs: vec![order.input.clone()],
         proplet_id: PROPLET.into(),
-        ..Task::encrypted(&uuid::Uuid::new_v4().to_string(), "confidential-inference", "")
+        ..Task::encrypted(
+            &order.task_id,
+            "confidential-inference",
+            &order.image.to_string(),
+        )
     }
 }
 
