@@ -369,6 +369,42 @@ async fn a_plain_image_is_no_encrypted_task() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_component_comes_from_an_address_that_is_allowed() {
+    let world = World::new().await;
+    let host = world.registry.host();
+    let digest = world.registry.insert_blob(sum());
+    let at = |path: &str| Start {
+        source: Source::Plain(format!("http://{host}/v2/any/blobs/{path}")),
+        ..start(&"any/image".parse().unwrap())
+    };
+    let executor = world.executor();
+    let outcome = execute(&executor, at(&digest)).await;
+    assert_eq!((outcome.results.as_str(), code(&outcome)), ("4711", ""));
+    let missing = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(
+        code(&execute(&executor, at(&missing)).await),
+        "image-not-found"
+    );
+
+    for text in ["", "[registry]\nregistries = [\"ghcr.io\"]"] {
+        let settings = Settings::parse(Some(text), &Environment::default()).unwrap();
+        let executor = Executor::new(world.host(settings)).unwrap();
+        assert_eq!(
+            code(&execute(&executor, at(&digest)).await),
+            "image-not-allowed",
+            "{text}"
+        );
+    }
+    let text = format!("[registry]\nhttp_hosts = [{host:?}]\nmax_layer_bytes = 16\n");
+    let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
+    let executor = Executor::new(world.host(settings)).unwrap();
+    assert_eq!(
+        code(&execute(&executor, at(&digest)).await),
+        "image-too-large"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_encrypted_image_is_no_plain_task() {
     let world = World::new().await;
     let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;

@@ -101,6 +101,7 @@ impl Tasks {
         if let Source::Encrypted { image, .. } = &start.source {
             info!("Encrypted workload with image_url: {}", loggable(image));
         }
+        let encrypted = matches!(start.source, Source::Encrypted { .. });
         let cancel = CancelToken::new();
         self.shared
             .with(|known| known.insert(start.id.clone(), cancel.clone()));
@@ -123,7 +124,7 @@ impl Tasks {
                     ..TaskOutcome::default()
                 },
             };
-            let message = shared.report(&id, outcome);
+            let message = shared.report(&id, outcome, encrypted);
             shared.delivery.submit_waiting(message, not_before).await;
         });
         Ok(())
@@ -180,10 +181,14 @@ impl Shared {
     }
 
     /// The message for an outcome, within the size that the broker takes.
-    fn report(&self, id: &str, outcome: TaskOutcome) -> ResultMessage {
+    fn report(&self, id: &str, outcome: TaskOutcome, encrypted: bool) -> ResultMessage {
         let TaskOutcome {
-            results, mut error, ..
+            results,
+            mut error,
+            usage,
         } = outcome;
+        // The words of an encrypted task are the host's; those of a plain one that ran may be a guest's.
+        let host_speaks = encrypted || usage.is_none();
         if self.stopping.load(Ordering::Relaxed)
             && error
                 .as_ref()
@@ -193,6 +198,9 @@ impl Shared {
         }
         match &error {
             None => info!("Task {id} completed successfully"),
+            Some(refusal) if host_speaks => {
+                error!("Task {id} failed: {}", loggable(&refusal.to_string()));
+            }
             Some(refusal) => error!("Task {id} failed: {}", refusal.code()),
         }
         let message = ResultMessage {
@@ -233,7 +241,7 @@ impl Drop for Known {
 /// Text of a stranger, fit for one line of a log.
 fn loggable(text: &str) -> String {
     text.chars()
-        .take(256)
+        .take(1024)
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
 }
@@ -245,6 +253,6 @@ mod tests {
     #[test]
     fn a_strangers_text_stays_on_one_line() {
         assert_eq!(loggable("a\nb\x1b[31m"), "a\u{fffd}b\u{fffd}[31m");
-        assert_eq!(loggable(&"x".repeat(1000)).len(), 256);
+        assert_eq!(loggable(&"x".repeat(5000)).len(), 1024);
     }
 }

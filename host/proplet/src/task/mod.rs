@@ -65,9 +65,9 @@ pub enum ExecutorError {
     /// The engine.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// The receipt key.
-    #[error("no receipt key: {0}")]
-    ReceiptKey(String),
+    /// Something that this process makes for itself.
+    #[error("the executor cannot be set up: {0}")]
+    Setup(String),
 }
 
 /// The machine that tasks run on, as far as it decides about them.
@@ -165,14 +165,14 @@ impl Executor {
         };
         let receipt_key = ReceiptKey::generate()
             .map(Arc::new)
-            .map_err(|error| ExecutorError::ReceiptKey(error.to_string()))?;
+            .map_err(|error| ExecutorError::Setup(error.to_string()))?;
         let runtime = Runtime::new(RuntimeConfig {
             concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
             max_component_bytes: settings.registry.max_layer_bytes,
             ..RuntimeConfig::default()
         })?;
         let settings_digest = Digest::try_from(settings.digest.clone())
-            .map_err(|error| ExecutorError::ReceiptKey(error.to_string()))?;
+            .map_err(|error| ExecutorError::Setup(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             settings_digest,
             provider: host.provider.clone(),
@@ -190,9 +190,10 @@ impl Executor {
     }
 
     /// Runs one task to its end. Cancelling ends it with the code `stopped`.
-    pub async fn execute(&self, start: Start, cancel: CancelToken) -> TaskOutcome {
+    pub async fn execute(&self, mut start: Start, cancel: CancelToken) -> TaskOutcome {
         let inner = &self.0;
-        match start.source.clone() {
+        // Taken out, because the component may be megabytes long.
+        match std::mem::replace(&mut start.source, Source::File(Vec::new())) {
             Source::File(bytes) => inner.run_file(start, bytes, cancel).await,
             Source::Plain(image) => inner.run_plain(start, image, cancel).await,
             Source::Encrypted {

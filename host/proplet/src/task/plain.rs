@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use proplet_results::Digest;
-use proplet_runtime::{CancelToken, Grants, Outcome, Services, TaskSpec};
+use proplet_runtime::{CancelToken, Grants, Outcome, RuntimeError, Services, TaskSpec};
 use tracing::info;
 use zeroize::Zeroizing;
 
 use super::{
-    Inner, TaskOutcome, identity::Identity, image_refusal, inputs, reference, runtime_refusal,
-    secrets::NoSecrets, sink::PlainSink, unless_stopped,
+    Inner, TaskOutcome, identity::Identity, image_refusal, inputs, reference, secrets::NoSecrets,
+    sink::PlainSink, unless_stopped,
 };
 use crate::{message::Start, refusal::Refusal};
 
@@ -144,33 +144,57 @@ fn in_memory(bytes: Vec<u8>) -> Component {
     }
 }
 
+/// How much of a failed component's standard error is repeated, in characters from its end.
+const MAX_STDERR: usize = 2000;
+
 fn outcome(run: Outcome, sink: &PlainSink) -> TaskOutcome {
     let usage = Some(run.usage);
-    let text = match run.plain_text() {
-        Some(text) if !run.published => text.as_str().to_owned(),
-        Some(_) => sink.take().unwrap_or_default(),
-        None => {
-            let refusal = run.value.as_ref().err().map(|error| {
-                let mut words = error.full_text().as_str().to_owned();
-                let stderr = String::from_utf8_lossy(&run.stderr);
-                if !stderr.trim().is_empty() {
-                    words.push_str("; standard error: ");
-                    words.push_str(stderr.trim());
-                }
-                Refusal::new(error.code(), words)
-            });
-            let error =
-                refusal.or_else(|| Some(runtime_refusal(&proplet_runtime::RuntimeError::Stopped)));
-            return TaskOutcome {
-                results: String::new(),
-                error,
-                usage,
-            };
+    let (results, error) = match &run.value {
+        Err(error) => (String::new(), Some(failure(error, &run.stderr))),
+        Ok(_) if run.published => (sink.take().unwrap_or_default(), None),
+        Ok(_) => {
+            let text = run.plain_text().map(|text| text.as_str().to_owned());
+            (text.unwrap_or_default(), None)
         }
     };
     TaskOutcome {
-        results: text,
-        error: None,
+        results,
+        error,
         usage,
+    }
+}
+
+/// A plain component has no secrets, so its own words are shown.
+fn failure(error: &RuntimeError, stderr: &[u8]) -> Refusal {
+    let mut words = error.full_text().as_str().to_owned();
+    let stderr = String::from_utf8_lossy(stderr);
+    let stderr = stderr.trim();
+    if !stderr.is_empty() {
+        let skipped = stderr.chars().count().saturating_sub(MAX_STDERR);
+        words.push_str("; standard error: ");
+        words.extend(stderr.chars().skip(skipped));
+    }
+    Refusal::new(error.code(), words)
+}
+
+#[cfg(test)]
+mod tests {
+    use proplet_runtime::GuestText;
+
+    use super::*;
+
+    #[test]
+    fn a_failure_shows_the_end_of_standard_error() {
+        let failed = RuntimeError::GuestFailed {
+            exit_code: Some(1),
+            text: GuestText::new("exit status 1"),
+        };
+        let stderr = format!("{}the reason\n", "x".repeat(10_000));
+        let refusal = failure(&failed, stderr.as_bytes());
+        assert_eq!(refusal.code(), "guest-failed");
+        assert!(refusal.words().ends_with("xthe reason"), "{refusal}");
+        assert!(refusal.words().contains("exit status 1"), "{refusal}");
+        assert!(refusal.words().len() < 2200);
+        assert!(!failure(&failed, b" \n").words().contains("standard error"));
     }
 }
