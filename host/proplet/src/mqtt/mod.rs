@@ -3,7 +3,7 @@
 //! The client library is `rumqttc-v4-next` 0.34. Its better known parent, rumqttc 0.25.1, is pinned to
 //! rustls-webpki 0.102, which has open advisories (RUSTSEC-2026-0049, -0098, -0099, -0104) and no fix;
 //! the fork uses 0.103, works with ring alone, and reports when the broker acknowledged a publish, which
-//! the [outbox](outbox) needs.
+//! the [outbox] needs.
 //!
 //! The protocol is MQTT 3.1.1 with a clean session, as the Manager expects of a proplet: what the broker
 //! would keep for a client that is away are starts of tasks that the Manager has given up by then. There
