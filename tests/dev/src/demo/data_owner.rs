@@ -17,6 +17,7 @@ use proplet_testkit::guests::{
 use proplet_testkit::lab::{KEY_ID, Services};
 use proplet_testkit::tee::{FakeSnp, test_roots};
 use proplet_testkit::workload::with_recipients;
+use serde::Deserialize as _;
 use serde_json::json;
 
 /// `cli_args` of the task.
@@ -127,7 +128,8 @@ impl DataOwner {
         answer: &[u8],
     ) -> Result<Report, Box<dyn Error>> {
         let answer: serde_json::Value = serde_json::from_slice(answer)?;
-        let bundle: EvidenceBundle = serde_json::from_value(answer["evidence"].clone())?;
+        let evidence = answer.get("evidence").ok_or("the answer holds no evidence")?;
+        let bundle = EvidenceBundle::deserialize(evidence)?;
         let expectations = Expectations {
             challenge: Some(order.nonce.clone().into_bytes()),
             ..known(order, settings_digest)?
