@@ -185,8 +185,8 @@ async fn a_secret_is_held_and_not_seen() {
 
 #[tokio::test]
 async fn a_guest_with_sockets_is_refused_before_it_runs() {
-    let host = Host::of(GuestName::Hostile).await;
-    let outcome = host.run(task(&["echo x"])).await;
+    let host = Host::of(GuestName::Dialler).await;
+    let outcome = host.run(task(&["connect 127.0.0.1:80"])).await;
     let (code, words) = error(&outcome);
     assert_eq!(code, "import-not-granted");
     for interface in ["tcp", "udp", "ip-name-lookup"] {

@@ -49,6 +49,8 @@ pub enum GuestName {
     AddCore,
     /// `run(word …)` misbehaves on request. It asks for no secrets, so it also runs as a plain component.
     Hostile,
+    /// `run(word address)` reaches for the network, which no host gives.
+    Dialler,
     /// `run(word uri)` asks for any secret and reads it.
     SecretProbe,
     /// `run(uri)` gets a secret and cannot read it.
@@ -206,12 +208,13 @@ fn file(path: &Path, source: io::Error) -> GuestError {
 
 impl GuestName {
     /// Every guest.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HelloAttest,
         Self::ConfidentialInference,
         Self::GreetCommand,
         Self::AddCore,
         Self::Hostile,
+        Self::Dialler,
         Self::SecretProbe,
         Self::SecretHolder,
     ];
@@ -224,6 +227,7 @@ impl GuestName {
             Self::GreetCommand => "greet-command",
             Self::AddCore => "add-core",
             Self::Hostile => "hostile",
+            Self::Dialler => "dialler",
             Self::SecretProbe => "secret-probe",
             Self::SecretHolder => "secret-holder",
         }

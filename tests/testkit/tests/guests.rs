@@ -29,12 +29,17 @@ const STANDARD: [&str; 13] = [
     "wasi:io/streams",
 ];
 
-/// What a guest asks for beyond that when it uses files, sockets and clocks.
-const OUTSIDE: [&str; 11] = [
+/// What a guest asks for beyond that when it uses files and clocks.
+const FILES: [&str; 4] = [
     "wasi:clocks/monotonic-clock",
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+];
+
+/// What a guest asks for beyond that when it uses sockets.
+const SOCKETS: [&str; 8] = [
+    "wasi:clocks/monotonic-clock",
     "wasi:sockets/instance-network",
     "wasi:sockets/ip-name-lookup",
     "wasi:sockets/network",
@@ -105,15 +110,16 @@ fn a_guest_asks_for_what_it_calls_and_nothing_else() {
             GuestName::ConfidentialInference => &["attestation", "results", "reveal", "secrets"],
             GuestName::GreetCommand => &["inputs"],
             GuestName::Hostile => &["attestation", "inputs", "results"],
+            GuestName::Dialler => &[],
             GuestName::SecretProbe => &["results", "reveal", "secrets"],
             // Never calls `reveal`, so it does not ask for it.
             GuestName::SecretHolder => &["secrets"],
             other => panic!("{other} has no list"),
         };
-        let outside: &[&str] = if guest.name == GuestName::Hostile {
-            &OUTSIDE
-        } else {
-            &[]
+        let outside: &[&str] = match guest.name {
+            GuestName::Hostile => &FILES,
+            GuestName::Dialler => &SOCKETS,
+            _ => &[],
         };
         let expected: BTreeSet<_> = own
             .iter()

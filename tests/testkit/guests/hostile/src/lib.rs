@@ -1,7 +1,8 @@
 //! Misbehaves on request, so that tests can show what the host does about it.
 //!
 //! The input is one word and what it applies to, `panic CANARY-4711`; [`run`] lists the words. Nothing
-//! here asks for a secret, so the component also runs as a plain one; `secret-probe` does.
+//! here asks for a secret or for the network, so the component also runs as a plain one; `secret-probe` and
+//! `dialler` do.
 #![deny(missing_docs)]
 #![allow(clippy::panic, reason = "misbehaving is what it is for")]
 
@@ -26,6 +27,7 @@ fn run(input: String) -> Result<Vec<u8>, Failure> {
         "inputs" => Ok(inputs::all()?.join(&b"\n"[..])),
         "recipients" => Ok(results::recipients().join("\n").into()),
         "evidence" => evidence(number(rest)?),
+        "attest" => Ok(attestation::evidence(bytes_of(rest)?)?.to_json()),
         // Ends badly.
         "fail" => Err(Failure::other(rest)),
         "panic" => panic!("{rest}"),
@@ -74,19 +76,6 @@ fn run(input: String) -> Result<Vec<u8>, Failure> {
             std::env::vars().map(|(name, value)| format!("{name}={value}")),
         )),
         "args" => Ok(lines(std::env::args())),
-        "connect" => {
-            std::net::TcpStream::connect(rest)?;
-            Ok(b"connected".to_vec())
-        }
-        "listen" => {
-            std::net::TcpListener::bind(rest)?;
-            Ok(b"listening".to_vec())
-        }
-        "send-udp" => {
-            let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-            socket.send_to(b"datagram", rest)?;
-            Ok(b"sent".to_vec())
-        }
         _ => Err(Failure::invalid_input(format!(
             "no such misbehaviour: {word:?}"
         ))),
@@ -96,6 +85,18 @@ fn run(input: String) -> Result<Vec<u8>, Failure> {
 fn number(text: &str) -> Result<u64, Failure> {
     text.parse()
         .map_err(|error| Failure::invalid_input(format!("{text:?}: {error}")))
+}
+
+/// Bytes from hexadecimal digits: an input is text, and a challenge need not be.
+fn bytes_of(digits: &str) -> Result<Vec<u8>, Failure> {
+    let wrong = || Failure::invalid_input(format!("{digits:?} is not hexadecimal"));
+    let digits = digits.as_bytes().chunks(2);
+    digits
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+            u8::from_str_radix(pair, 16).map_err(|_| wrong())
+        })
+        .collect()
 }
 
 fn trap() -> ! {
@@ -212,7 +213,14 @@ mod tests {
 
     #[test]
     fn other_words_are_invalid_input() {
-        for input in ["", "dance", "spin-not", "return x", "evidence -1"] {
+        for input in [
+            "",
+            "dance",
+            "spin-not",
+            "return x",
+            "evidence -1",
+            "attest 0x",
+        ] {
             assert!(
                 matches!(ask(input), Err(Failure::InvalidInput(_))),
                 "{input:?}"
