@@ -4,6 +4,7 @@
 //! world: the daemon is the production library, messages go through a broker, images through the
 //! distribution API, keys through the attestation protocol.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use proplet::daemon::{Daemon, DaemonError};
@@ -63,6 +64,57 @@ pub enum LabError {
     Image(#[from] ImageError),
 }
 
+/// What a proplet's settings say about the outside world, whether it is in this process or not.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    /// URL of the MQTT broker.
+    pub broker: String,
+    /// PEM file of the broker's CA, for TLS.
+    pub broker_ca: Option<PathBuf>,
+    /// `name:port` of the registry, which is asked over plain http.
+    pub registry: String,
+    /// Docker's `config.json` with credentials for the registry.
+    pub registry_auth: Option<PathBuf>,
+    /// URL of the key broker, which may be plain http.
+    pub key_broker: String,
+}
+
+impl Addresses {
+    /// The settings document, with more text after it: members of `[kbs]` first, then tables.
+    #[must_use]
+    pub fn settings(&self, more: &str) -> String {
+        let file = |name: &str, path: &Option<PathBuf>| match path {
+            Some(path) => format!("{name} = {:?}\n", path.display().to_string()),
+            None => String::new(),
+        };
+        format!(
+            r#"[proplet]
+tenant_id = "{TENANT}"
+channel_id = "{CHANNEL}"
+entity_id = "{PROPLET}"
+api_key = "{API_KEY}"
+results_not_before_ms = 0
+
+[mqtt]
+address = "{broker}"
+{broker_ca}
+[registry]
+http_hosts = ["{registry}"]
+{registry_auth}
+[kbs]
+url = "{key_broker}"
+allow_http = true
+timeout_seconds = 5
+{more}"#,
+            broker = self.broker,
+            broker_ca = file("ca", &self.broker_ca),
+            registry = self.registry,
+            registry_auth = file("auth_file", &self.registry_auth),
+            key_broker = self.key_broker,
+        )
+    }
+}
+
 /// The outside world of a proplet.
 pub struct Services {
     /// The MQTT broker.
@@ -104,29 +156,14 @@ impl Services {
     /// The settings document of a proplet in this world, with more tables after it.
     #[must_use]
     pub fn settings(&self, more: &str) -> String {
-        format!(
-            r#"[proplet]
-tenant_id = "{TENANT}"
-channel_id = "{CHANNEL}"
-entity_id = "{PROPLET}"
-api_key = "{API_KEY}"
-results_not_before_ms = 0
-
-[mqtt]
-address = "{broker}"
-
-[registry]
-http_hosts = ["{registry}"]
-
-[kbs]
-url = "{key_broker}"
-allow_http = true
-timeout_seconds = 5
-{more}"#,
-            broker = self.broker.url(),
-            registry = self.registry.host(),
-            key_broker = self.key_broker.url(),
-        )
+        let addresses = Addresses {
+            broker: self.broker.url(),
+            broker_ca: None,
+            registry: self.registry.host(),
+            registry_auth: None,
+            key_broker: self.key_broker.url(),
+        };
+        addresses.settings(more)
     }
 
     /// Encrypts a component, pushes it and gives its key to the key broker. The reference is by digest.

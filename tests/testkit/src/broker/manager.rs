@@ -170,9 +170,18 @@ impl Manager {
         tenant: &str,
         channel: &str,
     ) -> Result<Self, BrokerError> {
+        Self::connect_to(broker.port(), tenant, channel).await
+    }
+
+    /// Connects to any broker on this machine, as user `manager` with password `any`, and listens to a
+    /// channel.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn connect_to(port: u16, tenant: &str, channel: &str) -> Result<Self, BrokerError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let id = format!("manager-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let mut options = MqttOptions::new(id, ("127.0.0.1", broker.port()));
+        let mut options = MqttOptions::new(id, ("127.0.0.1", port));
         options
             .set_keep_alive(30)
             .set_max_packet_size(64 << 20, 64 << 20);
