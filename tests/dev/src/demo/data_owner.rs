@@ -128,7 +128,9 @@ impl DataOwner {
         answer: &[u8],
     ) -> Result<Report, Box<dyn Error>> {
         let answer: serde_json::Value = serde_json::from_slice(answer)?;
-        let evidence = answer.get("evidence").ok_or("the answer holds no evidence")?;
+        let evidence = answer
+            .get("evidence")
+            .ok_or("the answer holds no evidence")?;
         let bundle = EvidenceBundle::deserialize(evidence)?;
         let expectations = Expectations {
             challenge: Some(order.nonce.clone().into_bytes()),

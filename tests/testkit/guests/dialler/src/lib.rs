@@ -1,7 +1,7 @@
 //! Reaches for the network, so that tests can show that it is refused before it begins: it imports
 //! `wasi:sockets`, which no policy grants.
 //!
-//! The input is one word and an address, `connect 127.0.0.1:80`; [`run`] lists the words.
+//! The input is one word and an address, `connect 127.0.0.1:80`; `run` below lists the words.
 #![deny(missing_docs)]
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
