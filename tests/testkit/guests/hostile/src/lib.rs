@@ -1,6 +1,6 @@
 //! Misbehaves on request, so that tests can show what the host does about it.
 //!
-//! The input is one word and what it applies to, `panic CANARY-4711`; [`run`] lists the words. Nothing
+//! The input is one word and what it applies to, `panic CANARY-4711`; `run` lists the words. Nothing
 //! here asks for a secret or for the network, so the component also runs as a plain one; `secret-probe` and
 //! `dialler` do.
 #![deny(missing_docs)]

@@ -1,6 +1,6 @@
 //! Asks for any secret and reads it, so that tests can show what a policy and the key broker keep back.
 //!
-//! The input is one word and the address of a secret, `reveal kbs:///default/model/iris`; [`run`] lists
+//! The input is one word and the address of a secret, `reveal kbs:///default/model/iris`; `run` lists
 //! the words.
 #![deny(missing_docs)]
 #![allow(clippy::panic, reason = "misbehaving is what it is for")]
