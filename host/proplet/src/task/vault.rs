@@ -80,8 +80,10 @@ impl Vault {
     }
 }
 
-/// The vault as the source of one image's key. Remembers the session, for the image's place in the
-/// cache.
+/// The source of one image's key. Remembers the session, for the image's place in the cache.
+///
+/// The key itself is not kept: the opened image is, and an owner who encrypts anew under the same key id
+/// has another key there.
 pub(super) struct ImageKeys<'a> {
     vault: &'a Vault,
     session: Mutex<Option<SessionId>>,
@@ -109,6 +111,7 @@ impl KeySource for ImageKeys<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
         let resource = self
             .vault
+            .kbs
             .resource(kid)
             .await
             .map_err(|error| KeySourceError::new(error.code(), error.to_string()))?;
