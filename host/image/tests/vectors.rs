@@ -74,6 +74,35 @@ fn open(artifact: &Artifact, key: &[u8], policy: &PullPolicy) -> Result<Wasm, Im
     }
 }
 
+/// Every case of the folder, those that are not copied here included.
+#[test]
+#[ignore = "reads third-party vectors from $PROPLET_VECTORS; .ci/run runs it"]
+fn every_recording_in_the_vectors_folder_opens_to_its_module() {
+    let vectors = std::env::var_os("PROPLET_VECTORS").expect("set PROPLET_VECTORS");
+    let mut opened = 0;
+    for case in std::fs::read_dir(Path::new(&vectors).join("ocicrypt")).unwrap() {
+        let case = case.unwrap().path();
+        let meta = std::fs::read(case.join("meta.json")).unwrap();
+        let meta: Value = serde_json::from_slice(&meta).unwrap();
+        let key = std::fs::read(case.join("key.bin")).unwrap();
+        let artifact = layout::read(&case.join("oci"), None, 64 << 20).unwrap();
+        let packet = &meta["layers"][0]["key_packet"];
+        let policy = PullPolicy {
+            allow_a256ctr: packet["wrap_type"] == "A256CTR",
+            ..PullPolicy::default()
+        };
+        let wasm =
+            open(&artifact, &key, &policy).unwrap_or_else(|error| panic!("{case:?}: {error}"));
+        let module = std::fs::read(case.join("module.wasm")).unwrap();
+        assert!(
+            wasm.bytes[..] == module[..],
+            "{case:?} opened to something else"
+        );
+        opened += 1;
+    }
+    assert!(opened >= CASES.len(), "only {opened} cases in {vectors:?}");
+}
+
 fn refusal(artifact: Result<Artifact, ImageError>, key: &[u8]) -> ImageError {
     artifact
         .and_then(|artifact| open(&artifact, key, &PullPolicy::default()))

@@ -1,0 +1,39 @@
+//! The daemon on a fake TEE, as a process of its own: `lab-daemon SETTINGS`.
+//!
+//! Tests that look at a process from outside (its files, its children, its log) need one that does
+//! nothing but what the daemon does. This is the production library with a fake evidence provider; it
+//! builds no guests and starts no other service. Once the daemon is set up, it says on standard output
+//! whether the kernel would dump it, which nobody else can ask.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use proplet::daemon::{Daemon, termination};
+use proplet::harden::SwapRule;
+use proplet::settings::Settings;
+use proplet::settings::environment::Environment;
+use proplet::task::Host;
+use proplet_testkit::tee::FakeSnp;
+use rustix::process::{DumpableBehavior, dumpable_behavior};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let path = PathBuf::from(std::env::args_os().nth(1).ok_or("lab-daemon SETTINGS")?);
+    let settings = Settings::load(Some(&path), &Environment::default())?;
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&settings.log_level)?)
+        .with_ansi(false)
+        .with_writer(std::io::stderr)
+        .init();
+    let provider = FakeSnp::builder().host_data(settings.digest_bytes).build();
+    let mut host = Host::new(Arc::new(settings), Some(Arc::new(provider)));
+    host.swap_rule = SwapRule::Warn;
+    let daemon = Daemon::new(host)?;
+    let dumpable = dumpable_behavior()? != DumpableBehavior::NotDumpable;
+    writeln!(std::io::stdout(), "dumpable: {dumpable}")?;
+    daemon.run(termination()?).await?;
+    Ok(())
+}
