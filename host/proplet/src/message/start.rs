@@ -270,9 +270,7 @@ fn invoked_export(arguments: &[String]) -> Result<Option<String>, Refusal> {
             }
         };
         match name {
-            Some(name) if !name.is_empty() && name.len() <= MAX_NAME_BYTES && invoke.is_none() => {
-                invoke = Some(name);
-            }
+            Some(name) if is_export(&name) && invoke.is_none() => invoke = Some(name),
             _ => {
                 return Err(Refusal::new(
                     "task-arguments",
@@ -282,6 +280,11 @@ fn invoked_export(arguments: &[String]) -> Result<Option<String>, Refusal> {
         }
     }
     Ok(invoke)
+}
+
+/// The name comes back in errors, so it must be fit to be shown.
+fn is_export(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control)
 }
 
 #[cfg(test)]

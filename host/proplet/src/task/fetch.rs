@@ -45,8 +45,13 @@ impl Fetcher {
 
     /// The bytes at an address.
     pub(super) async fn fetch(&self, text: &str, allowed: &AllowList) -> Result<Vec<u8>, Refusal> {
-        let url = Url::parse(text)
-            .map_err(|error| Refusal::new("image-reference", format!("image_url: {error}")))?;
+        let url = Url::parse(text).map_err(|error| {
+            let words = format!(
+                "image_url is not an address ({error}); write https://host/path, or the \
+                     reference of an image"
+            );
+            Refusal::new("image-reference", words)
+        })?;
         let host = authority(&url);
         if url.scheme() != "https" && !self.http_hosts.contains(&host) {
             return Err(Refusal::new(
