@@ -226,18 +226,18 @@ impl Manager {
             .await
     }
 
-    /// Sends any text on a topic of the channel, and waits until the broker has it.
+    /// Sends any text or bytes on a topic of the channel, and waits until the broker has it.
     ///
     /// # Errors
     /// [`BrokerError::Client`].
-    pub async fn send(&self, suffix: &str, text: &str) -> Result<(), BrokerError> {
+    pub async fn send(&self, suffix: &str, payload: impl AsRef<[u8]>) -> Result<(), BrokerError> {
         let failed = |error: &dyn std::fmt::Display| BrokerError::Client(error.to_string());
         let topic = format!("{}/{suffix}", self.prefix);
         let notice = self
             .client
             .publish_tracked(
                 topic,
-                text.as_bytes().to_vec(),
+                payload.as_ref().to_vec(),
                 PublishOptions::new(QoS::ExactlyOnce),
             )
             .await
