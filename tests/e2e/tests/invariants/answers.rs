@@ -1,10 +1,19 @@
 //! Invariant 8: every start gets an answer, here for encrypted tasks. What needs no TEE, and the ways
 //! of the broker, are tested in `mqtt.rs`.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_testkit::{
     broker::Task,
     guests::GuestName,
     kbs::{Endpoint, Fault},
+    lab::{RunningProplet, Services},
+    tee::FakeSnp,
 };
 use serde_json::json;
 
@@ -129,4 +138,46 @@ async fn a_full_queue_and_a_shutdown_are_answers_too() {
     for task in &tasks {
         assert_eq!(scene.services.manager.results_so_far(&task.id), 1);
     }
+}
+
+/// A TEE whose second call breaks down: the first is the key broker's handshake.
+#[derive(Default)]
+struct Brittle {
+    tee: FakeSnp,
+    calls: AtomicU32,
+}
+
+#[async_trait]
+impl TeeProvider for Brittle {
+    fn tee(&self) -> TeeName {
+        self.tee.tee()
+    }
+
+    fn attester(&self) -> &str {
+        self.tee.attester()
+    }
+
+    fn is_hardware(&self) -> bool {
+        false
+    }
+
+    async fn evidence(&self, data: &ReportData) -> Result<Evidence, EvidenceError> {
+        assert_ne!(self.calls.fetch_add(1, Ordering::Relaxed), 1, "breaks down");
+        self.tee.evidence(data).await
+    }
+
+    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+        self.tee.init_data().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breakdown_inside_the_proplet_is_answered_and_ends_one_task() {
+    let services = Services::start().await.unwrap();
+    let settings = services.settings("");
+    let proplet = RunningProplet::start(&settings, Some(Arc::new(Brittle::default()))).unwrap();
+    let scene = Scene::of(services, proplet, Arc::new(FakeSnp::new())).await;
+    let (_, image) = scene.publish(&guest(GuestName::Hostile).await, "").await;
+    assert_refused(&scene.run(&task(&image, &["echo x"])).await, "host-failed");
+    assert_eq!(scene.ask(&image, "echo x").await, b"x");
 }
