@@ -146,35 +146,54 @@ impl Sessions {
 
     /// The live session, or the one that a handshake makes. When a session is to be renewed and the
     /// KBS is unavailable, the old one serves until its end.
+    ///
+    /// A handshake that was under way when the caller came may have waited most of its time by then:
+    /// when that one finds the KBS unavailable, the caller has one more try, with whoever else came late.
     pub(crate) async fn acquire<F>(
         self: &Arc<Self>,
-        handshake: impl FnOnce() -> F,
+        handshake: impl Fn() -> F,
     ) -> Result<Arc<Session>, KbsError>
     where
         F: Future<Output = Result<Grant, KbsError>> + Send + 'static,
     {
-        let mut outcome = {
+        let (result, joined) = self.board(&handshake).await;
+        match result {
+            Err(KbsError::Unavailable { .. }) if joined => self.board(&handshake).await.0,
+            result => result,
+        }
+    }
+
+    /// The live session, or how one handshake ends, and whether that one was begun by others.
+    async fn board<F>(
+        self: &Arc<Self>,
+        handshake: &impl Fn() -> F,
+    ) -> (Result<Arc<Session>, KbsError>, bool)
+    where
+        F: Future<Output = Result<Grant, KbsError>> + Send + 'static,
+    {
+        let (mut outcome, joined) = {
             let mut state = self.lock();
             if let Some(session) = state.current.as_ref().filter(|session| session.is_fresh()) {
-                return Ok(session.clone());
+                return (Ok(session.clone()), false);
             }
             match &state.flight {
-                Some(flight) => flight.outcome.clone(),
-                None => self.take_off(&mut state, handshake()),
+                Some(flight) => (flight.outcome.clone(), true),
+                None => (self.take_off(&mut state, handshake()), false),
             }
         };
         let result = match outcome.wait_for(Option::is_some).await {
             Ok(outcome) => outcome.clone(),
             Err(_) => None,
         };
-        match result {
+        let result = match result {
             Some(Err(error @ KbsError::Unavailable { .. })) => self.live().ok_or(error),
             Some(result) => result,
             // The task was dropped with its runtime, or panicked in the TEE provider.
             None => Err(KbsError::Evidence(
                 "the handshake was aborted inside this process; see its log, and try again".into(),
             )),
-        }
+        };
+        (result, joined)
     }
 
     fn take_off<F>(self: &Arc<Self>, state: &mut State, handshake: F) -> watch::Receiver<Outcome>

@@ -1,7 +1,7 @@
 //! One handshake for all who need it at the same time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -190,6 +190,35 @@ async fn all_callers_are_told_how_a_handshake_failed() {
     tee.gate.add_permits(1);
     assert!(client.session().await.is_err());
     assert_eq!(server.count("auth"), 2);
+}
+
+#[tokio::test]
+async fn who_joined_late_tries_once_more_when_the_kbs_was_away() {
+    let kbs = Amiable::lasting(300);
+    let attested = AtomicUsize::new(0);
+    let server = Server::start(move |seen| match seen.endpoint() {
+        "attest" if attested.fetch_add(1, Ordering::SeqCst) == 0 => Reply::new(404, "rebuilding"),
+        _ => kbs.answer(seen),
+    })
+    .await;
+    let tee = Held::new();
+    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let spawn = || {
+        let client = client.clone();
+        tokio::spawn(async move { client.session().await })
+    };
+    let first = spawn();
+    tokio::task::yield_now().await;
+    let late = [spawn(), spawn(), spawn()];
+    tokio::task::yield_now().await;
+    tee.gate.add_permits(2);
+    let error = first.await.unwrap().unwrap_err();
+    assert_eq!(error.code(), "kbs-unavailable");
+    for caller in late {
+        let session = caller.await.unwrap().unwrap();
+        assert_eq!(Some(session), client.live_session());
+    }
+    assert_eq!((server.count("auth"), tee.evidences()), (2, 2));
 }
 
 /// A TEE whose driver panics.
