@@ -110,8 +110,9 @@ pub(super) struct Instance {
 #[derive(Clone)]
 pub(super) struct Attested {
     session: SessionId,
-    /// The evidence, as it goes into result documents.
-    pub bundle: Arc<EvidenceBundle>,
+    /// The evidence bundle as it goes into result documents. As text: to write its thousands of numbers
+    /// again for every result would cost more than to seal the result.
+    pub bundle: Arc<str>,
     /// Its digest, as receipts name it.
     pub digest: Digest,
 }
@@ -143,11 +144,10 @@ impl Instance {
         let bundle = EvidenceBundle::gather(provider, &claims)
             .await
             .map_err(|error| failed(&error))?;
-        let digest = bundle.digest().map_err(|error| failed(&error))?;
         let attested = Attested {
             session,
-            bundle: Arc::new(bundle),
-            digest,
+            digest: bundle.digest().map_err(|error| failed(&error))?,
+            bundle: bundle.to_text().map_err(|error| failed(&error))?.into(),
         };
         *current = Some(attested.clone());
         Ok(attested)

@@ -86,13 +86,7 @@ impl SealedSink {
 
     /// The document that goes out.
     pub(super) fn document(&self, signed: Signed) -> Result<String, Refusal> {
-        let document = ResultDocument {
-            jwe: signed.jwe,
-            receipt: signed.receipt,
-            evidence: self.attested.bundle.as_ref().clone(),
-        };
-        document
-            .to_text()
+        ResultDocument::text_with(&signed.jwe, &signed.receipt, &self.attested.bundle)
             .map_err(|error| Refusal::new("result-failed", error.to_string()))
     }
 
