@@ -91,6 +91,10 @@ pub struct Verified {
     /// Whether the VM may be debugged by its host, which can then read all its memory. A relying
     /// party that protects anything refuses `true`.
     pub debug: bool,
+    /// Whether a migration agent of the host's choice may take the VM's state out (SNP policy bit 18),
+    /// and with it everything in its memory. The bit is not part of the launch measurement, so a
+    /// relying party that protects anything refuses `true`.
+    pub migratable: bool,
     /// The whole SNP report, when the TEE is SNP.
     pub snp: Option<Box<snp::SnpReport>>,
 }

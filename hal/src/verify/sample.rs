@@ -40,6 +40,7 @@ pub(super) fn verify(evidence: &serde_json::Value) -> Result<Verified, VerifyErr
         measurement: Vec::new(),
         init_data: None,
         debug: false,
+        migratable: false,
         snp: None,
     })
 }

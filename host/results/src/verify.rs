@@ -44,6 +44,12 @@ pub enum VerifyError {
          allowed in so many words"
     )]
     Debug,
+    /// The VM's state can be taken out by a migration agent.
+    #[error(
+        "the evidence is of a VM that its host may migrate with an agent of its own choice, which can \
+         then read everything in it: start the VM with a policy that forbids migration"
+    )]
+    Migratable,
     /// The claims are about a component where those of a host are needed.
     #[error("the evidence of a receipt has to be of kind `instance`, this is of kind `{0}`")]
     Kind(ClaimsKind),
@@ -181,6 +187,9 @@ fn verify_evidence(
         report.warn("the evidence is of a DEBUGGABLE VM: its host can read everything in it");
     } else if verified.anchor != Anchor::Nothing {
         report.verified("debug");
+    }
+    if verified.migratable {
+        return Err(VerifyError::Migratable);
     }
     expectations.check_vm(&mut report, &verified)?;
     Ok((report, claims))

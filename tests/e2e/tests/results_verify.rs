@@ -154,6 +154,20 @@ async fn a_debuggable_vm_is_refused_unless_allowed() {
 }
 
 #[tokio::test]
+async fn a_vm_that_may_be_migrated_is_refused() {
+    let owner = PrivateKey::generate_p256().unwrap();
+    let document = document(&FakeSnp::builder().migratable(true).build(), &owner).await;
+    let expectations = Expectations {
+        allow_debug: true,
+        ..Expectations::default()
+    };
+    assert_eq!(
+        verify(&document, &trust(), &expectations, SystemTime::now()).unwrap_err(),
+        VerifyError::Migratable
+    );
+}
+
+#[tokio::test]
 async fn another_measurement_or_init_data_is_refused() {
     let owner = PrivateKey::generate_p256().unwrap();
     let now = SystemTime::now();

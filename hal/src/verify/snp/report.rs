@@ -196,6 +196,7 @@ impl SnpReport {
             measurement: self.measurement.to_vec(),
             init_data: self.init_data(),
             debug: self.debug,
+            migratable: self.migration_agent,
             snp: Some(Box::new(self)),
         }
     }

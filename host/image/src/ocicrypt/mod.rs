@@ -41,11 +41,12 @@ pub enum OcicryptError {
     },
     /// The key-encryption key is not 32 bytes.
     #[error(
-        "the key under this key id has {length} bytes; a key-encryption key is 32 raw bytes, not \
-         text or base64"
+        "the key under this key id is not 32 bytes long; a key-encryption key is 32 raw bytes: store \
+         such a key there, or name another key id"
     )]
     KeyLength {
-        /// Bytes that the key has.
+        /// Bytes that it has. Not in the message: an image can name any resource as its key, and the
+        /// message goes to whoever started the task.
         length: usize,
     },
     /// The wrapped options do not open under the key.

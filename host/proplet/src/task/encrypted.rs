@@ -196,6 +196,7 @@ impl Inner {
             recipients,
         };
         let digest = component.component_digest.clone();
+        let readable = is_readable(&wasm);
         let compiled = match self
             .runtime
             .compile(Arc::new(wasm.bytes), digest.as_str())
@@ -210,6 +211,9 @@ impl Inner {
                 });
             }
         };
+        if !readable {
+            return Err(unusable_policy());
+        }
         let ready = Arc::new(Ready {
             image_digest: component.image_digest,
             index_digest: manifest.index_digest.map(|digest| digest.to_string()),
@@ -405,21 +409,30 @@ fn policy_in_force(wasm: &Wasm) -> Result<Option<(Policy, Digest)>, Refusal> {
     if wasm.wrap != Some(WrapType::A256Gcm) || wasm.key_id.is_none() {
         return Ok(None);
     }
-    // The parser's words may quote the owner's policy, so they stay here.
-    let unusable = || {
-        Refusal::new(
-            "policy-invalid",
-            "the component's policy section cannot be used; build and encrypt it again with a valid \
-             policy",
-        )
-    };
     match Policy::extract(&wasm.bytes) {
         Ok(None) => Ok(None),
-        Ok(Some((policy, digest))) => Ok(Some((policy, digest.parse().map_err(|_| unusable())?))),
+        Ok(Some((policy, digest))) => Ok(Some((
+            policy,
+            digest.parse().map_err(|_| unusable_policy())?,
+        ))),
         // Not WebAssembly at all: the engine says so in better words.
         Err(PolicyError::NotWasm(_)) => Ok(None),
-        Err(_) => Err(unusable()),
+        Err(_) => Err(unusable_policy()),
     }
+}
+
+/// Whether the policy's reader understands the component at all. The engine has a parser of its own: if
+/// that one took what this one did not, a policy would have been passed over.
+fn is_readable(wasm: &Wasm) -> bool {
+    !matches!(Policy::extract(&wasm.bytes), Err(PolicyError::NotWasm(_)))
+}
+
+/// The parser's words may quote the owner's policy, so they stay here.
+fn unusable_policy() -> Refusal {
+    Refusal::new(
+        "policy-invalid",
+        "the component's policy section cannot be used; build and encrypt it again with a valid policy",
+    )
 }
 
 #[cfg(test)]

@@ -107,6 +107,13 @@ impl Gate {
                 warnings.push("this machine has swap; this is not enforced here".to_owned());
             }
         }
+        if self.settings.confidential.allow_a256ctr {
+            warnings.push(
+                "allow_a256ctr is set: whoever can start tasks and change images can have every \
+                 image of the released keys decrypted, the ones wrapped with A256GCM included"
+                    .to_owned(),
+            );
+        }
         if self
             .settings
             .kbs

@@ -4,7 +4,9 @@
 //! settings. A union would let whoever controls the weakest of the three add a reader. The start message
 //! has no say at all.
 
-use proplet_jose::{json, jwk::PublicKey};
+use std::collections::BTreeSet;
+
+use proplet_jose::{json, jwe::MAX_RECIPIENTS, jwk::PublicKey};
 use proplet_kbs::ResourceUri;
 use proplet_runtime::policy::{Policy, Recipients};
 
@@ -24,15 +26,32 @@ pub(super) async fn of(
             .iter()
             .map(PublicKey::from_jwk)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| invalid("the component's policy", &error))?,
+            .map_err(|_| invalid("the component's policy"))?,
         Recipients::Resource(uri) => from_resource(uri, repository, vault).await?,
         Recipients::Unnamed => settings.confidential.recipients.clone(),
     };
+    usable(recipients)
+}
+
+/// Sealing would refuse these after the task has run, when its result is lost.
+fn usable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
     if recipients.is_empty() {
         return Err(Refusal::new(
             "no-recipients",
             "nobody is named who may read the result: put recipients into the component's policy, or \
              under [confidential] in the settings document",
+        ));
+    }
+    let distinct: BTreeSet<String> = recipients.iter().map(PublicKey::thumbprint).collect();
+    if distinct.len() != recipients.len() || recipients.len() > MAX_RECIPIENTS {
+        return Err(Refusal::new(
+            "recipients-invalid",
+            format!(
+                "{} recipients are named, {} of them different; name at most {MAX_RECIPIENTS}, each \
+                 once",
+                recipients.len(),
+                distinct.len()
+            ),
         ));
     }
     Ok(recipients)
@@ -63,13 +82,36 @@ async fn from_resource(
         .await
         .map_err(|error| kbs_refusal(&error))?;
     let what = uri.to_string();
-    let set = json::value(&resource.bytes).map_err(|error| invalid(&what, &error))?;
-    PublicKey::from_jwk_set(&set).map_err(|error| invalid(&what, &error))
+    let set = json::value(&resource.bytes).map_err(|_| invalid(&what))?;
+    PublicKey::from_jwk_set(&set).map_err(|_| invalid(&what))
 }
 
-fn invalid(what: &str, error: &proplet_jose::Error) -> Refusal {
+/// The parser's words would quote the owner's policy, or a resource of the key broker, in clear.
+fn invalid(what: &str) -> Refusal {
     Refusal::new(
         "recipients-invalid",
-        format!("the recipients in {what} cannot be used: {error}"),
+        format!(
+            "the recipients in {what} cannot be used: each must be a public JWK on P-256 or X25519, in \
+             a resource as members of a JWK set"
+        ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proplet_jose::jwk::PrivateKey;
+
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_sealed_to_is_refused_before_the_run() {
+        let key = || PrivateKey::generate_x25519().unwrap().public().clone();
+        assert_eq!(usable(vec![key(), key()]).unwrap().len(), 2);
+        assert_eq!(usable(Vec::new()).unwrap_err().code(), "no-recipients");
+        let one = key();
+        let twice = usable(vec![one.clone(), one]).unwrap_err();
+        assert_eq!(twice.code(), "recipients-invalid");
+        let many: Vec<_> = (0..=MAX_RECIPIENTS).map(|_| key()).collect();
+        assert_eq!(usable(many).unwrap_err().code(), "recipients-invalid");
+    }
 }

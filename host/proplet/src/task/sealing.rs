@@ -35,6 +35,17 @@ fn success(run: &Outcome, sink: &SealedSink) -> Result<TaskOutcome, Refusal> {
     })
 }
 
+/// Bytes of standard error that go into a failure document. All of it could make the document too large
+/// for the broker, and then its owner would learn nothing.
+const STDERR_TAIL: usize = 64 * 1024;
+
+/// The end, which is where a program says why it failed.
+fn tail(stderr: &[u8]) -> &[u8] {
+    stderr
+        .get(stderr.len().saturating_sub(STDERR_TAIL)..)
+        .unwrap_or(stderr)
+}
+
 /// A failure: the host's words in clear, the component's own sealed.
 pub(super) fn failure(
     sink: &SealedSink,
@@ -44,7 +55,7 @@ pub(super) fn failure(
 ) -> TaskOutcome {
     let failure = Failure {
         error: error.full_text().as_str().to_owned(),
-        stderr: String::from_utf8_lossy(stderr).into_owned(),
+        stderr: String::from_utf8_lossy(tail(stderr)).into_owned(),
     };
     let document = failure
         .seal(&sink.recipients)
@@ -65,5 +76,17 @@ pub(super) fn failure(
             usage: None,
         },
         Err(_) => TaskOutcome::failed(refusal),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_standard_error_is_kept() {
+        assert_eq!(tail(b"short"), b"short");
+        let long = [vec![b'a'; 10], vec![b'b'; STDERR_TAIL]].concat();
+        assert_eq!(tail(&long), vec![b'b'; STDERR_TAIL]);
     }
 }

@@ -124,6 +124,12 @@ impl FakeSnpBuilder {
         self
     }
 
+    /// Reports a guest policy that lets a migration agent take the VM's state out.
+    pub fn migratable(mut self, migratable: bool) -> Self {
+        self.template.policy.set_migrate_ma_allowed(migratable);
+        self
+    }
+
     /// Reports this privilege level. A verifier refuses all but 0.
     pub fn vmpl(mut self, vmpl: u32) -> Self {
         self.template.vmpl = vmpl;
