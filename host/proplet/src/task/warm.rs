@@ -42,17 +42,25 @@ pub(super) struct Warm {
 }
 
 impl Warm {
-    /// The component of this image or index digest, if its session is the live one.
-    pub(super) fn find(&self, digest: &str, live: Option<SessionId>) -> Option<Arc<Ready>> {
+    /// The component of this image or index digest that a key which the task expects opened, if its session
+    /// is the live one. An image can have several keys; of those that will do, the first by name.
+    pub(super) fn find(
+        &self,
+        digest: &str,
+        live: Option<SessionId>,
+        expected: impl Fn(&ResourceUri) -> bool,
+    ) -> Option<Arc<Ready>> {
         let live = live?;
         self.with(|ready| {
             ready
                 .values()
-                .find(|entry| {
+                .filter(|entry| {
                     entry.session == live
                         && (entry.image_digest.as_str() == digest
                             || entry.index_digest.as_deref() == Some(digest))
+                        && expected(&entry.kid)
                 })
+                .min_by_key(|entry| entry.kid.to_string())
                 .map(Arc::clone)
         })
     }

@@ -131,8 +131,6 @@ pub struct Account {
     pub core_limits: (String, String),
     /// Page faults of children that were waited for: not zero if there was one.
     pub faults_of_children: u64,
-    /// Bytes that it made the storage layer write; none when that cannot be read.
-    pub written: Option<u64>,
     /// Environment and command line; none when they cannot be read.
     pub environment: Option<Vec<u8>>,
 }
@@ -155,12 +153,6 @@ impl Account {
             .1
             .split_whitespace()
             .collect();
-        let written = read("io").ok().map(|io| {
-            let bytes = io
-                .lines()
-                .find_map(|line| line.strip_prefix("write_bytes: "));
-            bytes.unwrap().parse().unwrap()
-        });
         let environment = ["environ", "cmdline"]
             .iter()
             .map(|name| fs::read(format!("/proc/{pid}/{name}")).ok())
@@ -169,7 +161,6 @@ impl Account {
             core_limits: (core[0].to_owned(), core[1].to_owned()),
             faults_of_children: fields[8].parse::<u64>().unwrap()
                 + fields[10].parse::<u64>().unwrap(),
-            written,
             environment: environment.map(|parts| parts.concat()),
         }
     }
