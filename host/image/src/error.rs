@@ -110,6 +110,18 @@ pub enum ImageError {
         /// What differs and what to do.
         why: String,
     },
+    /// The image's key is a resource of a type that is not kept for images.
+    #[error(
+        "the image's key {kid} is not of type {types}, and the settings of this host let no other \
+         decrypt images; encrypt again under a key id of that type, or name its type under \
+         [confidential] image_key_types"
+    )]
+    KeyTypeRefused {
+        /// Id of the key.
+        kid: String,
+        /// The types that are allowed.
+        types: String,
+    },
     /// The key was wrapped in a way that the pull policy does not allow.
     #[error(
         "layer {layer}: its key is wrapped with {wrap}, which does not authenticate it; encrypt \
@@ -190,6 +202,7 @@ impl ImageError {
             Self::NotEncrypted { .. } => "image-not-encrypted",
             Self::Encrypted { .. } => "image-encrypted",
             Self::KeyMismatch { .. } => "image-key-mismatch",
+            Self::KeyTypeRefused { .. } => "image-key-type",
             Self::WrapRefused { .. } => "image-wrap-refused",
             Self::TooLarge { .. } => "image-too-large",
             Self::Layout { .. } => "image-layout",

@@ -1,6 +1,6 @@
 //! From a manifest to Wasm: choosing the key, checking what was asked for, unpacking.
 
-use proplet_kbs::ResourceUri;
+use proplet_kbs::{ImageKeyTypes, ResourceUri};
 use zeroize::Zeroizing;
 
 use crate::artifact::Artifact;
@@ -13,7 +13,7 @@ use crate::ocicrypt::{AnnotationPacket, OcicryptError, PrivateOptions, WrapType,
 use crate::unpack;
 
 /// What a pull of an encrypted image may rely on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullPolicy {
     /// Whether a key wrapped with A256CTR is used. Such a key was not authenticated, so anybody who
     /// can change the image chose the key: a policy in the component must not count
@@ -25,6 +25,21 @@ pub struct PullPolicy {
     /// Host and port of the configured KBS, as a key id would name it. A key id that names any
     /// other host is refused; one that names none is always taken to mean the configured KBS.
     pub kbs_host: Option<String>,
+    /// Types that the key's resource may have; none allows all, which is for those who hold the key in
+    /// their hands. A key of another type is refused before it is asked for: it is a secret, and others
+    /// than the image's owner may know it.
+    pub key_types: Option<ImageKeyTypes>,
+}
+
+impl Default for PullPolicy {
+    fn default() -> Self {
+        Self {
+            allow_a256ctr: false,
+            expected_kid_path: None,
+            kbs_host: None,
+            key_types: Some(ImageKeyTypes::default()),
+        }
+    }
 }
 
 /// Verified Wasm and where it came from.
@@ -151,6 +166,7 @@ async fn try_packet(
     };
     let kid = packet.kid();
     check_kid(kid, policy).map_err(mismatch)?;
+    check_key_type(kid, policy)?;
     if packet.wrap() == WrapType::A256Ctr && !policy.allow_a256ctr {
         return Err(ImageError::WrapRefused {
             layer: manifest.layer.digest.to_string(),
@@ -210,6 +226,17 @@ fn check_kid(kid: &ResourceUri, policy: &PullPolicy) -> Result<(), String> {
     Ok(())
 }
 
+/// Refuses a resource that is not kept for images.
+fn check_key_type(kid: &ResourceUri, policy: &PullPolicy) -> Result<(), ImageError> {
+    match &policy.key_types {
+        Some(types) if !types.may_decrypt(kid) => Err(ImageError::KeyTypeRefused {
+            kid: kid.to_string(),
+            types: types.to_string(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Unpacks a verified layer and names what came out.
 pub(crate) fn finish(
     manifest: &Manifest,
@@ -255,6 +282,26 @@ mod tests {
         check_kid(&kid("kbs://kbs.example/default/key/1"), &policy).unwrap();
         check_kid(&kid("kbs:///default/key/1"), &policy).unwrap();
         check_kid(&kid("kbs://kbs.example:8080/default/key/1"), &policy).unwrap_err();
+    }
+
+    #[test]
+    fn a_secret_is_no_image_key() {
+        let mut policy = PullPolicy::default();
+        check_key_type(&kid("kbs:///default/key/1"), &policy).unwrap();
+        for secret in [
+            "kbs:///default/data/1",
+            "kbs:///key/data/key",
+            "kbs:///default/KEY/1",
+        ] {
+            let error = check_key_type(&kid(secret), &policy).unwrap_err();
+            assert_eq!(error.code(), "image-key-type");
+            assert!(error.to_string().contains("of type `key`"), "{error}");
+        }
+        policy.key_types = ImageKeyTypes::new(["data".to_owned()]).ok();
+        check_key_type(&kid("kbs:///default/data/1"), &policy).unwrap();
+        check_key_type(&kid("kbs:///default/key/1"), &policy).unwrap_err();
+        policy.key_types = None;
+        check_key_type(&kid("kbs:///default/any/1"), &policy).unwrap();
     }
 
     #[test]

@@ -102,6 +102,11 @@ impl ResourceUri {
         self.path.get(..self.repository_len).unwrap_or_default()
     }
 
+    /// The second segment. It tells keys of images from secrets: [`ImageKeyTypes`](crate::ImageKeyTypes).
+    pub fn resource_type(&self) -> &str {
+        self.path.split('/').nth(1).unwrap_or_default()
+    }
+
     /// `repository/type/tag`, without a leading slash.
     pub fn path(&self) -> &str {
         &self.path
@@ -170,7 +175,7 @@ impl fmt::Debug for ResourceUri {
     }
 }
 
-fn is_segment(segment: &str) -> bool {
+pub(crate) fn is_segment(segment: &str) -> bool {
     let mut bytes = segment.bytes();
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     bytes.next().is_some_and(plain) && bytes.all(|b| plain(b) || b == b'.')

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proplet_image::ImageReference;
-use proplet_kbs::ResourceUri;
+use proplet_kbs::{ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use proplet_results::Digest;
 use url::Url;
 
@@ -128,6 +128,8 @@ pub(super) struct Encrypt {
     pub name: Option<String>,
     #[command(flatten)]
     pub key: KeyChoice,
+    #[command(flatten)]
+    pub types: KeyTypes,
     /// The key broker to upload the key to, as https://host:port
     #[arg(long, value_name = "URL", requires = "kbs_admin_key")]
     pub kbs_url: Option<Url>,
@@ -146,6 +148,15 @@ pub(super) struct Encrypt {
     pub kbs_timeout: u64,
     #[command(flatten)]
     pub registry: Registry,
+}
+
+/// What the hosts that will run the image are set to.
+#[derive(Debug, Args)]
+pub(super) struct KeyTypes {
+    /// Resource types that decrypt images, as [confidential] image_key_types of the hosts' settings names
+    /// them. Keys of images have one of these types, and secrets have none
+    #[arg(long, value_name = "TYPE,…", default_value = "key", value_parser = image_key_types)]
+    pub image_key_types: ImageKeyTypes,
 }
 
 /// Where an encrypted image goes.
@@ -340,6 +351,8 @@ pub(super) struct PolicyCheck {
     /// The policy, in TOML
     #[arg(value_name = "FILE")]
     pub policy: PathBuf,
+    #[command(flatten)]
+    pub types: KeyTypes,
 }
 
 /// Bytes from hexadecimal text. A type of its own, so that clap does not take it for a list of values.
@@ -351,6 +364,10 @@ fn hexadecimal(text: &str) -> Result<Bytes, String> {
         Ok(bytes) if !bytes.is_empty() => Ok(Bytes(bytes)),
         _ => Err("write bytes as pairs of hexadecimal digits".to_owned()),
     }
+}
+
+fn image_key_types(text: &str) -> Result<ImageKeyTypes, ImageKeyTypesError> {
+    ImageKeyTypes::new(text.split(',').map(str::to_owned))
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

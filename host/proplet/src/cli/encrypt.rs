@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use proplet_image::{Artifact, encrypt, layout, push};
 use proplet_kbs::{
-    KbsConfig, ResourceUri,
+    ImageKeyTypes, KbsConfig, ResourceUri,
     admin::{AdminAuth, AdminClient, AdminKey},
 };
 use proplet_results::Digest;
@@ -35,6 +35,14 @@ use super::{
 const KEY_LEN: u64 = 32;
 
 pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result<(), CliError> {
+    let types = &arguments.types.image_key_types;
+    if !types.may_decrypt(&arguments.key_id) {
+        return Err(CliError::usage(format!(
+            "--key-id {}: hosts let resources of type {types} decrypt images and no others; choose such \
+             a key id, or give --image-key-types as the hosts' settings have it",
+            arguments.key_id
+        )));
+    }
     let broker = broker(&arguments)?;
     let registry = match &arguments.target.push {
         Some(reference) => Some((
@@ -44,7 +52,7 @@ pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result
         None => None,
     };
     let policy = policy::compose(arguments.policy.as_deref(), &arguments.recipients)?;
-    let plain = Plain::read(&arguments.component, policy)?;
+    let plain = Plain::read(&arguments.component, policy, types)?;
     let key = Key::of(&arguments.key)?;
     let key_advice = key.advice();
 
@@ -157,7 +165,7 @@ struct Digests {
 }
 
 impl Plain {
-    fn read(path: &Path, policy: Option<String>) -> Result<Self, CliError> {
+    fn read(path: &Path, policy: Option<String>, types: &ImageKeyTypes) -> Result<Self, CliError> {
         let mut wasm = files::read("component", path, files::MAX_COMPONENT_BYTES)?;
         let refused = |error: &dyn std::fmt::Display| CliError::input("component", path, error);
         if let Some(policy) = policy {
@@ -166,6 +174,10 @@ impl Plain {
         }
         Component::read(&wasm).map_err(|error| refused(&error.words()))?;
         let policy = Policy::extract(&wasm).map_err(|error| refused(&error))?;
+        if let Some((policy, _)) = &policy {
+            policy::keep_apart(policy, types)
+                .map_err(|words| refused(&format!("its policy's {words}")))?;
+        }
         let digests = Digests {
             component: Digest::of(&wasm),
             policy: policy.map(|(_, digest)| digest),

@@ -175,6 +175,7 @@ fn owners(manifest: &Manifest) -> PullPolicy {
         allow_a256ctr: true,
         expected_kid_path: None,
         kbs_host: host.map(str::to_owned),
+        key_types: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proplet_jose::{json as strict, jwk::PublicKey};
+use proplet_kbs::{ImageKeyTypes, ResourceUri};
 use proplet_results::Digest;
 use proplet_runtime::policy::{MAX_POLICY_BYTES, Policy, Recipients};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ use super::{
 /// `proplet policy check`: says what a policy grants.
 pub(super) fn check(arguments: &PolicyCheck, console: &mut Console<'_>) -> Result<(), CliError> {
     let (text, policy) = read(&arguments.policy)?;
+    keep_apart(&policy, &arguments.types.image_key_types)
+        .map_err(|words| CliError::input("policy", &arguments.policy, words))?;
     let digest = Digest::of(text.as_bytes());
     if console.json {
         console.value(&json!({"policy_digest": digest, "policy": to_json(&policy)}))?;
@@ -63,6 +66,27 @@ pub(super) fn compose(
         }
     }
     rewritten(&text, all).map(Some)
+}
+
+/// Refuses a policy that asks for a key that decrypts images: no host gives one to a component.
+pub(super) fn keep_apart(policy: &Policy, types: &ImageKeyTypes) -> Result<(), String> {
+    let secrets = policy.secrets.iter().map(|secret| ("secrets", &secret.uri));
+    let recipients = match &policy.recipients {
+        Recipients::Resource(uri) => Some(("recipients_resource", uri)),
+        Recipients::Unnamed | Recipients::Keys(_) => None,
+    };
+    for (field, uri) in secrets.chain(recipients) {
+        let parsed: ResourceUri = uri
+            .parse()
+            .map_err(|error| format!("`{field}`: {}: {error}", line(uri)))?;
+        if !types.may_be_given(&parsed) {
+            return Err(format!(
+                "`{field}`: {uri} cannot be given: resources of type {types} decrypt images; put it \
+                 under another type, or give --image-key-types as the hosts' settings have it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// A policy for people.

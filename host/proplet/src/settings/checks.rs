@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use proplet_jose::jwk::PublicKey;
+use proplet_kbs::ImageKeyTypes;
 use proplet_runtime::Limits as TaskLimits;
 use url::Url;
 
@@ -281,7 +282,13 @@ pub(super) fn checked_confidential(
                 .map_err(|error| value("confidential", "recipients", error.to_string()))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    let image_key_types = match document.image_key_types {
+        None => ImageKeyTypes::default(),
+        Some(types) => ImageKeyTypes::new(types)
+            .map_err(|error| value("confidential", "image_key_types", error.to_string()))?,
+    };
     Ok(Confidential {
+        image_key_types,
         recipients,
         allow_unmeasured_settings: document.allow_unmeasured_settings,
         allow_a256ctr: document.allow_a256ctr,

@@ -28,6 +28,7 @@ use std::{
 };
 
 use proplet_jose::jwk::PublicKey;
+use proplet_kbs::ImageKeyTypes;
 use proplet_runtime::Limits as TaskLimits;
 use ring::digest::{SHA256, digest};
 use thiserror::Error;
@@ -271,6 +272,8 @@ pub struct Confidential {
     pub allow_unmeasured_settings: bool,
     /// Whether images whose key is wrapped with A256CTR are accepted. Their policy never counts.
     pub allow_a256ctr: bool,
+    /// Types of the resources that decrypt images. No component is given one of these.
+    pub image_key_types: ImageKeyTypes,
 }
 
 /// Limits of tasks.

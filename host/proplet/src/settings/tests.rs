@@ -174,6 +174,8 @@ fn values_out_of_range_are_refused() {
         "[registry]\nrepositories = [\"ghcr.io/*/x\"]",
         "[kbs]\nurl = \"https://kbs\"\ntimeout_seconds = 0",
         "[confidential]\nrecipients = [{ kty = \"RSA\" }]",
+        "[confidential]\nimage_key_types = []",
+        "[confidential]\nimage_key_types = [\"key/a\"]",
     ] {
         assert!(parse(text).is_err(), "{text}");
     }

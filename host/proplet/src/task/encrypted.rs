@@ -154,6 +154,7 @@ impl Inner {
             allow_a256ctr: self.settings.confidential.allow_a256ctr,
             expected_kid_path,
             kbs_host: self.kbs_host(&manifest),
+            key_types: Some(self.settings.confidential.image_key_types.clone()),
         };
         let wasm = self
             .puller

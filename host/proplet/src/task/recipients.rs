@@ -27,7 +27,7 @@ pub(super) async fn of(
             .map(PublicKey::from_jwk)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| invalid("the component's policy"))?,
-        Recipients::Resource(uri) => from_resource(uri, repository, vault).await?,
+        Recipients::Resource(uri) => from_resource(uri, repository, settings, vault).await?,
         Recipients::Unnamed => settings.confidential.recipients.clone(),
     };
     usable(recipients)
@@ -60,6 +60,7 @@ fn usable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
 async fn from_resource(
     uri: &str,
     repository: &str,
+    settings: &Settings,
     vault: &Vault,
 ) -> Result<Vec<PublicKey>, Refusal> {
     let uri: ResourceUri = uri.parse().map_err(|error| {
@@ -74,6 +75,16 @@ async fn from_resource(
             format!(
                 "{uri} is not in the repository {repository:?} of the key that decrypted the \
                  component, and a component reaches no other"
+            ),
+        ));
+    }
+    let types = &settings.confidential.image_key_types;
+    if !types.may_be_given(&uri) {
+        return Err(Refusal::new(
+            "recipients-invalid",
+            format!(
+                "recipients_resource in the policy is of a type that decrypts images ({types}); put \
+                 the JWK set under another type"
             ),
         ));
     }

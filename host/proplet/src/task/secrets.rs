@@ -2,7 +2,8 @@
 //!
 //! The runtime has checked that the policy names the address. What is checked here is the repository: a
 //! component reaches only the repository of the key that decrypted it, so that the owner of one key cannot
-//! write a policy that asks for another owner's secrets.
+//! write a policy that asks for another owner's secrets. And the type: a key that decrypts images is no
+//! component's, whatever its policy says.
 
 use std::sync::Arc;
 
@@ -45,6 +46,13 @@ impl SecretSource for Secrets {
             return Err(SecretError::NotGranted(format!(
                 "{uri} is not in the repository {:?} of the key that decrypted this component",
                 self.repository
+            )));
+        }
+        let types = &self.inner.settings.confidential.image_key_types;
+        if !types.may_be_given(&parsed) {
+            return Err(SecretError::NotGranted(format!(
+                "{uri}: resources of type {types} decrypt images, and no component is given one; \
+                 put the secret under another type"
             )));
         }
         let vault = self

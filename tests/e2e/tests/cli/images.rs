@@ -164,6 +164,44 @@ async fn what_cannot_be_encrypted_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn keys_of_images_and_secrets_are_kept_apart() {
+    let desk = desk();
+    let policy = "version = 1\n[[secrets]]\nuri = \"kbs:///default/key/other\"\n";
+    desk.write("policy.toml", policy);
+    let bare = "image encrypt @c.wasm --layout @image --key-out @kek";
+    let secret = format!("{bare} --key-id kbs:///default/data/known");
+    desk.run(&secret)
+        .await
+        .refused(ExitCode::Usage, "of type `key`");
+    let granted = format!("{bare} --key-id {KEY_ID} --policy @policy.toml");
+    let ended = desk.run(&granted).await;
+    ended.refused(ExitCode::Usage, "kbs:///default/key/other cannot be given");
+    // Also when the policy is in the component already.
+    let module = wat::parse_str(MODULE).unwrap();
+    desk.write(
+        "with.wasm",
+        Policy::embed(&module, policy.as_bytes()).unwrap(),
+    );
+    let embedded = granted
+        .replace("@c.wasm", "@with.wasm")
+        .replace(" --policy @policy.toml", "");
+    let ended = desk.run(&embedded).await;
+    ended.refused(ExitCode::Usage, "kbs:///default/key/other cannot be given");
+    assert!(!desk.path("image").exists() && !desk.path("kek").exists());
+
+    // Hosts can be set to other types.
+    let types = "--image-key-types data";
+    desk.run(&format!("{granted} {types}"))
+        .await
+        .refused(ExitCode::Usage, "of type `data`");
+    desk.run(&format!("{secret} --policy @policy.toml {types}"))
+        .await
+        .done();
+    // Whoever holds the key opens the image, whatever hosts do.
+    desk.run("image inspect @image --key @kek").await.done();
+}
+
+#[tokio::test]
 async fn another_key_does_not_open_an_image() {
     let desk = desk();
     let line = format!("image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key-out @kek");

@@ -86,6 +86,22 @@ async fn policies_are_checked() {
 }
 
 #[tokio::test]
+async fn a_policy_that_asks_for_an_image_key_is_refused() {
+    let desk = Desk::new();
+    let secret = "version = 1\n[[secrets]]\nuri = \"kbs:///default/key/module\"\n";
+    let readers = "version = 1\nrecipients_resource = \"kbs:///default/KEY/readers\"\n";
+    for (text, field) in [(secret, "`secrets`"), (readers, "`recipients_resource`")] {
+        desk.write("policy.toml", text);
+        let ended = desk.run("policy check @policy.toml").await;
+        ended.refused(ExitCode::Usage, field);
+        let other = "policy check @policy.toml --image-key-types image,module";
+        desk.run(other).await.done();
+    }
+    let none = "policy check @policy.toml --image-key-types a/b";
+    desk.run(none).await.misused("--image-key-types");
+}
+
+#[tokio::test]
 async fn detection_says_what_it_found() {
     let desk = Desk::new();
     let ended = desk.run("detect").await.done();

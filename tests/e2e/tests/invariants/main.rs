@@ -13,6 +13,7 @@ mod answers;
 mod clear;
 mod evidence;
 mod hostile;
+mod image_keys;
 mod images;
 mod interfaces;
 mod isolation;
