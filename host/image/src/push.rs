@@ -4,6 +4,7 @@ use oci_client::RegistryOperation;
 use oci_client::client::{Certificate, CertificateEncoding, ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::secrets::RegistryAuth;
+use proplet_net::tls;
 use reqwest::header::HeaderValue;
 
 use crate::artifact::Artifact;
@@ -14,6 +15,9 @@ use crate::manifest::Descriptor;
 use crate::media;
 use crate::reference::ImageReference;
 use crate::registry::{RegistryConfig, unavailable, use_ring, words};
+
+/// Every host, as exceptions from a proxy name them.
+const EVERYTHING: &str = "*,0.0.0.0/0,::/0";
 
 /// Pushes an image under a tag and gives the digest of its manifest, which is what to put into
 /// tasks. Blobs that the registry has already are not sent again.
@@ -96,12 +100,36 @@ fn client(config: &RegistryConfig) -> Result<oci_client::Client, ImageError> {
         user_agent: concat!("proplet/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     };
-    if let Some(pem) = &config.ca_pem {
-        settings.tls_certs_only = certificates(pem)?;
-    }
+    settings.tls_certs_only = match &config.ca_pem {
+        Some(pem) => certificates(pem)?,
+        None => system_certificates(config)?,
+    };
+    // The library follows the environment's proxies unless it is given one; this one is never asked.
+    let proxy = config.proxy.as_ref();
+    let address = proxy.map_or("http://none.invalid", |proxy| proxy.expose());
+    settings.https_proxy = Some(address.to_owned());
+    settings.http_proxy = Some(address.to_owned());
+    settings.no_proxy = Some(proxy.map_or_else(|| EVERYTHING.to_owned(), |proxy| proxy.except()));
     oci_client::Client::try_from(settings).map_err(|e| ImageError::Settings {
         why: format!("HTTP client: {e}"),
     })
+}
+
+/// The system's certificates, read here because the library would let the environment add to them.
+fn system_certificates(config: &RegistryConfig) -> Result<Vec<Certificate>, ImageError> {
+    let found = tls::system_certificates();
+    if found.is_empty() && config.http_hosts.is_empty() {
+        return Err(ImageError::Settings {
+            why: "this machine has no bundle of trusted CAs; install one (often the package \
+                  ca-certificates), or name the CA of the registry"
+                .to_owned(),
+        });
+    }
+    let certificate = |der: rustls::pki_types::CertificateDer<'_>| Certificate {
+        encoding: CertificateEncoding::Der,
+        data: der.to_vec(),
+    };
+    Ok(found.into_iter().map(certificate).collect())
 }
 
 /// The certificates of a PEM bundle one by one, as the client takes them.

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use proplet_net::{Proxy, tls};
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
@@ -38,6 +39,8 @@ pub struct RegistryConfig {
     pub http_hosts: Vec<String>,
     /// PEM certificates that are trusted instead of the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The proxy through which registries are reached; none by default, whatever the environment says.
+    pub proxy: Option<Proxy>,
     /// The largest layer in bytes, as it is in the registry and as it unpacks.
     pub max_layer_bytes: u64,
     /// How long connecting may take.
@@ -56,6 +59,7 @@ impl Default for RegistryConfig {
             auth_file: None,
             http_hosts: Vec::new(),
             ca_pem: None,
+            proxy: None,
             max_layer_bytes: 256 * 1024 * 1024,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
@@ -65,6 +69,20 @@ impl Default for RegistryConfig {
 }
 
 impl RegistryConfig {
+    /// The beginning of an HTTP client that trusts whom these settings say and goes through their
+    /// proxy or none. Timeouts and redirects are still the library's.
+    ///
+    /// # Errors
+    /// [`ImageError::Settings`] for a CA that cannot be used.
+    pub fn client(&self) -> Result<reqwest::ClientBuilder, ImageError> {
+        let tls = tls::client_config_if_any(self.ca_pem.as_deref()).map_err(|error| {
+            ImageError::Settings {
+                why: format!("registry: {error}"),
+            }
+        })?;
+        proplet_net::client(tls, self.proxy.as_ref()).map_err(unmade)
+    }
+
     pub(crate) fn credentials(&self) -> Result<Credentials, ImageError> {
         match &self.auth_file {
             Some(path) => Credentials::read(path),
@@ -101,7 +119,8 @@ impl Registry {
         use_ring();
         let credentials = config.credentials()?;
         let plain_hosts = config.http_hosts.clone();
-        let mut builder = reqwest::Client::builder()
+        let http = config
+            .client()?
             .user_agent(concat!("proplet/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.connect_timeout)
             .read_timeout(config.read_timeout)
@@ -113,17 +132,9 @@ impl Registry {
                 } else {
                     attempt.error("redirect to plain http")
                 }
-            }));
-        if let Some(pem) = &config.ca_pem {
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(pem).map_err(|e| ImageError::Settings {
-                    why: format!("registry CA: {e}"),
-                })?;
-            builder = builder.tls_certs_only(certificates);
-        }
-        let http = builder.build().map_err(|e| ImageError::Settings {
-            why: format!("HTTP client: {}", words(e)),
-        })?;
+            }))
+            .build()
+            .map_err(unmade)?;
         Ok(Self {
             http,
             config,
@@ -358,6 +369,12 @@ pub(crate) fn words(error: reqwest::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+fn unmade(error: reqwest::Error) -> ImageError {
+    ImageError::Settings {
+        why: format!("HTTP client: {}", words(error)),
+    }
 }
 
 /// Makes ring the process's TLS provider unless another one was installed: `reqwest` is built

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use proplet_net::Proxy;
 use url::Url;
 
 use crate::{KbsError, ResourceUri};
@@ -20,6 +21,8 @@ pub struct KbsConfig {
     /// PEM certificates of the CAs that may sign the KBS's certificate. When given, no other CA is
     /// trusted; when absent, the platform's are.
     pub ca_pem: Option<Vec<u8>>,
+    /// The proxy through which the KBS is reached; none by default, whatever the environment says.
+    pub proxy: Option<Proxy>,
     /// Allows plain `http`, where everybody on the way can read tokens and replay the session
     /// cookie. Resources are still encrypted to this machine's key, but nothing says which KBS gave
     /// them: for tests and demonstrations.
@@ -44,6 +47,7 @@ impl KbsConfig {
         Self {
             url,
             ca_pem: None,
+            proxy: None,
             allow_http: false,
             timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(10),
@@ -88,6 +92,7 @@ impl fmt::Debug for KbsConfig {
         f.debug_struct("KbsConfig")
             .field("url", &self.url.as_str())
             .field("own_ca", &self.ca_pem.is_some())
+            .field("proxy", &self.proxy)
             .field("allow_http", &self.allow_http)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

@@ -1,14 +1,15 @@
 //! HTTP as the protocol needs it: one server, bounded answers, a deadline, and second tries only
 //! where a second try can help.
 //!
-//! No redirects (they would carry the token elsewhere), no proxies from the environment, no cookie
-//! jar, no decompression. What is tried again: connections that fail and statuses that say that the
+//! No redirects (they would carry the token elsewhere), no proxy but the settings', no cookie jar, no
+//! decompression. What is tried again: connections that fail and statuses that say that the
 //! server is in trouble. What is not: any answer of the KBS itself, and TLS failures, since a wrong
 //! certificate does not become right.
 
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use proplet_net::tls;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -18,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::config::Base;
 use crate::error::sanitise;
 use crate::resolve::{NameNotFound, Resolver};
-use crate::{Failure, KbsConfig, KbsError, tls};
+use crate::{Failure, KbsConfig, KbsError};
 
 /// How much of an error answer is read.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
@@ -65,17 +66,21 @@ impl Http {
     pub(crate) fn new(config: &KbsConfig) -> Result<Self, KbsError> {
         let base = config.base()?;
         let tls = match base.scheme() {
-            "http" => tls::no_roots()?,
-            _ => tls::client_config(config.ca_pem.as_deref())?,
+            "http" => tls::no_trust(),
+            _ => tls::client_config(config.ca_pem.as_deref()),
+        }
+        .map_err(|error| KbsError::Config(format!("TLS to the KBS: {error}")))?;
+        let unmade = |error: reqwest::Error| {
+            let (_, cause) = broken(&error);
+            KbsError::Config(format!("the HTTP client cannot be made: {cause}"))
         };
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
+        let client = proplet_net::client(tls, config.proxy.as_ref())
+            .map_err(unmade)?
             .https_only(base.scheme() == "https")
             .user_agent(concat!("proplet-kbs/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
-            .no_proxy()
             .no_gzip()
             .no_brotli()
             .no_deflate()
@@ -84,10 +89,7 @@ impl Http {
             .connect_timeout(config.connect_timeout)
             .dns_resolver(std::sync::Arc::new(Resolver))
             .build()
-            .map_err(|error| {
-                let (_, cause) = broken(&error);
-                KbsError::Config(format!("the HTTP client cannot be made: {cause}"))
-            })?;
+            .map_err(unmade)?;
         Ok(Self {
             client,
             base,

@@ -34,7 +34,6 @@ mod resolve;
 mod session;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod token;
 mod uri;
 

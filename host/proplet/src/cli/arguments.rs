@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proplet_image::ImageReference;
 use proplet_kbs::{ImageKeyTypes, ImageKeyTypesError, ResourceUri};
+use proplet_net::{Proxy, ProxyError};
 use proplet_results::Digest;
 use url::Url;
 
@@ -103,6 +104,9 @@ pub(super) struct Registry {
     /// Certificates (PEM) that the registry is trusted by, instead of the system's
     #[arg(long, value_name = "FILE")]
     pub registry_ca: Option<PathBuf>,
+    /// Reach registries through this proxy. HTTPS_PROXY and its like are not read
+    #[arg(long, value_name = "URL", value_parser = proxy)]
+    pub registry_proxy: Option<Proxy>,
 }
 
 /// Arguments of `image encrypt`.
@@ -139,6 +143,9 @@ pub(super) struct Encrypt {
     /// Certificates (PEM) that the key broker is trusted by, instead of the system's
     #[arg(long, value_name = "FILE", requires = "kbs_url")]
     pub kbs_ca: Option<PathBuf>,
+    /// Reach the key broker through this proxy. HTTPS_PROXY and its like are not read
+    #[arg(long, value_name = "URL", value_parser = proxy, requires = "kbs_url")]
+    pub kbs_proxy: Option<Proxy>,
     /// Speak plain http to the key broker: the network reads the key. For tests on loopback
     #[arg(long, requires = "kbs_url")]
     pub kbs_http: bool,
@@ -368,6 +375,10 @@ fn hexadecimal(text: &str) -> Result<Bytes, String> {
 
 fn image_key_types(text: &str) -> Result<ImageKeyTypes, ImageKeyTypesError> {
     ImageKeyTypes::new(text.split(',').map(str::to_owned))
+}
+
+fn proxy(text: &str) -> Result<Proxy, ProxyError> {
+    Proxy::new(text, &[])
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

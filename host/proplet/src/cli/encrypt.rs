@@ -249,6 +249,7 @@ fn broker(arguments: &Encrypt) -> Result<Option<AdminClient>, CliError> {
         return Ok(None);
     };
     let mut config = KbsConfig::new(url.clone());
+    config.proxy = arguments.kbs_proxy.clone();
     config.allow_http = arguments.kbs_http;
     config.timeout = Duration::from_secs(arguments.kbs_timeout);
     if let Some(path) = &arguments.kbs_ca {

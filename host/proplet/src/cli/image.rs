@@ -96,6 +96,7 @@ pub(super) fn registry(
         auth_file: arguments.auth_file.clone(),
         http_hosts: http.into_iter().collect(),
         ca_pem,
+        proxy: arguments.registry_proxy.clone(),
         max_layer_bytes: files::MAX_COMPONENT_BYTES,
         ..RegistryConfig::default()
     })

@@ -113,6 +113,11 @@ where
     match dispatch(arguments, context, console).await {
         Ok(()) => ExitCode::Done,
         Err(error) => {
+            if error.exit() == ExitCode::Unavailable && !console.json {
+                for notice in context.environment.unused() {
+                    console.note(&notice);
+                }
+            }
             console.fail(&error);
             error.exit()
         }

@@ -2,11 +2,9 @@
 
 use std::{path::Path, sync::Arc};
 
+use proplet_net::{TlsError, tls};
 use rumqttc::TlsConfiguration;
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use super::MqttError;
 use crate::settings::Mqtt;
@@ -14,26 +12,17 @@ use crate::settings::Mqtt;
 /// The configuration that the settings ask for: with a CA file that CA alone is trusted, without one the
 /// system's are. There is no way to skip verification.
 pub(super) fn configuration(settings: &Mqtt) -> Result<TlsConfiguration, MqttError> {
-    let Some(ca) = &settings.ca else {
-        if settings.client.is_none() {
-            return TlsConfiguration::try_default_rustls()
-                .map_err(|error| MqttError::Tls(format!("system certificates: {error}")));
+    let broken = |error: TlsError| MqttError::Tls(error.to_string());
+    let roots = match &settings.ca {
+        None => tls::roots(None).map_err(broken)?,
+        Some(ca) => {
+            let pem = std::fs::read(ca).map_err(|error| unusable(ca, &error))?;
+            tls::roots(Some(&pem)).map_err(|error| unusable(ca, &error))?
         }
-        return Err(MqttError::Tls(
-            "a client certificate needs [mqtt] ca too: name the CA of the broker".to_owned(),
-        ));
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca)? {
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(ca, &error))?;
-    }
-    let builder =
-        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| MqttError::Tls(error.to_string()))?
-            .with_root_certificates(roots);
+    let builder = tls::builder()
+        .map_err(broken)?
+        .with_root_certificates(roots);
     let config = match &settings.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {

@@ -1,21 +1,25 @@
 //! From the document as it is written to settings that make sense: defaults, ranges, overrides.
 
-use std::{num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::ImageKeyTypes;
+use proplet_net::{Proxy, ProxyError};
 use proplet_runtime::Limits as TaskLimits;
 use url::Url;
 
 use super::{
     About, AllowList, Confidential, Kbs, Limits, Mqtt, PartialIdentity, Registry, SettingsError,
-    address::{AddressError, BrokerAddress},
+    broker::{self, Broker, Documented},
     document,
     environment::Environment,
+    secret::Secret,
 };
 
 /// Bytes of a packet that are kept for the topic and the header of a message.
 const PACKET_OVERHEAD: usize = 2048;
+
+const API_KEY: [&str; 2] = ["PROPLET_API_KEY", "PROPLET_CLIENT_KEY"];
 
 pub(super) fn value(
     table: &'static str,
@@ -68,10 +72,16 @@ pub(super) fn partial_identity(
             &document.entity_id,
         )?,
         api_key: environment
-            .secret(&["PROPLET_API_KEY", "PROPLET_CLIENT_KEY"])
+            .secret(&API_KEY)
             .or_else(|| document.api_key.clone())
             .filter(|key| !key.is_empty()),
     })
+}
+
+/// Whether the `api_key` in force is the document's.
+pub(super) fn owns_key(document: &document::Proplet, environment: &Environment) -> bool {
+    let given = document.api_key.as_ref().is_some_and(|key| !key.is_empty());
+    given && environment.secret(&API_KEY).is_none()
 }
 
 fn is_topic_part(text: &str) -> bool {
@@ -114,18 +124,19 @@ pub(super) fn about(
 
 pub(super) fn checked_mqtt(
     document: document::Mqtt,
+    owns_key: bool,
     environment: &Environment,
-) -> Result<Mqtt, SettingsError> {
-    let address = match (
-        environment.text(&["PROPLET_MQTT_ADDRESS"]),
-        document.address,
-    ) {
-        (Some(address), _) => BrokerAddress::from_str(&address)?,
-        (None, Some(address)) => address
-            .parse()
-            .map_err(|error: AddressError| value("mqtt", "address", error.to_string()))?,
-        (None, None) => BrokerAddress::from_str("tcp://localhost:1883")?,
+) -> Result<(Mqtt, Option<String>), SettingsError> {
+    let documented = Documented {
+        address: document.address,
+        ca: document.ca,
+        owns_key,
     };
+    let Broker {
+        address,
+        ca,
+        notice,
+    } = broker::choose(documented, environment)?;
     let qos = environment
         .parsed("PROPLET_MQTT_QOS", "0, 1 or 2")?
         .or(document.qos)
@@ -199,7 +210,6 @@ pub(super) fn checked_mqtt(
             ));
         }
     };
-    let ca = path("PROPLET_MQTT_TLS_CA_CERT", document.ca);
     if !address.tls() && (ca.is_some() || client.is_some()) {
         return Err(value(
             "mqtt",
@@ -207,7 +217,7 @@ pub(super) fn checked_mqtt(
             format!("certificates are set, but {address} is plain: write mqtts:// instead"),
         ));
     }
-    Ok(Mqtt {
+    let mqtt = Mqtt {
         address,
         qos,
         keep_alive: Duration::from_secs(keep_alive),
@@ -219,7 +229,8 @@ pub(super) fn checked_mqtt(
         result_queue_bytes: document.result_queue_bytes.unwrap_or(64 * 1024 * 1024),
         ca,
         client,
-    })
+    };
+    Ok((mqtt, notice))
 }
 
 pub(super) fn checked_registry(document: document::Registry) -> Result<Registry, SettingsError> {
@@ -231,7 +242,16 @@ pub(super) fn checked_registry(document: document::Registry) -> Result<Registry,
             "`*` may only stand at the end, as `/*`",
         ));
     }
+    let proxy = proxy("registry", document.proxy.as_ref(), &document.no_proxy)?;
+    if proxy.is_none() && !document.no_proxy.is_empty() {
+        return Err(value(
+            "registry",
+            "no_proxy",
+            "it says what goes around the proxy, and there is none: set proxy too",
+        ));
+    }
     Ok(Registry {
+        proxy,
         auth_file: document.auth_file,
         http_hosts: document.http_hosts,
         ca: document.ca,
@@ -265,6 +285,7 @@ pub(super) fn checked_kbs(document: document::Kbs) -> Result<Kbs, SettingsError>
     }
     Ok(Kbs {
         url,
+        proxy: proxy("kbs", document.proxy.as_ref(), &[])?,
         ca_pem: document.ca_pem,
         allow_http: document.allow_http,
         timeout: seconds("kbs", document.timeout_seconds, 30)?,
@@ -317,6 +338,21 @@ pub(super) fn checked_limits(document: &document::Limits) -> Result<Limits, Sett
         return Err(value("limits", "queue", "must be at most 100000"));
     }
     Ok(limits)
+}
+
+fn proxy(
+    table: &'static str,
+    given: Option<&Secret>,
+    except: &[String],
+) -> Result<Option<Proxy>, SettingsError> {
+    let checked = given.map(|address| Proxy::new(address.expose(), except));
+    checked.transpose().map_err(|error| {
+        let name = match error {
+            ProxyError::Exception(_) => "no_proxy",
+            _ => "proxy",
+        };
+        value(table, name, error.to_string())
+    })
 }
 
 fn seconds(

@@ -64,6 +64,8 @@ pub(super) struct Registry {
     pub auth_file: Option<PathBuf>,
     pub http_hosts: Vec<String>,
     pub ca: Option<PathBuf>,
+    pub proxy: Option<Secret>,
+    pub no_proxy: Vec<String>,
     pub max_layer_bytes: Option<u64>,
     pub timeout_seconds: Option<u64>,
     pub registries: Vec<String>,
@@ -76,6 +78,8 @@ pub(super) struct Kbs {
     pub url: String,
     #[serde(default)]
     pub ca_pem: Option<String>,
+    #[serde(default)]
+    pub proxy: Option<Secret>,
     #[serde(default)]
     pub allow_http: bool,
     #[serde(default)]

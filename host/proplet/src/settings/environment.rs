@@ -105,7 +105,25 @@ const IGNORED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The `PROPLET_*` variables of a process, taken once at start.
+/// Variables that HTTP and TLS libraries obey elsewhere and that have no effect here.
+const UNUSED: &[(&str, &str)] = &[
+    ("HTTP_PROXY", PROXY),
+    ("http_proxy", PROXY),
+    ("HTTPS_PROXY", PROXY),
+    ("https_proxy", PROXY),
+    ("ALL_PROXY", PROXY),
+    ("all_proxy", PROXY),
+    ("SSL_CERT_FILE", CA),
+    ("SSL_CERT_DIR", CA),
+];
+
+const PROXY: &str = "a proxy is named by proxy under [registry] or [kbs] in the settings document, or by \
+                     --registry-proxy or --kbs-proxy";
+const CA: &str =
+    "authorities are the system's, or the CA that the settings document or an option names";
+
+/// The variables of a process that are for this program, taken once at start: `PROPLET_*`, and those that
+/// people expect to have an effect.
 ///
 /// An empty value counts as absent, which is how compose files pass on variables that are not set.
 #[derive(Clone, Default)]
@@ -183,13 +201,20 @@ impl Environment {
         }
     }
 
+    /// One line for every variable that is set and would lead connections elsewhere, did it count.
+    pub(crate) fn unused(&self) -> Vec<String> {
+        self.ignored(UNUSED).collect()
+    }
+
     /// One line for every variable that is set and has no effect.
     pub(super) fn notices(&self) -> Vec<String> {
-        IGNORED
-            .iter()
+        self.ignored(IGNORED).chain(self.ignored(UNUSED)).collect()
+    }
+
+    fn ignored<'a>(&'a self, list: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = String> + 'a {
+        list.iter()
             .filter(|(name, _)| self.variables.contains_key(*name))
             .map(|(name, why)| format!("{name} is ignored: {why}"))
-            .collect()
     }
 }
 
@@ -197,7 +222,11 @@ impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
         let variables = variables
             .into_iter()
-            .filter(|(name, value)| name.starts_with("PROPLET_") && !value.trim().is_empty())
+            .filter(|(name, value)| {
+                let ours = name.starts_with("PROPLET_");
+                let unused = || UNUSED.iter().any(|(unused, _)| unused == name);
+                (ours || unused()) && !value.trim().is_empty()
+            })
             .collect();
         Self { variables }
     }
@@ -255,5 +284,20 @@ mod tests {
             "{notices:?}"
         );
         assert!(!notices[0].contains("evil"), "{notices:?}");
+    }
+
+    #[test]
+    fn what_libraries_would_obey_is_reported_as_ignored() {
+        let environment = environment(&[
+            ("HTTPS_PROXY", "http://user:password@proxy"),
+            ("no_proxy", "*"),
+            ("SSL_CERT_FILE", "/ca.pem"),
+            ("PROPLET_KBS_URI", "http://evil"),
+        ]);
+        assert_eq!(environment.notices().len(), 3);
+        let unused = environment.unused();
+        assert_eq!(unused.len(), 2, "{unused:?}");
+        assert!(unused[0].contains("HTTPS_PROXY is ignored"), "{unused:?}");
+        assert!(!unused[0].contains("password"), "{unused:?}");
     }
 }

@@ -8,12 +8,14 @@
 //!
 //! - the key broker's CA is text inside the document (`ca_pem`), not a path: the digest must cover it;
 //! - environment variables may override what says *where the broker is and who we are on it*, and
-//!   nothing else ([`environment`]).
+//!   nothing else ([`environment`]), and that only as long as no credential of the document's goes
+//!   elsewhere by it (`broker`).
 //!
 //! `docs/settings.md` lists every name with its default.
 
 pub mod address;
 pub mod binding;
+mod broker;
 mod checks;
 mod document;
 pub mod environment;
@@ -29,6 +31,7 @@ use std::{
 
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::ImageKeyTypes;
+use proplet_net::Proxy;
 use proplet_runtime::Limits as TaskLimits;
 use ring::digest::{SHA256, digest};
 use thiserror::Error;
@@ -92,6 +95,14 @@ pub enum SettingsError {
     /// An environment variable is not an address.
     #[error("environment variable PROPLET_MQTT_ADDRESS: {0}")]
     Address(#[from] AddressError),
+    /// An environment variable would lead something of the document's elsewhere.
+    #[error("environment variable {name}: {why}")]
+    Override {
+        /// The variable.
+        name: &'static str,
+        /// What it would do, and what to do instead.
+        why: String,
+    },
     /// The daemon has no identity.
     #[error(
         "{missing} is not set: set [proplet] {missing} in the settings document, or {variables}"
@@ -213,6 +224,8 @@ pub struct Registry {
     pub http_hosts: Vec<String>,
     /// CA to trust instead of the system's, PEM file.
     pub ca: Option<PathBuf>,
+    /// Proxy on the way to registries and to `http(s)` sources.
+    pub proxy: Option<Proxy>,
     /// Largest layer, in bytes.
     pub max_layer_bytes: u64,
     /// Time for one pull.
@@ -257,6 +270,8 @@ pub struct Kbs {
     pub url: Url,
     /// CA to trust instead of the system's, PEM text.
     pub ca_pem: Option<String>,
+    /// Proxy on the way there.
+    pub proxy: Option<Proxy>,
     /// Whether plain http is accepted, which the document must say in so many words.
     pub allow_http: bool,
     /// Time for one exchange, all retries included.
@@ -360,7 +375,10 @@ impl Settings {
                 "must be at least 1",
             ));
         }
+        let owns_key = checks::owns_key(&proplet, environment);
+        let (mqtt, notice) = checks::checked_mqtt(mqtt, owns_key, environment)?;
         let mut notices = environment.notices();
+        notices.extend(notice);
         if heartbeat >= 10 {
             notices.push(format!(
                 "a heartbeat every {heartbeat} s: the Manager takes a proplet for dead after 10 s, \
@@ -379,7 +397,7 @@ impl Settings {
             heartbeat: Duration::from_secs(heartbeat),
             identity: checks::partial_identity(&proplet, environment)?,
             about: checks::about(proplet, environment)?,
-            mqtt: checks::checked_mqtt(mqtt, environment)?,
+            mqtt,
             registry: checks::checked_registry(registry)?,
             kbs: kbs.map(checks::checked_kbs).transpose()?,
             confidential: checks::checked_confidential(confidential)?,

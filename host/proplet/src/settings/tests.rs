@@ -172,6 +172,11 @@ fn values_out_of_range_are_refused() {
         "[proplet]\ntenant_id = \"a/b\"",
         "[proplet]\nentity_id = \"#\"",
         "[registry]\nrepositories = [\"ghcr.io/*/x\"]",
+        "[registry]\nproxy = \"socks5://proxy:1080\"",
+        "[registry]\nproxy = \"proxy:3128\"",
+        "[registry]\nproxy = \"http://proxy:3128\"\nno_proxy = [\"*.corp\"]",
+        "[registry]\nno_proxy = [\"corp\"]",
+        "[kbs]\nurl = \"https://kbs\"\nproxy = \"http://proxy/x\"",
         "[kbs]\nurl = \"https://kbs\"\ntimeout_seconds = 0",
         "[confidential]\nrecipients = [{ kty = \"RSA\" }]",
         "[confidential]\nimage_key_types = []",
@@ -179,6 +184,27 @@ fn values_out_of_range_are_refused() {
     ] {
         assert!(parse(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn a_proxy_is_the_documents_and_its_password_is_not_shown() {
+    let text = "[registry]\nproxy = \"http://user:topsecret@proxy:3128\"\nno_proxy = [\".corp\"]\n\
+                [kbs]\nurl = \"https://kbs\"\nproxy = \"https://user:topsecret@other\"";
+    let hostile = environment(&[("HTTPS_PROXY", "http://evil:1")]);
+    let settings = Settings::parse(Some(text), &hostile).unwrap();
+    let shown = format!("{settings:?}");
+    assert!(!shown.contains("topsecret"), "{shown}");
+    let kbs = settings.kbs.unwrap();
+    assert_eq!(kbs.proxy.unwrap().to_string(), "https://other");
+    let proxy = settings.registry.proxy.unwrap();
+    assert_eq!(proxy.to_string(), "http://proxy:3128");
+    assert!(
+        Settings::parse(None, &hostile)
+            .unwrap()
+            .registry
+            .proxy
+            .is_none()
+    );
 }
 
 #[test]

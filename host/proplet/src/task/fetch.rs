@@ -26,17 +26,16 @@ impl Fetcher {
             why: error.to_string(),
         };
         // Where a redirect leads was not checked against the allow-list, so none is followed.
-        let mut builder = Client::builder()
+        let client = config
+            .client()?
             .user_agent(concat!("proplet/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.connect_timeout)
             .read_timeout(config.read_timeout)
-            .redirect(Policy::none());
-        if let Some(pem) = &config.ca_pem {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(settings)?;
-            builder = builder.tls_certs_only(certificates);
-        }
+            .redirect(Policy::none())
+            .build()
+            .map_err(settings)?;
         Ok(Self {
-            client: builder.build().map_err(settings)?,
+            client,
             http_hosts: config.http_hosts.clone(),
             max_bytes: config.max_layer_bytes,
             deadline: config.deadline,

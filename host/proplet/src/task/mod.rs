@@ -157,6 +157,7 @@ impl Executor {
             (Some(kbs), Some(provider)) => {
                 let mut config = KbsConfig::new(kbs.url.clone());
                 config.ca_pem = kbs.ca_pem.as_ref().map(|pem| pem.as_bytes().to_vec());
+                config.proxy = kbs.proxy.clone();
                 config.allow_http = kbs.allow_http;
                 config.timeout = kbs.timeout;
                 Some(Vault::new(KbsClient::new(config, Arc::clone(provider))?))
@@ -301,6 +302,7 @@ fn registry_config(settings: &Settings) -> Result<RegistryConfig, ExecutorError>
         auth_file: registry.auth_file.clone(),
         http_hosts: registry.http_hosts.clone(),
         ca_pem,
+        proxy: registry.proxy.clone(),
         max_layer_bytes: registry.max_layer_bytes,
         deadline: registry.timeout,
         ..RegistryConfig::default()

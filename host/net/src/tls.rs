@@ -1,0 +1,174 @@
+//! Whom a TLS connection trusts.
+//!
+//! Roots are the CA that the settings name and nothing else, or, without one, the system's store. The
+//! store is looked for in fixed places: `SSL_CERT_FILE` and its like do not count, because environment
+//! variables never override the settings.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use thiserror::Error;
+
+/// Where Linux distributions keep the bundle of trusted CAs.
+const BUNDLES: [&str; 5] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Why TLS cannot be set up.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// The CA is not PEM.
+    #[error("the CA is not PEM: {0}; give CERTIFICATE blocks")]
+    NotPem(String),
+    /// The CA has no certificate in it.
+    #[error("the CA holds no CERTIFICATE block; give the certificate in PEM")]
+    Empty,
+    /// A certificate does not parse.
+    #[error("the CA is not a usable certificate: {0}")]
+    Certificate(String),
+    /// The system has no store of trusted CAs.
+    #[error(
+        "this machine has no bundle of trusted CAs ({0}); install one (often the package \
+         ca-certificates), or name the CA in the settings"
+    )]
+    NoSystemStore(String),
+    /// The TLS library does not take the configuration.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+/// TLS towards servers whose certificate one of the CAs in `ca_pem` signs, or, without it, one of the
+/// system's.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn client_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
+    Ok(builder()?
+        .with_root_certificates(roots(ca_pem)?)
+        .with_no_client_auth())
+}
+
+/// As [`client_config`], for a client that may never speak TLS: without `ca_pem` on a machine without a
+/// store it trusts nobody, says so in the log, and leaves plain http working.
+///
+/// # Errors
+/// [`TlsError`], but never [`TlsError::NoSystemStore`].
+pub fn client_config_if_any(ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
+    match client_config(ca_pem) {
+        Err(error @ TlsError::NoSystemStore(_)) => {
+            tracing::warn!("No server will be trusted over TLS: {error}");
+            no_trust()
+        }
+        other => other,
+    }
+}
+
+/// No trust at all, for a client that speaks plain http only.
+///
+/// # Errors
+/// [`TlsError::Setup`].
+pub fn no_trust() -> Result<ClientConfig, TlsError> {
+    Ok(builder()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+/// The beginning of every TLS configuration: this provider, TLS 1.2 and 1.3.
+///
+/// # Errors
+/// [`TlsError::Setup`].
+pub fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Setup(error.to_string()))
+}
+
+/// The certificates in `ca_pem`, or, without it, the system's.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
+    match ca_pem {
+        Some(pem) => given_roots(pem),
+        None => system_roots(&BUNDLES),
+    }
+}
+
+/// The usable certificates of the system's store, DER; none where there is no store.
+#[must_use]
+pub fn system_certificates() -> Vec<CertificateDer<'static>> {
+    let usable = |certificate: &CertificateDer<'static>| {
+        RootCertStore::empty().add(certificate.clone()).is_ok()
+    };
+    let found = bundles(&BUNDLES).next().unwrap_or_default();
+    found.into_iter().filter(usable).collect()
+}
+
+fn given_roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| TlsError::NotPem(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| TlsError::Certificate(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(TlsError::Empty);
+    }
+    Ok(roots)
+}
+
+fn system_roots(places: &[&str]) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificates in bundles(places) {
+        // A store may hold roots with features that the verifier does not know; those are of no use
+        // to anybody, and no reason to trust none of the others.
+        roots.add_parsable_certificates(certificates);
+        if !roots.is_empty() {
+            return Ok(roots);
+        }
+    }
+    Err(TlsError::NoSystemStore(places.join(", ")))
+}
+
+/// The bundles that exist and hold certificates, in order.
+fn bundles(places: &[&str]) -> impl Iterator<Item = Vec<CertificateDer<'static>>> {
+    places
+        .iter()
+        .filter_map(|place| std::fs::read(place).ok())
+        .map(|pem| CertificateDer::pem_slice_iter(&pem).flatten().collect())
+        .filter(|certificates: &Vec<_>| !certificates.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refuses_a_ca_that_is_none() {
+        for pem in [
+            "",
+            "nonsense",
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n",
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        ] {
+            client_config(Some(pem.as_bytes())).unwrap_err();
+            client_config_if_any(Some(pem.as_bytes())).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_machine_without_a_store_is_told_so() {
+        let error = system_roots(&["/nonexistent/ca.crt"]).unwrap_err();
+        assert!(error.to_string().contains("/nonexistent/ca.crt"), "{error}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Where connections go: what the settings say, whatever the environment says.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use std::{net::Ipv4Addr, path::Path, process::Stdio, sync::Arc, time::Duration};
+
+use proplet::{
+    message::{Source, Start},
+    mqtt::Link,
+    settings::{Settings, environment::Environment},
+    task::{Executor, Host, TaskOutcome},
+};
+use proplet_image::{Artifact, ImageReference, Puller, RegistryConfig, push::push};
+use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
+use proplet_net::Proxy;
+use proplet_runtime::CancelToken;
+use proplet_testkit::{
+    kbs::DevKeyBroker, proxy::TestProxy, registry::Registry, tee::FakeSnp,
+    workload::registry_over_http,
+};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use url::Url;
+
+/// Tells the test that it is the process in the hostile environment, and where its files are.
+const HOSTILE: &str = "PROPLET_TEST_HOSTILE";
+
+fn module() -> Vec<u8> {
+    wat::parse_str(
+        "(module (func (export \"add\") (param i32 i32) (result i32)
+           (i32.add (local.get 0) (local.get 1))))",
+    )
+    .unwrap()
+}
+
+fn add(image: String) -> Start {
+    Start {
+        id: "task-1".into(),
+        name: "add".into(),
+        source: Source::Plain(image),
+        inputs: vec!["10".into(), "20".into()],
+        arguments: Vec::new(),
+        invoke: None,
+        env: [].into(),
+    }
+}
+
+async fn run(settings: &str, image: String) -> TaskOutcome {
+    let settings = Settings::parse(Some(settings), &Environment::of_process()).unwrap();
+    let executor = Executor::new(Host::new(Arc::new(settings), None)).unwrap();
+    executor.execute(add(image), CancelToken::new()).await
+}
+
+fn code(outcome: &TaskOutcome) -> &'static str {
+    outcome.error.as_ref().map_or("", |refusal| refusal.code())
+}
+
+/// Pushes the module, and gives the image's reference and the path of its layer.
+async fn publish(config: &RegistryConfig, host: &str) -> (ImageReference, String) {
+    let image = Artifact::wasm(module().into()).unwrap();
+    let reference: ImageReference = format!("{host}/add:v1").parse().unwrap();
+    push(config, &reference, &image).await.unwrap();
+    let layer = image.manifest().unwrap().layer.digest;
+    (reference, format!("/v2/add/blobs/{layer}"))
+}
+
+/// A server whose certificate is good for those who trust the authority that made it.
+struct TlsServer {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    host: String,
+}
+
+impl TlsServer {
+    async fn start(folder: &Path) -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![CertificateDer::from_pem_file(folder.join("server.pem")).unwrap()],
+                PrivateKeyDer::from_pem_file(folder.join("server.key")).unwrap(),
+            )
+            .unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        Self {
+            host: listener.local_addr().unwrap().to_string(),
+            listener,
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+        }
+    }
+
+    /// Expects that the errand comes here and does not trust what it finds.
+    async fn is_not_trusted<T>(&self, what: &str, errand: impl Future<Output = T>) -> Option<T> {
+        let handshake = async {
+            let (stream, _) = self.listener.accept().await.unwrap();
+            self.acceptor.accept(stream).await
+        };
+        tokio::pin!(handshake, errand);
+        // Which of the two is seen to end first is chance, and some errands never end.
+        let patience = Duration::from_secs(10);
+        let (shaken, ended) = tokio::select! {
+            shaken = &mut handshake => (Ok(shaken), timeout(patience, errand).await.ok()),
+            ended = &mut errand => (timeout(patience, handshake).await, Some(ended)),
+        };
+        let Ok(shaken) = shaken else {
+            panic!("{what} did not come to the server");
+        };
+        assert!(shaken.is_err(), "{what} trusts the environment's authority");
+        ended
+    }
+}
+
+fn certificates(folder: &Path) {
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    write("ca.pem", authority.self_signed(&key).unwrap().pem());
+    let issuer = rcgen::Issuer::new(authority, key);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".into(), "localhost".into()];
+    let server = rcgen::CertificateParams::new(names).unwrap();
+    write("server.pem", server.signed_by(&key, &issuer).unwrap().pem());
+    write("server.key", key.serialize_pem());
+}
+
+/// Runs itself again with variables that HTTP and TLS libraries obey, because a process cannot safely
+/// change its own environment.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_variable_leads_a_connection_elsewhere() {
+    if let Some(folder) = std::env::var_os(HOSTILE) {
+        errands(Path::new(&folder)).await;
+        return;
+    }
+    let proxy = TestProxy::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let mut again = tokio::process::Command::new(std::env::current_exe().unwrap());
+    again
+        .args(["--exact", "no_variable_leads_a_connection_elsewhere"])
+        .arg("--nocapture")
+        .env(HOSTILE, folder.path())
+        .env("SSL_CERT_FILE", folder.path().join("ca.pem"))
+        .env("SSL_CERT_DIR", folder.path())
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy")
+        .kill_on_drop(true)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        again.env(name, proxy.url());
+        again.env(name.to_ascii_lowercase(), proxy.url());
+    }
+    let ended = again.output().await.unwrap();
+    let output = String::from_utf8_lossy(&ended.stdout).into_owned()
+        + &String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{output}");
+    assert!(output.contains("1 passed"), "{output}");
+    assert_eq!(proxy.heads(), Vec::<String>::new());
+}
+
+async fn errands(folder: &Path) {
+    let registry = Registry::start().await.unwrap();
+    let host = registry.host();
+    let config = registry_over_http(&host);
+    let (reference, layer) = publish(&config, &host).await;
+    let puller = Puller::new(config).unwrap();
+    let manifest = puller.resolve(&reference).await.unwrap();
+    puller.pull_plain(&manifest).await.unwrap();
+    let text = format!("[registry]\nhttp_hosts = [{host:?}]");
+    for image in [reference.to_string(), format!("http://{host}{layer}")] {
+        assert_eq!(run(&text, image).await.results, "30");
+    }
+    let broker = DevKeyBroker::start().await.unwrap();
+    let tee = Arc::new(FakeSnp::new());
+    let client = KbsClient::new(broker.config(), tee.clone()).unwrap();
+    client.session().await.unwrap();
+
+    let server = TlsServer::start(folder).await;
+    let config = RegistryConfig::default();
+    let reference: ImageReference = format!("{}/add:v1", server.host).parse().unwrap();
+    let puller = Puller::new(config.clone()).unwrap();
+    let pulled = server.is_not_trusted("a pull", puller.resolve(&reference));
+    assert!(pulled.await.unwrap().is_err());
+    let image = Artifact::wasm(module().into()).unwrap();
+    let pushed = server.is_not_trusted("a push", push(&config, &reference, &image));
+    assert!(pushed.await.unwrap().is_err());
+    let fetched = run("", format!("https://{}/add.wasm", server.host));
+    let fetched = server.is_not_trusted("a fetch", fetched).await.unwrap();
+    assert_eq!(code(&fetched), "registry-unavailable");
+    let url = Url::parse(&format!("https://{}", server.host)).unwrap();
+    let client = KbsClient::new(KbsConfig::new(url), tee).unwrap();
+    let session = server.is_not_trusted("the key broker's client", client.session());
+    let refused = session.await.unwrap().err().unwrap();
+    assert!(
+        matches!(
+            refused,
+            KbsError::Unavailable {
+                failure: Failure::Tls,
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    let text = format!(
+        "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"e\"\napi_key = \"k\"\n\
+         [mqtt]\naddress = \"mqtts://{}\"",
+        server.host
+    );
+    let settings = Settings::parse(Some(&text), &Environment::of_process()).unwrap();
+    let (_link, driver) = Link::new(&settings.mqtt, &settings.identity().unwrap()).unwrap();
+    // Nobody receives messages, so the driver ends where it would wait for the next attempt.
+    let (messages, _) = mpsc::channel(1);
+    server
+        .is_not_trusted("the MQTT client", driver.run(messages))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_the_settings_name_is_used_and_sees_no_more_than_names() {
+    let registry = Registry::start_tls().await.unwrap();
+    let ca_pem = registry.ca_pem().map(|pem| pem.as_bytes().to_vec());
+    let proxy = TestProxy::start().await.unwrap();
+    let address = format!("http://user:word@{}", proxy.host());
+    let config = |except: &[String]| RegistryConfig {
+        ca_pem: ca_pem.clone(),
+        proxy: Some(Proxy::new(&address, except).unwrap()),
+        ..RegistryConfig::default()
+    };
+    let (reference, _) = publish(&config(&[]), &registry.host()).await;
+    let pushed = proxy.heads().len();
+    let puller = Puller::new(config(&[])).unwrap();
+    let manifest = puller.resolve(&reference).await.unwrap();
+    puller.pull_plain(&manifest).await.unwrap();
+    let heads = proxy.heads();
+    assert!(0 < pushed && pushed < heads.len(), "{heads:?}");
+    for head in &heads {
+        assert!(
+            head.starts_with(&format!("CONNECT {}", registry.host())),
+            "{head}"
+        );
+        let head = head.to_ascii_lowercase();
+        // user:word
+        assert!(
+            head.contains("proxy-authorization: basic dxnlcjp3b3jk"),
+            "{head}"
+        );
+        assert!(!head.contains("\r\nauthorization:"), "{head}");
+    }
+
+    let around = Puller::new(config(&["127.0.0.1".to_owned()])).unwrap();
+    around.resolve(&reference).await.unwrap();
+    assert_eq!(proxy.heads().len(), heads.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_names_the_proxies_of_registry_and_key_broker() {
+    let registry = Registry::start().await.unwrap();
+    let host = registry.host();
+    let (reference, layer) = publish(&registry_over_http(&host), &host).await;
+    let proxy = TestProxy::start().await.unwrap();
+    let text = format!(
+        "[registry]\nhttp_hosts = [{host:?}]\nproxy = {:?}\n",
+        proxy.url()
+    );
+    for (image, path) in [
+        (reference.to_string(), "/v2/add/manifests/v1"),
+        (format!("http://{host}{layer}"), layer.as_str()),
+    ] {
+        let before = proxy.heads().len();
+        assert_eq!(run(&text, image).await.results, "30");
+        let wanted = format!("GET http://{host}{path} ");
+        let heads = proxy.heads();
+        assert!(heads[before].starts_with(&wanted), "{heads:?}");
+    }
+    let before = proxy.heads().len();
+    let around = format!("{text}no_proxy = [\"127.0.0.1\"]");
+    assert_eq!(run(&around, reference.to_string()).await.results, "30");
+    assert_eq!(proxy.heads().len(), before);
+
+    let broker = DevKeyBroker::start().await.unwrap();
+    let mut config = broker.config();
+    config.proxy = Some(Proxy::new(&proxy.url(), &[]).unwrap());
+    let client = KbsClient::new(config, Arc::new(FakeSnp::new())).unwrap();
+    client.session().await.unwrap();
+    let heads = proxy.heads();
+    let wanted = format!("POST {}/kbs/v0/auth ", broker.url());
+    assert!(heads[before].starts_with(&wanted), "{heads:?}");
+}
