@@ -4,41 +4,50 @@
 //! text in quotes or, if the input is not that, the bare text; every other type takes WAVE text. Exports of
 //! core modules take numbers in decimal.
 
+use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, Type};
-use wasmtime::component::{Val, wasm_wave};
 use wasmtime::{FuncType, ValType};
-use zeroize::Zeroizing;
 
+use crate::allowance::Allowance;
 use crate::error::{GuestText, RuntimeError};
+use crate::limits::Passed;
 use crate::signature;
 use crate::task::Input;
+use crate::wave;
 
 /// Most bytes that a `list<u8>` takes when the export has no faster form: the engine needs some 40 bytes
 /// for each element then.
 const MAX_SLOW_BYTES: usize = 1 << 20;
 
-/// Arguments for a component export. `surplus` lets inputs be left over, for a component that reads them
-/// through `propeller:confidential/inputs`.
+/// Why there are no arguments.
+#[derive(Debug)]
+pub(crate) enum NoArguments {
+    /// The inputs do not fit.
+    Invalid(RuntimeError),
+    /// The task has to end before they are read.
+    Passed(Passed),
+}
+
+/// Arguments for a component export, read within the task's limits. The number of inputs was checked.
 pub(crate) fn component(
     name: &str,
     function: &ComponentFunc,
     inputs: &[Input],
-    surplus: bool,
-) -> Result<Vec<Val>, RuntimeError> {
-    let parameters = function.params().len();
-    check_count(parameters, inputs.len(), surplus, || {
-        signature::component(name, function)
-    })?;
+    allowance: &mut Allowance<'_>,
+) -> Result<Vec<Val>, NoArguments> {
     function
         .params()
         .zip(inputs)
         .enumerate()
         .map(|(index, ((parameter, ty), input))| {
-            value(&ty, input).map_err(|reason| {
-                let signature = signature::component(name, function);
-                invalid(format!(
-                    "input {index} for parameter `{parameter}`: {reason}; the export is `{signature}`"
-                ))
+            value(&ty, input, allowance).map_err(|failed| match failed {
+                wave::Failed::Passed(passed) => NoArguments::Passed(passed),
+                wave::Failed::Invalid(reason) => {
+                    let signature = signature::component(name, function);
+                    NoArguments::Invalid(invalid(format!(
+                        "input {index} for parameter `{parameter}`: {reason}; the export is `{signature}`"
+                    )))
+                }
             })
         })
         .collect()
@@ -69,12 +78,6 @@ pub(crate) fn core(
         .collect()
 }
 
-/// The text as a WAVE string, in quotes.
-pub(crate) fn wave_string(text: &str) -> Zeroizing<String> {
-    // A string is always writable; an empty text is the harmless answer if that should change.
-    Zeroizing::new(wasm_wave::to_string(&Val::String(text.to_owned())).unwrap_or_default())
-}
-
 /// Checks that there are as many inputs as parameters.
 pub(crate) fn check_count(
     parameters: usize,
@@ -93,29 +96,34 @@ pub(crate) fn check_count(
     )))
 }
 
-fn value(ty: &Type, input: &Input) -> Result<Val, String> {
+fn value(ty: &Type, input: &Input, allowance: &mut Allowance<'_>) -> Result<Val, wave::Failed> {
+    let invalid = |reason: String| Err(wave::Failed::Invalid(reason));
     if is_bytes(ty) {
         if input.bytes.len() > MAX_SLOW_BYTES {
-            return Err(format!(
+            return invalid(format!(
                 "{} bytes are too many here; read inputs of more than {MAX_SLOW_BYTES} bytes with \
                  propeller:confidential/inputs, or export `func(list<u8>) -> list<u8>`",
                 input.bytes.len()
             ));
         }
+        allowance.allocate(input.bytes.len() * size_of::<Val>())?;
         return Ok(Val::List(
             input.bytes.iter().copied().map(Val::U8).collect(),
         ));
     }
-    let text = std::str::from_utf8(&input.bytes)
-        .map_err(|_| "not UTF-8, and only `list<u8>` takes other bytes".to_owned())?;
-    let parsed = wasm_wave::from_str::<Val>(ty, text);
-    match (ty, parsed) {
-        (_, Ok(value)) => Ok(value),
-        (Type::String, Err(_)) => Ok(Val::String(text.to_owned())),
-        (_, Err(error)) => Err(format!(
-            "not WAVE text of type `{}`: {error}",
+    let Ok(text) = std::str::from_utf8(&input.bytes) else {
+        return invalid("not UTF-8, and only `list<u8>` takes other bytes".to_owned());
+    };
+    match (ty, wave::read(ty, text, allowance)) {
+        (Type::String, Err(wave::Failed::Invalid(_))) => {
+            allowance.allocate(text.len())?;
+            Ok(Val::String(text.to_owned()))
+        }
+        (_, Err(wave::Failed::Invalid(reason))) => invalid(format!(
+            "not WAVE text of type `{}`: {reason}",
             signature::of(ty)
         )),
+        (_, read) => read,
     }
 }
 
@@ -238,11 +246,6 @@ mod tests {
             "1 input for 2 parameters; the export is `f: func()`"
         );
         assert!(check(1, 2, false).is_err());
-    }
-
-    #[test]
-    fn text_is_quoted() {
-        assert_eq!(*wave_string("a\"b\n"), r#""a\"b\n""#);
     }
 
     proptest! {

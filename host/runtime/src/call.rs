@@ -1,16 +1,20 @@
 //! Running one export of a component or a core module, up to its value.
 
-use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, Val, wasm_wave};
+use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, Val};
 use wasmtime::{AsContextMut as _, Store};
 use zeroize::Zeroizing;
 
-use crate::args;
+use crate::allowance::Allowance;
+use crate::args::{self, NoArguments};
 use crate::capture::OutputBudget;
 use crate::compiled::{ComponentExport, CoreCode, CoreExport, Form, Gives, TypedForm};
-use crate::error::{GuestText, RuntimeError};
+use crate::cpu::Watch;
+use crate::error::{GuestText, MAX_GUEST_TEXT, RuntimeError};
+use crate::limits::Passed;
 use crate::signature;
 use crate::state::{CoreState, TaskState};
 use crate::task::{Content, Input, Value};
+use crate::wave;
 
 /// What ends a call early.
 pub(crate) enum Ended {
@@ -26,19 +30,42 @@ impl From<wasmtime::Error> for Ended {
     }
 }
 
+impl From<Passed> for Ended {
+    fn from(passed: Passed) -> Self {
+        Self::Engine(wasmtime::Error::new(passed))
+    }
+}
+
+impl From<NoArguments> for Ended {
+    fn from(error: NoArguments) -> Self {
+        match error {
+            NoArguments::Invalid(error) => Self::Runtime(error),
+            NoArguments::Passed(passed) => passed.into(),
+        }
+    }
+}
+
 impl From<RuntimeError> for Ended {
     fn from(error: RuntimeError) -> Self {
         Self::Runtime(error)
     }
 }
 
-/// Instantiates a component and calls an export.
+/// Reads the arguments of a component's export, instantiates the component and calls it.
 pub(crate) async fn component(
     store: &mut Store<TaskState>,
     linked: &wasmtime::component::InstancePre<TaskState>,
     export: &ComponentExport,
-    arguments: Vec<Val>,
+    watch: &Watch,
 ) -> Result<Value, Ended> {
+    let arguments = match export.form {
+        Form::Dynamic => {
+            let state = store.data_mut();
+            let mut allowance = Allowance::new(watch, &mut state.memory);
+            args::component(&export.name, &export.ty, &state.task.inputs, &mut allowance)?
+        }
+        Form::Command | Form::Typed(_) => Vec::new(),
+    };
     let instance = linked.instantiate_async(&mut *store).await?;
     let Some(function) = instance.get_func(&mut *store, export.index) else {
         return Err(RuntimeError::Host("the export is gone after instantiation".to_owned()).into());
@@ -46,34 +73,29 @@ pub(crate) async fn component(
     match export.form {
         Form::Command => command(store, function).await,
         Form::Typed(form) => typed(store, function, form).await,
-        Form::Dynamic => dynamic(store, function, export, &arguments).await,
+        Form::Dynamic => dynamic(store, function, export, &arguments, watch).await,
     }
 }
 
-/// Whether the export can be invoked with these inputs, and its arguments if it is called value by value.
-pub(crate) fn component_arguments(
+/// Checks that the export can be invoked with as many inputs as there are.
+pub(crate) fn check_component(
     export: &ComponentExport,
     inputs: &[Input],
     surplus: bool,
-) -> Result<Vec<Val>, RuntimeError> {
+) -> Result<(), RuntimeError> {
+    let signature = || signature::component(&export.name, &export.ty);
     match export.form {
-        Form::Command => Ok(Vec::new()),
+        Form::Command => Ok(()),
+        // `run` of the world `task` gets no bytes when there is no input, and leaves further ones.
+        Form::Typed(form) if form.takes_bytes && form.gives == Gives::BytesOrFailure => Ok(()),
         Form::Typed(form) => {
-            // `run` of the world `task` gets no bytes when there is no input, and leaves further ones.
-            let is_task = form.takes_bytes && form.gives == Gives::BytesOrFailure;
-            if !is_task {
-                let parameters = usize::from(form.takes_bytes);
-                let signature = || signature::component(&export.name, &export.ty);
-                args::check_count(parameters, inputs.len(), surplus, signature)?;
-            }
-            Ok(Vec::new())
+            args::check_count(form.takes_bytes.into(), inputs.len(), surplus, signature)
+        }
+        Form::Dynamic if !export.weight().is_plain => {
+            Err(RuntimeError::ExportUnsupported(GuestText::new(signature())))
         }
         Form::Dynamic => {
-            if !signature::is_plain(&export.ty) {
-                let signature = signature::component(&export.name, &export.ty);
-                return Err(RuntimeError::ExportUnsupported(GuestText::new(signature)));
-            }
-            args::component(&export.name, &export.ty, inputs, surplus)
+            args::check_count(export.ty.params().len(), inputs.len(), surplus, signature)
         }
     }
 }
@@ -138,7 +160,7 @@ where
         Gives::BytesOrText => {
             let function = function.typed::<P, (Result<Vec<u8>, String>,)>(&*store)?;
             let (result,) = function.call_async(store, parameters).await?;
-            bytes_or(result, |text| args::wave_string(&text))
+            bytes_or(result, |text| quoted(&text))
         }
         Gives::BytesOrFailure => {
             let function = function.typed::<P, (Result<Vec<u8>, Failure>,)>(&*store)?;
@@ -149,10 +171,16 @@ where
                     Failure::Host(text) => ("host", text),
                     Failure::Other(text) => ("other", text),
                 };
-                Zeroizing::new(format!("{case}({})", *args::wave_string(&text)))
+                Zeroizing::new(format!("{case}({})", *quoted(&text)))
             })
         }
     }
+}
+
+/// The beginning of a text in quotes: what is longer than an error may be is not worth quoting.
+fn quoted(text: &str) -> Zeroizing<String> {
+    let end = text.floor_char_boundary(MAX_GUEST_TEXT);
+    wave::string(text.get(..end).unwrap_or_default())
 }
 
 fn bytes_or<E>(
@@ -173,11 +201,20 @@ async fn dynamic(
     function: Func,
     export: &ComponentExport,
     arguments: &[Val],
+    watch: &Watch,
 ) -> Result<Value, Ended> {
     let mut results = vec![Val::Bool(false); export.ty.results().len()];
     function
         .call_async(store.as_context_mut(), arguments, &mut results)
         .await?;
+    let state = store.data_mut();
+    // What was published takes the place of the value, which is not part of the output then.
+    let output = if state.published {
+        u64::MAX
+    } else {
+        state.output.left()
+    };
+    let allowance = &mut Allowance::new(watch, &mut state.memory);
     match results.into_iter().next() {
         None => Ok(Value {
             content: Content::Nothing,
@@ -188,19 +225,22 @@ async fn dynamic(
             in_ok: true,
         }),
         Some(Val::Result(Ok(Some(value)))) => Ok(Value {
-            content: content(*value)?,
+            content: content(*value, output, allowance)?,
             in_ok: true,
         }),
         Some(Val::Result(Err(None))) => Err(failed("err").into()),
-        Some(Val::Result(Err(Some(error)))) => Err(failed(&wave(&error)?).into()),
+        Some(Val::Result(Err(Some(error)))) => {
+            let text = wave::write_cut(&error, MAX_GUEST_TEXT as u64 + 1, allowance);
+            Err(failed(&text.map_err(unwritten)?).into())
+        }
         Some(value) => Ok(Value {
-            content: content(value)?,
+            content: content(value, output, allowance)?,
             in_ok: false,
         }),
     }
 }
 
-fn content(value: Val) -> Result<Content, RuntimeError> {
+fn content(value: Val, output: u64, allowance: &mut Allowance<'_>) -> Result<Content, Ended> {
     if let Val::List(elements) = &value {
         let byte = |element: &Val| match element {
             Val::U8(byte) => Some(*byte),
@@ -213,18 +253,20 @@ fn content(value: Val) -> Result<Content, RuntimeError> {
     }
     match value {
         Val::String(text) => Ok(Content::Text(Zeroizing::new(text))),
-        value => Ok(Content::Wave(wave(&value)?)),
+        value => wave::write(&value, output, allowance)
+            .map(Content::Wave)
+            .map_err(unwritten),
     }
 }
 
-fn wave(value: &Val) -> Result<Zeroizing<String>, RuntimeError> {
-    wasm_wave::to_string(value)
-        .map(Zeroizing::new)
-        .map_err(|error| {
-            RuntimeError::ExportUnsupported(GuestText::new(format!(
-                "a result that WAVE cannot write: {error}"
-            )))
-        })
+fn unwritten(failed: wave::Failed) -> Ended {
+    match failed {
+        wave::Failed::Passed(passed) => passed.into(),
+        wave::Failed::Invalid(error) => RuntimeError::ExportUnsupported(GuestText::new(format!(
+            "a result that WAVE cannot write: {error}"
+        )))
+        .into(),
+    }
 }
 
 /// Instantiates a core module, initialises it and calls an export.

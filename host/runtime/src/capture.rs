@@ -38,6 +38,11 @@ impl OutputBudget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// What is left, in bytes.
+    pub(crate) fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.used())
+    }
+
     /// Counts `bytes`, unless that passes the limit.
     pub(crate) fn reserve(&self, bytes: usize) -> bool {
         let add = |used: u64| {

@@ -14,6 +14,7 @@ use crate::linkers::Linkers;
 use crate::policy::{Policy, PolicyError, sha256_hex};
 use crate::state::{CoreState, TaskState};
 use crate::task::TaskSpec;
+use crate::weight::Weight;
 
 /// A component or core module, compiled. Cloning is cheap and shares the code.
 ///
@@ -39,7 +40,7 @@ pub(crate) struct ComponentCode {
     imports: Vec<String>,
     /// The imports that give the component something to call or to hold. The others are names for types.
     pub(crate) capabilities: Vec<String>,
-    pub(crate) exports: Vec<ComponentExport>,
+    pub(crate) exports: Vec<Arc<ComponentExport>>,
     /// Linked and type-checked, for each level of grants, when first needed.
     linked: [OnceLock<wasmtime::component::InstancePre<TaskState>>; 3],
 }
@@ -50,6 +51,7 @@ pub(crate) struct ComponentExport {
     pub(crate) index: ComponentExportIndex,
     pub(crate) ty: ComponentFunc,
     pub(crate) form: Form,
+    weight: OnceLock<Weight>,
 }
 
 /// How an export is called.
@@ -95,7 +97,14 @@ pub(crate) struct CoreExport {
     pub(crate) ty: FuncType,
 }
 
-impl Export for ComponentExport {
+impl ComponentExport {
+    /// What values of its type can cost.
+    pub(crate) fn weight(&self) -> Weight {
+        *self.weight.get_or_init(|| Weight::of(&self.ty))
+    }
+}
+
+impl Export for Arc<ComponentExport> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -324,7 +333,7 @@ fn is_capability(engine: &Engine, item: &ComponentItem) -> bool {
 }
 
 /// The functions that a component exports, at its root and in its interfaces.
-fn exports(engine: &Engine, component: &Component) -> Vec<ComponentExport> {
+fn exports(engine: &Engine, component: &Component) -> Vec<Arc<ComponentExport>> {
     let ty = component.component_type();
     let mut exports = Vec::new();
     for (name, export) in ty.exports(engine) {
@@ -332,12 +341,13 @@ fn exports(engine: &Engine, component: &Component) -> Vec<ComponentExport> {
             ComponentItem::ComponentFunc(ty) => {
                 if let Some(index) = component.get_export_index(None, name) {
                     let form = form(&ty);
-                    exports.push(ComponentExport {
+                    exports.push(Arc::new(ComponentExport {
                         name: name.to_owned(),
                         index,
                         ty,
                         form,
-                    });
+                        weight: OnceLock::new(),
+                    }));
                 }
             }
             ComponentItem::ComponentInstance(instance) => {
@@ -351,7 +361,7 @@ fn exports(engine: &Engine, component: &Component) -> Vec<ComponentExport> {
                     let Some(index) = component.get_export_index(Some(&parent), function) else {
                         continue;
                     };
-                    exports.push(interface_export(name, function, index, ty));
+                    exports.push(Arc::new(interface_export(name, function, index, ty)));
                 }
             }
             _ => {}
@@ -373,6 +383,7 @@ fn interface_export(
             index,
             ty,
             form: Form::Command,
+            weight: OnceLock::new(),
         };
     }
     let form = form(&ty);
@@ -381,6 +392,7 @@ fn interface_export(
         index,
         ty,
         form,
+        weight: OnceLock::new(),
     }
 }
 

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Engine, Store, UpdateDeadline};
 
+use crate::cancel::CancelToken;
 use crate::error::RuntimeError;
-use crate::limits::{Passed, Tripwire};
-use crate::task::TaskSpec;
+use crate::limits::{Limits, Passed, Tripwire};
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
@@ -61,34 +61,71 @@ impl CpuMeter {
         })
         .await
     }
+}
 
-    /// Makes the store yield at every tick, and trap once the task has passed a limit or is stopped. The
-    /// wall clock and the canceller are watched by the scheduler's timer as well, but a guest that spins on
-    /// the only thread of a scheduler keeps that timer waiting.
-    pub(crate) fn watch<T: 'static>(
-        &self,
-        store: &mut Store<T>,
-        task: &TaskSpec,
+/// Says when a task has to end, to whoever works for it: the engine at every tick, and the host while it reads
+/// inputs or writes a result.
+///
+/// The wall clock and the canceller are watched by the scheduler's timer as well, but a task that keeps the
+/// only thread of a scheduler keeps that timer waiting.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    meter: CpuMeter,
+    tripwire: Tripwire,
+    cancel: CancelToken,
+    started: Instant,
+    cpu: Duration,
+    wall: Duration,
+}
+
+impl Watch {
+    pub(crate) fn new(
+        meter: &CpuMeter,
+        limits: &Limits,
+        cancel: &CancelToken,
         started: Instant,
         tripwire: &Tripwire,
-    ) {
-        let meter = self.clone();
-        let tripwire = tripwire.clone();
-        let cancel = task.cancel.clone();
-        let cpu = Duration::from_millis(task.limits.cpu_ms);
-        let wall = Duration::from_millis(task.limits.wall_clock_ms);
+    ) -> Self {
+        Self {
+            meter: meter.clone(),
+            tripwire: tripwire.clone(),
+            cancel: cancel.clone(),
+            started,
+            cpu: Duration::from_millis(limits.cpu_ms),
+            wall: Duration::from_millis(limits.wall_clock_ms),
+        }
+    }
+
+    /// Whether the task may go on. Called on the thread that polls the task.
+    ///
+    /// # Errors
+    /// The limit that it has passed.
+    pub(crate) fn check(&self) -> Result<(), Passed> {
+        let passed = if self.cancel.is_cancelled() {
+            Passed::Stop
+        } else if self.started.elapsed() > self.wall {
+            Passed::WallClock
+        } else if self.meter.used_now() > self.cpu {
+            Passed::Cpu
+        } else {
+            return Ok(());
+        };
+        Err(self.pass(passed))
+    }
+
+    /// Notes that a limit was passed.
+    pub(crate) fn pass(&self, passed: Passed) -> Passed {
+        let _ = self.tripwire.trip(passed);
+        passed
+    }
+
+    /// Makes the store yield at every tick, and trap once the task has to end.
+    pub(crate) fn ticks<T: 'static>(&self, store: &mut Store<T>) {
+        let watch = self.clone();
         store.set_epoch_deadline(1);
         store.epoch_deadline_callback(move |_| {
-            let passed = if cancel.is_cancelled() {
-                Passed::Stop
-            } else if started.elapsed() > wall {
-                Passed::WallClock
-            } else if meter.used_now() > cpu {
-                Passed::Cpu
-            } else {
-                return Ok(UpdateDeadline::Yield(1));
-            };
-            Err(tripwire.trip(passed))
+            watch.check()?;
+            Ok(UpdateDeadline::Yield(1))
         });
     }
 }
@@ -137,13 +174,13 @@ impl Ticker {
         })
     }
 
-    /// Ticks as long as the guard lives.
-    pub(crate) fn ticking(&self) -> Ticking<'_> {
+    /// Ticks as long as the guard lives, and the guard keeps the thread.
+    pub(crate) fn ticking(self: &Arc<Self>) -> Ticking {
         self.state.running.fetch_add(1, Ordering::SeqCst);
         if self.state.asleep.swap(false, Ordering::SeqCst) {
             self.wake();
         }
-        Ticking(self)
+        Ticking(Arc::clone(self))
     }
 
     fn wake(&self) {
@@ -187,9 +224,9 @@ impl Drop for Ticker {
 
 /// Keeps the ticker going.
 #[derive(Debug)]
-pub(crate) struct Ticking<'a>(&'a Ticker);
+pub(crate) struct Ticking(Arc<Ticker>);
 
-impl Drop for Ticking<'_> {
+impl Drop for Ticking {
     fn drop(&mut self) {
         self.0.state.running.fetch_sub(1, Ordering::SeqCst);
     }
@@ -233,7 +270,7 @@ mod tests {
     #[test]
     fn the_ticker_ends_when_it_is_dropped() {
         let engine = Engine::default();
-        let ticker = Ticker::new(engine.clone()).unwrap();
+        let ticker = Arc::new(Ticker::new(engine.clone()).unwrap());
         let state = Arc::downgrade(&ticker.state);
         drop(ticker.ticking());
         drop(ticker);

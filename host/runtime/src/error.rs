@@ -11,7 +11,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 /// Most bytes of a [`GuestText`]: an error has to fit into one message, however much a guest says.
-const MAX_GUEST_TEXT: usize = 16 * 1024;
+pub(crate) const MAX_GUEST_TEXT: usize = 16 * 1024;
 
 /// Text that comes from a component or describes its insides, at most 16 KiB of it. Wiped on drop; never
 /// printed by `Debug`.

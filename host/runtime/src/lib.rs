@@ -106,6 +106,7 @@
 //! carries values of other types than bytes and strings across the boundary are freed without that.
 #![deny(missing_docs)]
 
+mod allowance;
 mod args;
 mod bindings;
 mod cache;
@@ -122,11 +123,14 @@ mod interfaces;
 mod limits;
 mod linkers;
 pub mod policy;
+mod run;
 mod runtime;
 mod services;
 mod signature;
 mod state;
 mod task;
+mod wave;
+mod weight;
 
 pub use cancel::CancelToken;
 pub use compiled::Compiled;

@@ -15,12 +15,14 @@ use crate::policy::PolicyLimits;
 /// What one task may use. Every task has its own counters; nothing is shared between tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Guest memory in bytes: linear memories, tables (8 bytes an element) and held secrets together.
+    /// Memory in bytes: linear memories, tables (8 bytes an element), held secrets, and the values that the host
+    /// makes of inputs and writes of results, together. The engine's own copy of a result, while it is passed on
+    /// value by value, may take as much again.
     pub memory_bytes: u64,
     /// Time from instantiation to the end, in milliseconds, waiting included.
     pub wall_clock_ms: u64,
-    /// Processor time of the task's own thread in milliseconds, waiting not included. It is checked about
-    /// every 10 ms.
+    /// Processor time in milliseconds, waiting not included: of the guest, and of the host while it reads the
+    /// inputs and writes the result. It is checked about every 10 ms, but not while the engine passes values on.
     pub cpu_ms: u64,
     /// Bytes of standard output, standard error and the result together.
     pub output_bytes: u64,

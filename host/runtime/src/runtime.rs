@@ -1,32 +1,20 @@
 //! The engine, and one task from start to end.
 
-use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use wasmtime::component::{ResourceTable, ResourceTableError};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
-use wasmtime_wasi::I32Exit;
+use wasmtime::Engine;
 use zeroize::Zeroizing;
 
 use crate::cache::Cache;
-use crate::call::{self, Ended};
-use crate::capture::OutputBudget;
-use crate::compiled::{Code, Compiled, ComponentCode, CoreCode, Form};
+use crate::compiled::{Code, Compiled};
 use crate::config::RuntimeConfig;
-use crate::cpu::{CpuMeter, Ticker};
-use crate::error::{GuestText, RuntimeError};
-use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, choose};
-use crate::limits::Tripwire;
+use crate::cpu::Ticker;
+use crate::error::RuntimeError;
 use crate::linkers::Linkers;
+use crate::run::{self, Held};
 use crate::services::Services;
-use crate::state::{Common, CoreState, TaskState, command_line};
-use crate::{args, task::*};
-
-/// Bytes that a guest may hand to the host in one call, beyond its output limit. The engine counts about
-/// 40 for each element of a list that it passes value by value.
-const HOSTCALL_BYTES: u64 = 64 << 20;
+use crate::task::{Outcome, TaskSpec};
 
 /// An engine with its cache of compiled components and its limits. One per process is enough; each has one
 /// thread of its own, which ends when it is dropped.
@@ -34,8 +22,8 @@ pub struct Runtime {
     engine: Engine,
     linkers: Linkers,
     cache: Cache,
-    ticker: Ticker,
-    places: Semaphore,
+    ticker: Arc<Ticker>,
+    places: Arc<Semaphore>,
     max_component_bytes: u64,
 }
 
@@ -51,8 +39,8 @@ impl Runtime {
         Ok(Self {
             linkers: Linkers::new(&engine)?,
             cache: Cache::new(config.cached_components),
-            ticker: Ticker::new(engine.clone())?,
-            places: Semaphore::new(config.concurrent_tasks as usize),
+            ticker: Arc::new(Ticker::new(engine.clone())?),
+            places: Arc::new(Semaphore::new(config.concurrent_tasks as usize)),
             max_component_bytes: config.max_component_bytes,
             engine,
         })
@@ -100,163 +88,28 @@ impl Runtime {
 
     /// Runs one task to its end, which comes at the latest with its limits. Everything that the task held
     /// is gone when this returns: its instance, its secrets and its handles.
+    ///
+    /// Everything whose size the inputs or the component choose is done within the task's limits, and what
+    /// takes more than a moment apart from the threads of the scheduler. A task whose future is dropped is
+    /// stopped.
     pub async fn run(&self, compiled: &Compiled, task: TaskSpec, services: Services) -> Outcome {
         let place = tokio::select! {
             biased;
             () = task.cancel.cancelled() => Err(RuntimeError::Stopped),
-            place = self.places.acquire() => {
+            place = Arc::clone(&self.places).acquire_owned() => {
                 place.map_err(|_| RuntimeError::Host("the runtime is shutting down".to_owned()))
             }
         };
-        let _place = match place {
-            Ok(place) => place,
+        let held = match place {
+            Ok(place) => Held::new(place, self.ticker.ticking()),
             Err(error) => return Outcome::refused(error, String::new()),
         };
-        let _ticking = self.ticker.ticking();
         let task = Arc::new(task);
         match compiled.code() {
-            Code::Component(code) => self.run_component(code, task, services).await,
-            Code::Core(code) => self.run_core(code, task).await,
-        }
-    }
-
-    async fn run_component(
-        &self,
-        code: &ComponentCode,
-        task: Arc<TaskSpec>,
-        services: Services,
-    ) -> Outcome {
-        if let Err(error) = task
-            .grants
-            .check_imports(code.capabilities.iter().map(String::as_str))
-        {
-            return Outcome::refused(error, String::new());
-        }
-        let export = match choose(&code.exports, &COMPONENT_DEFAULTS, &task) {
-            Ok(export) => export,
-            Err(error) => return Outcome::refused(error, String::new()),
-        };
-        let name = export.name.clone();
-        let prepared = (|| {
-            let linked = code.linked(&self.linkers, task.grants.level())?;
-            let command = match export.form {
-                Form::Command => command_line(&task)?,
-                _ => vec![task.name.clone()],
-            };
-            let arguments = call::component_arguments(export, &task.inputs, code.imports_inputs())?;
-            Ok((linked, command, arguments))
-        })();
-        let (linked, command, arguments) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Outcome::refused(error, name),
-        };
-
-        let common = Common::new(&task);
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(task.limits.handles as usize);
-        let mut store = Store::new(
-            &self.engine,
-            TaskState {
-                wasi: common.component_wasi(&task, &command),
-                table,
-                memory: common.memory_meter(&task),
-                output: common.output.clone(),
-                task: Arc::clone(&task),
-                services,
-                evidence: 0,
-                published: false,
-            },
-        );
-        store.limiter(|state| &mut state.memory);
-        let hostcall = task.limits.output_bytes.saturating_add(HOSTCALL_BYTES);
-        store.set_hostcall_fuel(usize::try_from(hostcall).unwrap_or(usize::MAX));
-        // The engine counts a borrow once more, and the guest's own resources too. Its limit only stops
-        // what the resource table cannot see.
-        store.set_max_component_handles((task.limits.handles as usize).saturating_mul(2) + 16);
-
-        let meter = CpuMeter::default();
-        let started = Instant::now();
-        meter.watch(&mut store, &task, started, &common.tripwire);
-        let call = call::component(&mut store, linked, export, arguments);
-        let ended = supervise(&task, &meter, call).await;
-        let state = store.data();
-        let (memory_peak_bytes, evidence, published) =
-            (state.memory.peak(), state.evidence, state.published);
-        // What the guest published takes the place of the value, so only one of them counts.
-        let value = settle(&task, &common.tripwire, &common.output, published, ended);
-        drop(store);
-        let usage = Usage {
-            memory_peak_bytes,
-            cpu_ms: milliseconds(meter.used()),
-            wall_ms: milliseconds(started.elapsed()),
-            output_bytes: common.output.used(),
-            evidence,
-        };
-        Outcome {
-            value,
-            stdout: common.stdout.take(),
-            stderr: common.stderr.take(),
-            usage,
-            export: name,
-            published,
-        }
-    }
-
-    async fn run_core(&self, code: &CoreCode, task: Arc<TaskSpec>) -> Outcome {
-        let export = match choose(&code.exports, &CORE_DEFAULTS, &task) {
-            Ok(export) => export,
-            Err(error) => return Outcome::refused(error, String::new()),
-        };
-        let name = export.name.clone();
-        let prepared = (|| {
-            let linked = code.linked(&self.linkers)?;
-            let is_command = export.name == "_start";
-            let (command, arguments) = if is_command {
-                (command_line(&task)?, Vec::new())
-            } else {
-                (
-                    vec![task.name.clone()],
-                    args::core(&export.name, &export.ty, &task.inputs)?,
-                )
-            };
-            Ok((linked, command, arguments))
-        })();
-        let (linked, command, arguments) = match prepared {
-            Ok(prepared) => prepared,
-            Err(error) => return Outcome::refused(error, name),
-        };
-
-        let common = Common::new(&task);
-        let mut store = Store::new(
-            &self.engine,
-            CoreState {
-                wasi: common.core_wasi(&task, &command),
-                memory: common.memory_meter(&task),
-            },
-        );
-        store.limiter(|state| &mut state.memory);
-        let meter = CpuMeter::default();
-        let started = Instant::now();
-        meter.watch(&mut store, &task, started, &common.tripwire);
-        let call = call::core(&mut store, linked, code, export, arguments);
-        let ended = supervise(&task, &meter, call).await;
-        let memory_peak_bytes = store.data().memory.peak();
-        let value = settle(&task, &common.tripwire, &common.output, false, ended);
-        drop(store);
-        let usage = Usage {
-            memory_peak_bytes,
-            cpu_ms: milliseconds(meter.used()),
-            wall_ms: milliseconds(started.elapsed()),
-            output_bytes: common.output.used(),
-            evidence: 0,
-        };
-        Outcome {
-            value,
-            stdout: common.stdout.take(),
-            stderr: common.stderr.take(),
-            usage,
-            export: name,
-            published: false,
+            Code::Component(code) => {
+                run::component(&self.engine, &self.linkers, code, task, services, held).await
+            }
+            Code::Core(code) => run::core(&self.engine, &self.linkers, code, task, held).await,
         }
     }
 }
@@ -267,74 +120,4 @@ impl std::fmt::Debug for Runtime {
             .field("places", &self.places.available_permits())
             .finish()
     }
-}
-
-/// Drives the call until it ends, is stopped, or takes too long.
-async fn supervise(
-    task: &TaskSpec,
-    meter: &CpuMeter,
-    call: impl Future<Output = Result<Value, Ended>>,
-) -> Result<Value, Ended> {
-    let limit = task.limits.wall_clock_ms;
-    tokio::select! {
-        biased;
-        () = task.cancel.cancelled() => Err(Ended::Runtime(RuntimeError::Stopped)),
-        () = tokio::time::sleep(Duration::from_millis(limit)) => {
-            Err(Ended::Runtime(RuntimeError::LimitWallClock(limit)))
-        }
-        ended = meter.measure(call) => ended,
-    }
-}
-
-/// What the end of a call means.
-fn settle(
-    task: &TaskSpec,
-    tripwire: &Tripwire,
-    output: &OutputBudget,
-    published: bool,
-    ended: Result<Value, Ended>,
-) -> Result<Value, RuntimeError> {
-    let ended = match ended {
-        Ok(value) if published => Ok(value),
-        Ok(value) => call::spend(&value, output)
-            .map(|()| value)
-            .map_err(Ended::Engine),
-        ended => ended,
-    };
-    match ended {
-        Ok(value) => Ok(value),
-        Err(Ended::Runtime(error)) => Err(error),
-        Err(Ended::Engine(error)) => match tripwire.passed() {
-            Some(passed) => Err(task.limits.error(passed)),
-            None => engine_error(task, &error),
-        },
-    }
-}
-
-fn engine_error(task: &TaskSpec, error: &wasmtime::Error) -> Result<Value, RuntimeError> {
-    if let Some(I32Exit(status)) = error.downcast_ref() {
-        return match status {
-            0 => Ok(Value {
-                content: Content::Stdout,
-                in_ok: false,
-            }),
-            status => Err(call::exited(*status)),
-        };
-    }
-    if error.is::<PoolConcurrencyLimitError>() {
-        return Err(RuntimeError::Host(
-            "no free place for the component's instances; run fewer tasks at once".to_owned(),
-        ));
-    }
-    let text = format!("{error:?}");
-    let table_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
-    // The engine's own limit has no type of its own.
-    if table_full || text.contains("store handle limit exceeded") {
-        return Err(RuntimeError::LimitHandles(task.limits.handles));
-    }
-    Err(RuntimeError::GuestTrapped(GuestText::new(text)))
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

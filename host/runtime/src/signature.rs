@@ -1,4 +1,4 @@
-//! Types of exports as text, for error messages, and the check that a task can invoke them at all.
+//! Types of exports as text, for error messages.
 
 use std::fmt::{self, Write as _};
 
@@ -8,8 +8,6 @@ use wasmtime::component::wasm_wave::wasm::DisplayType;
 
 /// Longest text of one signature. A component may nest types so that writing them out takes megabytes.
 const MAX_CHARS: usize = 1000;
-/// Most types that are looked at to find one that cannot be invoked, for the same reason.
-const MAX_TYPES: usize = 100_000;
 
 /// `name: func(parameter: type) -> type`.
 pub(crate) fn component(name: &str, function: &ComponentFunc) -> String {
@@ -55,47 +53,6 @@ fn write_component(text: &mut Bounded, name: &str, function: &ComponentFunc) -> 
         write!(text, " -> {}", DisplayType(&ty))?;
     }
     Ok(())
-}
-
-/// Whether every type of the function is a plain value, which a start message and a result can carry.
-pub(crate) fn is_plain(function: &ComponentFunc) -> bool {
-    let mut left = MAX_TYPES;
-    let plain = |ty: Type, left: &mut usize| plain_type(&ty, left);
-    function.params().all(|(_, ty)| plain(ty, &mut left))
-        && function.results().all(|ty| plain(ty, &mut left))
-}
-
-fn plain_type(ty: &Type, left: &mut usize) -> bool {
-    let Some(rest) = left.checked_sub(1) else {
-        return false;
-    };
-    *left = rest;
-    let mut optional = |ty: Option<Type>| ty.is_none_or(|ty| plain_type(&ty, left));
-    match ty {
-        Type::Bool
-        | Type::S8
-        | Type::U8
-        | Type::S16
-        | Type::U16
-        | Type::S32
-        | Type::U32
-        | Type::S64
-        | Type::U64
-        | Type::Float32
-        | Type::Float64
-        | Type::Char
-        | Type::String
-        | Type::Enum(_)
-        | Type::Flags(_) => true,
-        Type::List(list) => plain_type(&list.ty(), left),
-        Type::Option(option) => plain_type(&option.ty(), left),
-        Type::Tuple(tuple) => tuple.types().all(|ty| plain_type(&ty, left)),
-        Type::Record(record) => record.fields().all(|field| plain_type(&field.ty, left)),
-        Type::Variant(variant) => variant.cases().all(|case| optional(case.ty)),
-        Type::Result(result) => optional(result.ok()) && optional(result.err()),
-        // Handles, streams and futures, and whatever a later engine adds.
-        _ => false,
-    }
 }
 
 /// Text that stops growing at [`MAX_CHARS`].

@@ -35,14 +35,37 @@ impl Common {
         }
     }
 
-    pub(crate) fn memory_meter(&self, task: &TaskSpec) -> MemoryMeter {
-        MemoryMeter::new(task.limits.memory_bytes, self.tripwire.clone())
+    /// The task's memory, with what its arguments and environment take of it.
+    ///
+    /// # Errors
+    /// [`RuntimeError::LimitMemory`] when they take more than all.
+    pub(crate) fn memory_meter(
+        &self,
+        task: &TaskSpec,
+        arguments: &[String],
+    ) -> Result<MemoryMeter, RuntimeError> {
+        let limit = task.limits.memory_bytes;
+        let mut memory = MemoryMeter::new(limit, self.tripwire.clone());
+        let arguments = arguments.iter().map(String::len);
+        let environment = task
+            .env
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        let bytes: usize = arguments.chain(environment).sum();
+        if memory.reserve(bytes as u64) {
+            Ok(memory)
+        } else {
+            Err(RuntimeError::LimitMemory(limit))
+        }
     }
 
     /// WASI with the task's environment, captured streams, an empty standard input, and nothing else: no
-    /// directory, no network, nothing of the host's own environment.
+    /// directory, no network, nothing of the host's own environment. Without arguments there is the task's name.
     fn wasi(&self, task: &TaskSpec, arguments: &[String]) -> WasiCtxBuilder {
         let mut wasi = WasiCtxBuilder::new();
+        if arguments.is_empty() {
+            wasi.arg(&task.name);
+        }
         wasi.stdout(self.stdout.clone())
             .stderr(self.stderr.clone())
             .args(arguments)

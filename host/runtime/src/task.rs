@@ -200,7 +200,7 @@ impl Value {
         let inner = match &self.content {
             Content::Nothing | Content::Stdout => Zeroizing::new(String::new()),
             Content::Wave(text) => text.clone(),
-            Content::Text(text) => crate::args::wave_string(text),
+            Content::Text(text) => crate::wave::string(text),
             Content::Bytes(bytes) => wave_bytes(bytes),
         };
         match (self.in_ok, inner.is_empty()) {

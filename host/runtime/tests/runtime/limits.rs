@@ -341,5 +341,10 @@ async fn lists_that_need_too_much_of_the_host_are_refused() {
              (i32.store (i32.const 1024) (i32.const 8192))
              (i32.store (i32.const 1028) (i32.const 8000000)) (i32.const 1024))"#,
     );
-    assert_eq!(code(&wasm, Limits::default()).await.0, "guest-trapped");
+    assert_eq!(code(&wasm, Limits::default()).await.0, "limit-output");
+    let limits = Limits {
+        memory_bytes: 32 << 20,
+        ..Limits::default()
+    };
+    assert_eq!(code(&wasm, limits).await.0, "limit-memory");
 }
