@@ -5,8 +5,10 @@
 //! **not verified**, with the reason, so that a reader sees what is only claimed. A report also carries
 //! warnings about what passed but protects nothing: fakes, given roots, debuggable VMs.
 //!
-//! What claims are worth is what the launch measurement of the host is worth. Without an expected
-//! measurement a verification shows that *some* VM of this TEE said so.
+//! What claims are worth is what the launch measurement of the host is worth: without an expected
+//! measurement a verification shows that *some* VM of this TEE said so. So that check alone is not left to
+//! a reader of reports. It fails when no measurement is expected, unless the caller accepts
+//! [any](ExpectedMeasurement::Any) in so many words, and then the report warns.
 
 mod expectations;
 mod report;
@@ -19,7 +21,7 @@ use crate::claims::{Claims, ClaimsError, ClaimsKind};
 use crate::receipt::{ReceiptClaims, ReceiptError, SelfSigned};
 use crate::{Digest, EvidenceBundle, ResultDocument};
 
-pub use expectations::Expectations;
+pub use expectations::{Expectations, ExpectedMeasurement};
 pub use report::{Check, CheckOutcome, Report};
 
 /// Why something does not verify.
@@ -38,6 +40,16 @@ pub enum VerifyError {
          of the two was exchanged"
     )]
     ReportData,
+    /// Nobody said which hosts are good.
+    #[error(
+        "no expected launch measurement was given, so nothing shows which host ran in the VM (the \
+         evidence says {found}): expect the measurement of a VM image that you trust, or accept any in so \
+         many words"
+    )]
+    NoExpectedMeasurement {
+        /// What the evidence says, in hexadecimal.
+        found: String,
+    },
     /// The VM can be read by its host.
     #[error(
         "the evidence is of a VM that its host may debug, and so read: refused unless debug VMs are \

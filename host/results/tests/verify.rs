@@ -138,7 +138,7 @@ fn check(document: &ResultDocument, expectations: &Expectations) -> Result<Repor
 }
 
 fn refusal(document: &ResultDocument) -> VerifyError {
-    check(document, &Expectations::default()).unwrap_err()
+    check(document, &Expectations::of_any_measurement()).unwrap_err()
 }
 
 fn opened(run: &Run, document: &ResultDocument) -> Result<Opened, OpenError> {
@@ -146,7 +146,7 @@ fn opened(run: &Run, document: &ResultDocument) -> Result<Opened, OpenError> {
         document,
         &run.owner,
         &lenient(),
-        &Expectations::default(),
+        &Expectations::of_any_measurement(),
         now(),
     )
 }
@@ -170,7 +170,7 @@ fn an_untouched_document_verifies_and_opens() {
 
 #[test]
 fn what_nobody_expected_is_not_verified_and_says_so() {
-    let report = check(&Run::new().document(), &Expectations::default()).unwrap();
+    let report = check(&Run::new().document(), &Expectations::of_any_measurement()).unwrap();
     let open_points: Vec<&str> = report.not_verified_checks().map(|(name, _)| name).collect();
     assert_eq!(
         open_points,
@@ -193,16 +193,38 @@ fn what_nobody_expected_is_not_verified_and_says_so() {
     assert!(!report.is_complete());
     let text = report.to_string();
     assert!(
-        text.contains("measurement: not verified, no expected measurement was given\n"),
+        text.contains("measurement: not verified, any launch measurement was accepted\n"),
         "{text}"
     );
     assert!(text.contains("receipt signature: verified\n"), "{text}");
 }
 
 #[test]
+fn nothing_verifies_unless_a_measurement_is_expected_or_any_is_accepted() {
+    let run = Run::new();
+    let document = run.document();
+    let none = Expectations::of_measurements([]);
+    let refused = check(&document, &none).unwrap_err();
+    assert!(
+        matches!(refused, VerifyError::NoExpectedMeasurement { .. }),
+        "{refused}"
+    );
+    let refused = verify_bundle(&document.evidence, &lenient(), &none, now()).unwrap_err();
+    assert!(
+        matches!(refused, VerifyError::NoExpectedMeasurement { .. }),
+        "{refused}"
+    );
+    let refused = open(&document, &run.owner, &lenient(), &none, now()).unwrap_err();
+    assert!(matches!(refused, OpenError::Verify(_)), "{refused}");
+
+    let report = check(&document, &Expectations::of_any_measurement()).unwrap();
+    assert!(report.to_string().contains("WARNING: ANY MEASUREMENT"));
+}
+
+#[test]
 fn fakes_are_reported_loudly() {
     let run = Run::new();
-    let report = check(&run.document(), &Expectations::default()).unwrap();
+    let report = check(&run.document(), &Expectations::of_any_measurement()).unwrap();
     assert_eq!(report.anchor, Anchor::Nothing);
     assert!(
         report
@@ -211,7 +233,13 @@ fn fakes_are_reported_loudly() {
     );
 
     let evidence = bundle(&Claims::instance(&run.key, settings(), "fake-snp").unwrap());
-    let report = verify_bundle(&evidence, &lenient(), &Expectations::default(), now()).unwrap();
+    let report = verify_bundle(
+        &evidence,
+        &lenient(),
+        &Expectations::of_any_measurement(),
+        now(),
+    )
+    .unwrap();
     assert!(
         report
             .warnings
@@ -221,7 +249,13 @@ fn fakes_are_reported_loudly() {
 
     let strict = TrustPolicy::hardware().unwrap();
     assert_eq!(
-        verify(&run.document(), &strict, &Expectations::default(), now()).unwrap_err(),
+        verify(
+            &run.document(),
+            &strict,
+            &Expectations::of_any_measurement(),
+            now()
+        )
+        .unwrap_err(),
         VerifyError::Evidence(EvidenceError::SampleRefused)
     );
 }
@@ -279,11 +313,11 @@ fn each_expectation_is_checked() {
     let document = run.document();
     let mut all = Expectations {
         recipients: Some(vec![run.owner.public().thumbprint()]),
-        ..Expectations::default()
+        ..Expectations::of_any_measurement()
     };
     for (name, expect) in EXPECTATIONS {
         expect(&mut all, true);
-        let mut wrong = Expectations::default();
+        let mut wrong = Expectations::of_any_measurement();
         expect(&mut wrong, false);
         let refused = check(&document, &wrong).unwrap_err();
         assert!(
@@ -304,24 +338,23 @@ fn an_expectation_that_the_evidence_cannot_meet_fails() {
     let document = Run::new().document();
     for expectations in [
         Expectations {
-            measurements: vec![vec![1; 48]],
-            ..Expectations::default()
+            ..Expectations::of_measurements([vec![1; 48]])
         },
         Expectations {
             init_data: Some(vec![1; 32]),
-            ..Expectations::default()
+            ..Expectations::of_any_measurement()
         },
         Expectations {
             init_data: Some(Vec::new()),
-            ..Expectations::default()
+            ..Expectations::of_any_measurement()
         },
         Expectations {
             init_data: Some(vec![0; 32]),
-            ..Expectations::default()
+            ..Expectations::of_any_measurement()
         },
         Expectations {
             challenge: Some(vec![1; 32]),
-            ..Expectations::default()
+            ..Expectations::of_any_measurement()
         },
     ] {
         let refused = check(&document, &expectations).unwrap_err();
@@ -477,7 +510,7 @@ fn nothing_is_opened_that_does_not_verify() {
         &run.document(),
         &other,
         &lenient(),
-        &Expectations::default(),
+        &Expectations::of_any_measurement(),
         now(),
     );
     assert!(matches!(refused, Err(OpenError::Decrypt(_))));
@@ -548,7 +581,7 @@ fn bundles_verify_against_a_challenge() {
     let check =
         |expectations: &Expectations| verify_bundle(&evidence, &lenient(), expectations, now());
 
-    let report = check(&Expectations::default()).unwrap();
+    let report = check(&Expectations::of_any_measurement()).unwrap();
     assert!(matches!(
         report.check("challenge"),
         Some(CheckOutcome::NotVerified(_))
@@ -561,7 +594,7 @@ fn bundles_verify_against_a_challenge() {
         image: Some(Digest::of(b"image")),
         task_id: Some("task-1".to_owned()),
         settings: Some(settings()),
-        ..Expectations::default()
+        ..Expectations::of_any_measurement()
     };
     let report = check(&expectations).unwrap();
     for name in ["challenge", "component", "image", "task id", "settings"] {
@@ -584,7 +617,7 @@ fn bundles_verify_against_a_challenge() {
     // The component runs without a policy: to expect one is a refusal, not a blank.
     let expectations = Expectations {
         policy: Some(settings()),
-        ..Expectations::default()
+        ..Expectations::of_any_measurement()
     };
     let refused = check(&expectations).unwrap_err();
     assert!(
@@ -600,7 +633,7 @@ fn expectations_that_a_bundle_cannot_answer_fail() {
     let claims = Claims::workload(b"fresh", &key, settings(), "sample", workload()).unwrap();
     let of_workload = bundle(&claims);
     for (name, expect) in EXPECTATIONS {
-        let mut expectations = Expectations::default();
+        let mut expectations = Expectations::of_any_measurement();
         expect(&mut expectations, true);
         if name == "recipients" {
             expectations.recipients = Some(Vec::new());
@@ -624,13 +657,13 @@ proptest! {
         let place = place.index(text.len());
         text.replace_range(place..=place, &to);
         if let Ok(read) = ResultDocument::from_text(&text) && read != document {
-            prop_assert!(check(&read, &Expectations::default()).is_err(), "{}", text);
+            prop_assert!(check(&read, &Expectations::of_any_measurement()).is_err(), "{}", text);
         }
     }
 
     #[test]
     fn receipts_never_panic(receipt in "[A-Za-z0-9_.=-]{0,80}") {
-        prop_assert!(check(&Run::new().document_with(&receipt), &Expectations::default()).is_err());
+        prop_assert!(check(&Run::new().document_with(&receipt), &Expectations::of_any_measurement()).is_err());
     }
 
     #[test]

@@ -169,7 +169,6 @@ async fn a_result_is_sealed_to_the_policys_recipient_and_its_receipt_verifies() 
     assert_eq!(outcome.error, None);
     assert!(!outcome.results.contains("4711"));
     let expected = Expectations {
-        measurements: vec![FakeSnp::MEASUREMENT.to_vec()],
         component: Some(workload.component_digest().to_string().parse().unwrap()),
         image: Some(workload.image_digest().to_string().parse().unwrap()),
         settings: Some(world.settings("").digest.parse().unwrap()),
@@ -177,7 +176,7 @@ async fn a_result_is_sealed_to_the_policys_recipient_and_its_receipt_verifies() 
         task_id: Some("task-1".into()),
         export: Some("run".into()),
         recipients: Some(vec![world.reader.public().thumbprint()]),
-        ..Expectations::default()
+        ..Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()])
     };
     let opened = world.open(&outcome.results, &expected);
     assert_eq!(opened.content.as_slice(), b"4711");
@@ -206,7 +205,7 @@ async fn a_failure_is_sealed_and_only_codes_are_in_clear() {
         assert!(!outcome.results.contains(canary), "{}", outcome.results);
     }
     let failure = world
-        .open(&outcome.results, &Expectations::default())
+        .open(&outcome.results, &Expectations::of_any_measurement())
         .failure()
         .unwrap();
     assert_eq!(failure.stderr, "canary-of-the-guest");
@@ -229,7 +228,7 @@ async fn a_component_that_does_not_compile_is_reported_to_its_owner() {
     assert_eq!(code(&outcome), "component-invalid");
     assert!(
         world
-            .open(&outcome.results, &Expectations::default())
+            .open(&outcome.results, &Expectations::of_any_measurement())
             .failure()
             .is_some()
     );
@@ -247,7 +246,7 @@ async fn a_warm_start_by_digest_asks_nobody() {
         let outcome = execute(&executor, start(&image)).await;
         assert_eq!(
             world
-                .open(&outcome.results, &Expectations::default())
+                .open(&outcome.results, &Expectations::of_any_measurement())
                 .content[..],
             *b"4711"
         );
@@ -480,7 +479,7 @@ async fn recipients_are_the_first_found_and_never_a_union() {
     let executor = || Executor::new(world.host(world.settings(&settings))).unwrap();
     let thumbprints = |key: &PublicKey| Expectations {
         recipients: Some(vec![key.thumbprint()]),
-        ..Expectations::default()
+        ..Expectations::of_any_measurement()
     };
 
     let (_, named) = world.publish(&sum(), Some(&world.policy(""))).await;
@@ -538,7 +537,7 @@ async fn what_the_policy_does_not_allow_is_not_invoked() {
     let outcome = execute(&world.executor(), start(&image)).await;
     assert_eq!(code(&outcome), "export-not-allowed");
     let failure = world
-        .open(&outcome.results, &Expectations::default())
+        .open(&outcome.results, &Expectations::of_any_measurement())
         .failure()
         .unwrap();
     assert!(failure.error.contains("run"), "{}", failure.error);
@@ -624,7 +623,7 @@ async fn a_component_gets_its_secret_attests_itself_and_publishes() {
         component: Some(digest.clone()),
         policy: Some(Digest::of(policy.as_bytes())),
         export: Some("run".into()),
-        ..Expectations::default()
+        ..Expectations::of_any_measurement()
     };
     let opened = world.open(&outcome.results, &expected);
     assert_eq!(opened.media_type, "application/json");
@@ -635,7 +634,7 @@ async fn a_component_gets_its_secret_attests_itself_and_publishes() {
         challenge: Some(b"n-1".to_vec()),
         component: Some(digest),
         task_id: Some("task-1".into()),
-        ..Expectations::default()
+        ..Expectations::of_any_measurement()
     };
     let trust = TrustPolicy::with_snp_roots(test_roots());
     verify_bundle(&evidence, &trust, &expected, SystemTime::now()).unwrap();
@@ -662,7 +661,7 @@ async fn a_component_reaches_its_own_repository_only() {
     let outcome = execute(&executor, ask(own)).await;
     assert_eq!(
         world
-            .open(&outcome.results, &Expectations::default())
+            .open(&outcome.results, &Expectations::of_any_measurement())
             .content[..],
         *b"CANARY"
     );
@@ -670,7 +669,7 @@ async fn a_component_reaches_its_own_repository_only() {
     let outcome = execute(&executor, ask(other)).await;
     assert_eq!(code(&outcome), "guest-failed");
     let failure = world
-        .open(&outcome.results, &Expectations::default())
+        .open(&outcome.results, &Expectations::of_any_measurement())
         .failure()
         .unwrap();
     assert!(failure.error.contains("repository"), "{}", failure.error);

@@ -70,7 +70,6 @@ async fn document(tee: &FakeSnp, owner: &PrivateKey) -> ResultDocument {
 
 fn everything(owner: &PrivateKey) -> Expectations {
     Expectations {
-        measurements: vec![vec![0; 48], FakeSnp::MEASUREMENT.to_vec()],
         init_data: Some(HOST_DATA.to_vec()),
         settings: Some(settings()),
         component: Some(Digest::of(b"component")),
@@ -82,7 +81,7 @@ fn everything(owner: &PrivateKey) -> Expectations {
         arguments: Some(of_arguments::<&str>(&[]).unwrap()),
         environment: Some(of_environment(&BTreeMap::new()).unwrap()),
         recipients: Some(vec![owner.public().thumbprint()]),
-        ..Expectations::default()
+        ..Expectations::of_measurements([vec![0; 48], FakeSnp::MEASUREMENT.to_vec()])
     }
 }
 
@@ -123,7 +122,7 @@ async fn the_vendors_roots_do_not_vouch_for_a_fake() {
     let refused = verify(
         &document,
         &hardware,
-        &Expectations::default(),
+        &Expectations::of_any_measurement(),
         SystemTime::now(),
     );
     assert!(
@@ -136,7 +135,7 @@ async fn the_vendors_roots_do_not_vouch_for_a_fake() {
 async fn a_debuggable_vm_is_refused_unless_allowed() {
     let owner = PrivateKey::generate_p256().unwrap();
     let document = document(&FakeSnp::builder().debug(true).build(), &owner).await;
-    let mut expectations = Expectations::default();
+    let mut expectations = Expectations::of_any_measurement();
     let check = |expected: &Expectations| verify(&document, &trust(), expected, SystemTime::now());
     assert_eq!(check(&expectations).unwrap_err(), VerifyError::Debug);
     expectations.allow_debug = true;
@@ -159,7 +158,7 @@ async fn a_vm_that_may_be_migrated_is_refused() {
     let document = document(&FakeSnp::builder().migratable(true).build(), &owner).await;
     let expectations = Expectations {
         allow_debug: true,
-        ..Expectations::default()
+        ..Expectations::of_any_measurement()
     };
     assert_eq!(
         verify(&document, &trust(), &expectations, SystemTime::now()).unwrap_err(),
@@ -183,7 +182,13 @@ async fn another_measurement_or_init_data_is_refused() {
             matches!(refused, VerifyError::Unexpected { what: found, .. } if found == what),
             "{refused}"
         );
-        let report = verify(&document, &trust(), &Expectations::default(), now).unwrap();
+        let report = verify(
+            &document,
+            &trust(),
+            &Expectations::of_any_measurement(),
+            now,
+        )
+        .unwrap();
         assert!(matches!(
             report.check(what),
             Some(CheckOutcome::NotVerified(_))
@@ -204,7 +209,7 @@ async fn tampered_evidence_is_refused() {
         let refused = verify(
             &document,
             &trust(),
-            &Expectations::default(),
+            &Expectations::of_any_measurement(),
             SystemTime::now(),
         );
         let expected = VerifyError::Evidence(EvidenceError::ReportSignature);
@@ -217,7 +222,13 @@ async fn certificates_are_judged_at_the_given_time() {
     let owner = PrivateKey::generate_p256().unwrap();
     let document = document(&FakeSnp::new(), &owner).await;
     let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-    let refused = verify(&document, &trust(), &Expectations::default(), then).unwrap_err();
+    let refused = verify(
+        &document,
+        &trust(),
+        &Expectations::of_any_measurement(),
+        then,
+    )
+    .unwrap_err();
     assert!(
         matches!(
             refused,
@@ -242,8 +253,7 @@ async fn workload_evidence_answers_a_challenge_and_vouches_for_no_receipt() {
     let expectations = Expectations {
         challenge: Some(b"fresh".to_vec()),
         component: Some(Digest::of(b"component")),
-        measurements: vec![FakeSnp::MEASUREMENT.to_vec()],
-        ..Expectations::default()
+        ..Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()])
     };
     let now = SystemTime::now();
     let report = verify_bundle(&bundle, &trust(), &expectations, now).unwrap();
@@ -263,7 +273,8 @@ async fn workload_evidence_answers_a_challenge_and_vouches_for_no_receipt() {
     swapped
         .claims
         .insert("component_digest".into(), other.into());
-    let refused = verify_bundle(&swapped, &trust(), &Expectations::default(), now).unwrap_err();
+    let refused =
+        verify_bundle(&swapped, &trust(), &Expectations::of_any_measurement(), now).unwrap_err();
     assert_eq!(refused, VerifyError::ReportData);
 
     let owner = PrivateKey::generate_p256().unwrap();
@@ -271,7 +282,13 @@ async fn workload_evidence_answers_a_challenge_and_vouches_for_no_receipt() {
         evidence: bundle,
         ..document(&tee, &owner).await
     };
-    let refused = verify(&document, &trust(), &Expectations::default(), now).unwrap_err();
+    let refused = verify(
+        &document,
+        &trust(),
+        &Expectations::of_any_measurement(),
+        now,
+    )
+    .unwrap_err();
     assert!(matches!(refused, VerifyError::Kind(_)), "{refused}");
 }
 
@@ -281,7 +298,7 @@ async fn sample_evidence_needs_permission_in_so_many_words() {
     let key = ReceiptKey::generate().unwrap();
     let claims = Claims::instance(&key, settings(), tee.attester()).unwrap();
     let bundle = EvidenceBundle::gather(&tee, &claims).await.unwrap();
-    let expectations = Expectations::default();
+    let expectations = Expectations::of_any_measurement();
     let now = SystemTime::now();
     assert_eq!(
         verify_bundle(&bundle, &trust(), &expectations, now).unwrap_err(),

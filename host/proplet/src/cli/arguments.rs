@@ -294,7 +294,7 @@ pub(super) struct Trust {
     pub allow_debug: bool,
 }
 
-/// What is expected. What is not given here is reported as not verified.
+/// What is expected. What is not given here is reported as not verified; a measurement has to be.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Expectations")]
 pub(super) struct Expected {
@@ -310,9 +310,13 @@ pub(super) struct Expected {
     /// Digest of the host's settings document
     #[arg(long, value_name = "DIGEST")]
     pub expect_settings: Option<Digest>,
-    /// A good launch measurement, in hexadecimal; may be repeated, one has to match
+    /// A good launch measurement, in hexadecimal; may be repeated, one has to match. Required, because
+    /// everything else is the word of the host that it identifies
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
     pub expect_measurement: Vec<Bytes>,
+    /// Accept any launch measurement, and with it any host, patched ones included
+    #[arg(long, conflicts_with = "expect_measurement")]
+    pub any_measurement: bool,
     /// The init-data binding (HOST_DATA, MRCONFIGID), in hexadecimal
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
     pub expect_init_data: Option<Bytes>,
@@ -339,7 +343,7 @@ pub(super) struct Expected {
     #[arg(long, value_name = "FILE")]
     pub inputs: Option<PathBuf>,
     /// Checks that must have been made, for example `measurement,component`; one that was not makes
-    /// the whole fail. `all` names all that apply
+    /// the whole fail. `all` names all that apply, and fails for a warning too
     #[arg(long, value_name = "CHECK,…", value_delimiter = ',')]
     pub require: Vec<String>,
 }

@@ -6,7 +6,7 @@ use proplet_hal::verify::{TrustPolicy, snp::TrustRoots};
 use proplet_jose::json as strict;
 use proplet_results::{
     digest::of_inputs,
-    verify::{CheckOutcome, Expectations, Report},
+    verify::{CheckOutcome, Expectations, ExpectedMeasurement, Report},
 };
 use serde_json::{Value, json};
 
@@ -74,11 +74,7 @@ pub(super) fn expectations(arguments: &Expected, trust: &Trust) -> Result<Expect
     };
     let recipients = &arguments.expect_recipient;
     Ok(Expectations {
-        measurements: arguments
-            .expect_measurement
-            .iter()
-            .map(|bytes| bytes.0.clone())
-            .collect(),
+        measurement: measurement(arguments),
         init_data: arguments
             .expect_init_data
             .as_ref()
@@ -99,6 +95,15 @@ pub(super) fn expectations(arguments: &Expected, trust: &Trust) -> Result<Expect
         recipients: (!recipients.is_empty()).then(|| recipients.clone()),
         allow_debug: trust.allow_debug,
     })
+}
+
+/// None is expected unless one is named, and then nothing verifies.
+fn measurement(arguments: &Expected) -> ExpectedMeasurement {
+    if arguments.any_measurement {
+        return ExpectedMeasurement::Any;
+    }
+    let good = arguments.expect_measurement.iter();
+    ExpectedMeasurement::OneOf(good.map(|bytes| bytes.0.clone()).collect())
 }
 
 /// The checks that must have been made.
@@ -131,7 +136,8 @@ impl Required {
         Ok(required)
     }
 
-    /// Refuses a report in which a required check was not made.
+    /// Refuses a report in which a required check was not made. When all are, a warning is as bad: it
+    /// tells of something that passed and protects nothing.
     pub(super) fn enforce(&self, report: &Report) -> Result<(), CliError> {
         let mut missing: Vec<String> = Vec::new();
         for check in &self.names {
@@ -147,6 +153,7 @@ impl Required {
                     missing.push(format!("{name} ({why})"));
                 }
             }
+            missing.extend(report.warnings.iter().map(|w| format!("no warnings ({w})")));
         }
         if missing.is_empty() {
             return Ok(());

@@ -26,7 +26,8 @@ pub(super) fn to_text(report: &Report) -> String {
     text
 }
 
-/// For programs.
+/// For programs. `verified` is true only when there is nothing to read on: every check that applies was
+/// made, and nothing was warned of.
 pub(super) fn to_json(report: &Report) -> Value {
     let checks: Vec<Value> = report
         .checks
@@ -38,7 +39,10 @@ pub(super) fn to_json(report: &Report) -> Value {
             }
         })
         .collect();
+    let left_out: Vec<&str> = report.not_verified_checks().map(|(name, _)| name).collect();
     json!({
+        "verified": report.is_complete(),
+        "not_verified": left_out,
         "checks": checks,
         "warnings": report.warnings,
         "tee": report.tee.to_string(),

@@ -1,7 +1,6 @@
 //! `proplet verify`: evidence or a sealed result, offline and without any key.
 
 use proplet_results::verify::{VerifyError, verify, verify_bundle};
-use serde_json::json;
 
 use super::{
     Context,
@@ -35,11 +34,7 @@ pub(super) async fn run(
     .await?;
     let enforced = required.enforce(&report);
     if console.json {
-        let mut value = report::to_json(&report);
-        if let Some(members) = value.as_object_mut() {
-            members.insert("verified".to_owned(), json!(enforced.is_ok()));
-        }
-        console.value(&value)?;
+        console.value(&report::to_json(&report))?;
     } else {
         console.text(&report::to_text(&report))?;
     }
@@ -48,5 +43,11 @@ pub(super) async fn run(
 
 /// A check that failed.
 pub(super) fn failed(error: &VerifyError) -> CliError {
-    CliError::failed("not-verified", error.to_string())
+    let failed = CliError::failed("not-verified", error.to_string());
+    match error {
+        VerifyError::NoExpectedMeasurement { .. } => {
+            failed.and("give --expect-measurement HEX, or --any-measurement")
+        }
+        _ => failed,
+    }
 }

@@ -7,11 +7,13 @@ use crate::Digest;
 use crate::claims::{Claims, Workload};
 use crate::receipt::ReceiptClaims;
 
-/// What a relying party expects. What is left empty is reported as not verified.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a relying party expects. What is left empty is reported as not verified, but for the launch
+/// measurement: everything else in a document is the word of the host that it identifies, so there is no
+/// default for it. Begin with [`Expectations::of_measurements`].
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectations {
-    /// Launch measurements of hosts that are good; one of them has to be the one in the evidence.
-    pub measurements: Vec<Vec<u8>>,
+    /// The launch measurement.
+    pub measurement: ExpectedMeasurement,
     /// The init-data binding (HOST_DATA, MRCONFIGID), without zeros at the end.
     pub init_data: Option<Vec<u8>>,
     /// Digest of the host's settings document.
@@ -41,25 +43,58 @@ pub struct Expectations {
     pub allow_debug: bool,
 }
 
+/// Which hosts are believed, by launch measurement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedMeasurement {
+    /// Measurements of good hosts; one of them has to be the one in the evidence. None of them: nothing
+    /// verifies.
+    OneOf(Vec<Vec<u8>>),
+    /// Whatever the evidence says. Reported as not verified, with a warning: a host that was patched to
+    /// write any receipt it likes passes.
+    Any,
+}
+
 impl Expectations {
+    /// A host of one of these launch measurements, and nothing else yet.
+    #[must_use]
+    pub fn of_measurements(measurements: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        Self::of(ExpectedMeasurement::OneOf(
+            measurements.into_iter().collect(),
+        ))
+    }
+
+    /// Any host at all, see [`ExpectedMeasurement::Any`], and nothing else yet.
+    #[must_use]
+    pub fn of_any_measurement() -> Self {
+        Self::of(ExpectedMeasurement::Any)
+    }
+
+    fn of(measurement: ExpectedMeasurement) -> Self {
+        Self {
+            measurement,
+            init_data: None,
+            settings: None,
+            challenge: None,
+            component: None,
+            image: None,
+            policy: None,
+            task_id: None,
+            export: None,
+            inputs: None,
+            arguments: None,
+            environment: None,
+            recipients: None,
+            allow_debug: false,
+        }
+    }
+
     /// What the evidence itself says about the VM.
     pub(super) fn check_vm(
         &self,
         report: &mut Report,
         verified: &Verified,
     ) -> Result<(), VerifyError> {
-        if self.measurements.is_empty() {
-            report.not_verified("measurement", "no expected measurement was given");
-        } else if self.measurements.contains(&verified.measurement) {
-            report.verified("measurement");
-        } else {
-            let expected: Vec<String> = self.measurements.iter().map(hex::encode).collect();
-            return Err(VerifyError::Unexpected {
-                what: "measurement",
-                found: hex::encode(&verified.measurement),
-                expected: expected.join(" or "),
-            });
-        }
+        self.check_measurement(report, &verified.measurement)?;
         let Some(expected) = &self.init_data else {
             report.not_verified("init-data", "no expected init-data was given");
             return Ok(());
@@ -79,6 +114,41 @@ impl Expectations {
             },
             expected: hex::encode(expected),
         })
+    }
+
+    fn check_measurement(&self, report: &mut Report, found: &[u8]) -> Result<(), VerifyError> {
+        let shown = || {
+            if found.is_empty() {
+                "absent".to_owned()
+            } else {
+                hex::encode(found)
+            }
+        };
+        match &self.measurement {
+            ExpectedMeasurement::Any => {
+                report.not_verified("measurement", "any launch measurement was accepted");
+                report.warn(
+                    "ANY MEASUREMENT was accepted: SOME VM of this TEE said all of this, and it may \
+                     run anything",
+                );
+                Ok(())
+            }
+            ExpectedMeasurement::OneOf(good) if good.is_empty() => {
+                Err(VerifyError::NoExpectedMeasurement { found: shown() })
+            }
+            ExpectedMeasurement::OneOf(good) if good.iter().any(|good| good == found) => {
+                report.verified("measurement");
+                Ok(())
+            }
+            ExpectedMeasurement::OneOf(good) => {
+                let expected: Vec<String> = good.iter().map(hex::encode).collect();
+                Err(VerifyError::Unexpected {
+                    what: "measurement",
+                    found: shown(),
+                    expected: expected.join(" or "),
+                })
+            }
+        }
     }
 
     /// What claims of both kinds say.

@@ -121,3 +121,29 @@ impl fmt::Display for Report {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_complete_when_nothing_is_left_out_and_nothing_warned_of() {
+        let mut report = Report {
+            checks: Vec::new(),
+            warnings: Vec::new(),
+            tee: TeeName::SNP,
+            anchor: Anchor::Vendor,
+            measurement: vec![1; 48],
+            init_data: None,
+            claims: None,
+            receipt: None,
+        };
+        report.verified("measurement");
+        assert!(report.is_complete());
+        let mut left_out = report.clone();
+        left_out.not_verified("component", "nobody said which");
+        assert!(!left_out.is_complete());
+        report.warn("it is a fake");
+        assert!(!report.is_complete());
+    }
+}

@@ -149,7 +149,6 @@ impl DataOwner {
 /// What the owner knows before the task is started, whoever runs it.
 fn known(order: &Order, settings_digest: &str) -> Result<Expectations, Box<dyn Error>> {
     Ok(Expectations {
-        measurements: vec![FakeSnp::MEASUREMENT.to_vec()],
         init_data: Some(hex::decode(settings_digest.trim_start_matches("sha256:"))?),
         settings: Some(settings_digest.to_owned().try_into()?),
         component: Some(order.component_digest.clone().try_into()?),
@@ -160,7 +159,7 @@ fn known(order: &Order, settings_digest: &str) -> Result<Expectations, Box<dyn E
             .transpose()?,
         policy: Some(order.policy_digest.clone().try_into()?),
         task_id: Some(order.task_id.clone()),
-        ..Expectations::default()
+        ..Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()])
     })
 }
 

@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use super::support::{Desk, Ran, Seen, mode};
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const OPEN: &str = "open @result.json --key @key --roots @roots.pem";
-const VERIFY: &str = "verify @result.json --roots @roots.pem";
+const OPEN: &str = "open @result.json --key @key --roots @roots.pem --any-measurement";
+const VERIFY: &str = "verify @result.json --roots @roots.pem --any-measurement";
+/// Without saying anything about the measurement.
+const BARE_OPEN: &str = "open @result.json --key @key --roots @roots.pem";
+const BARE_VERIFY: &str = "verify @result.json --roots @roots.pem";
 
 /// A desk with a key, the test roots and a result that says `30`.
 async fn desk() -> (Desk, PublicKey) {
@@ -80,6 +83,7 @@ async fn a_result_is_verified_and_opened() {
 
     let json = desk.run(&format!("{OPEN} --json")).await.done();
     assert_eq!(json.json()["text"], "30");
+    assert_eq!(json.json()["report"]["verified"], false);
     assert_eq!(
         json.json()["report"]["receipt"]["recipients"][0],
         reader.thumbprint()
@@ -173,16 +177,18 @@ async fn bytes_go_to_pipes_and_files_not_to_terminals() {
 async fn what_does_not_verify_is_not_opened() {
     let (desk, reader) = desk().await;
     // Nobody but tests trusts the test roots.
-    let amd = "open @result.json --key @key";
+    let amd = "open @result.json --key @key --any-measurement";
     let ended = desk
         .run(amd)
         .await
         .refused(ExitCode::Failed, "anybody can seal");
     assert!(ended.stdout.is_empty());
-    desk.run("verify @result.json")
+    desk.run("verify @result.json --any-measurement")
         .await
         .refused(ExitCode::Failed, "does not verify");
-    let error = desk.run("verify @result.json --json").await;
+    let error = desk
+        .run("verify @result.json --any-measurement --json")
+        .await;
     assert_eq!(error.error()["code"], "not-verified");
 
     let host = FakeSnp::new();
@@ -321,25 +327,89 @@ async fn a_sealed_failure_is_shown_as_one() {
 }
 
 #[tokio::test]
+async fn nothing_verifies_without_an_expected_measurement() {
+    let (desk, _) = desk().await;
+    let bundle = Ran::on(&FakeSnp::new()).evidence(b"c").await;
+    desk.write("evidence.json", bundle.to_text().unwrap());
+    let found = hex::encode(FakeSnp::MEASUREMENT);
+    let evidence = BARE_VERIFY.replace("@result.json", "@evidence.json");
+    for line in [BARE_OPEN, BARE_VERIFY, &evidence] {
+        for more in ["", " --require component", " --require all"] {
+            let ended = desk
+                .run(&format!("{line}{more}"))
+                .await
+                .refused(ExitCode::Failed, "--any-measurement");
+            assert!(ended.stdout.is_empty(), "{ended:?}");
+            assert!(ended.stderr.contains(&found), "{ended:?}");
+        }
+        let ended = desk.run(&format!("{line} --json")).await;
+        assert!(ended.stdout.is_empty(), "{ended:?}");
+        assert_eq!(ended.error()["code"], "not-verified");
+
+        let ended = desk.run(&format!("{line} --any-measurement")).await.done();
+        let report = format!("{}{}", ended.stderr, ended.text());
+        for words in ["WARNING: ANY MEASUREMENT", "NOT verified  measurement"] {
+            assert!(report.contains(words), "{words}: {report}");
+        }
+        desk.run(&format!("{line} --any-measurement --require measurement"))
+            .await
+            .refused(ExitCode::Failed, "any launch measurement was accepted");
+        desk.run(&format!(
+            "{line} --any-measurement --expect-measurement {found}"
+        ))
+        .await
+        .misused("cannot be used with");
+    }
+}
+
+#[tokio::test]
+async fn json_says_verified_only_when_nothing_is_left_to_ask() {
+    let (desk, reader) = empty().await;
+    desk.write("inputs.json", r#"[10, "twenty"]"#);
+    let host = FakeSnp::builder().host_data([7; 32]).build();
+    put(&desk, &Ran::on(&host).gave(b"30", TEXT, &reader).await);
+    let all = format!(
+        "{} --expect-init-data {}",
+        everything(&reader),
+        "07".repeat(32)
+    );
+    // Every check is made, but the evidence is of a fake.
+    for line in [BARE_VERIFY, BARE_OPEN] {
+        let json = desk.run(&format!("{line} {all} --json")).await.done();
+        let json = json.json();
+        let report = json.get("report").unwrap_or(&json);
+        assert_eq!(report["not_verified"], json!([]), "{report}");
+        assert_eq!(report["warnings"].as_array().unwrap().len(), 2, "{report}");
+        assert_eq!(report["verified"], false, "{report}");
+        let ended = desk.run(&format!("{line} {all} --require all")).await;
+        ended.refused(ExitCode::Failed, "is a FAKE");
+    }
+    let json = desk.run(&format!("{VERIFY} --json")).await.done().json();
+    assert_eq!(json["verified"], false);
+}
+
+#[tokio::test]
 async fn expectations_are_checked_one_by_one() {
     let (desk, reader) = desk().await;
     desk.write("inputs.json", r#"[10, "twenty"]"#);
     let all = everything(&reader);
-    let ended = desk.run(&format!("{VERIFY} {all} --require all")).await;
+    let ended = desk
+        .run(&format!("{BARE_VERIFY} {all} --require all"))
+        .await;
     ended.refused(ExitCode::Failed, "init-data");
     let names = "component,image,policy,settings,measurement,task-id,export,recipients,inputs,\
                  arguments,environment,receipt-key,evidence";
-    desk.run(&format!("{VERIFY} {all} --require {names}"))
+    desk.run(&format!("{BARE_VERIFY} {all} --require {names}"))
         .await
         .done();
-    desk.run(&format!("{OPEN} {all} --require {names}"))
+    desk.run(&format!("{BARE_OPEN} {all} --require {names}"))
         .await
         .done();
     desk.write(
         "inputs.json",
         r#"{"id": "task-1", "inputs": ["10", "twenty"]}"#,
     );
-    desk.run(&format!("{VERIFY} {all}")).await.done();
+    desk.run(&format!("{BARE_VERIFY} {all}")).await.done();
 
     desk.write("other.json", r#"["10"]"#);
     let other = Digest::of(b"other");
@@ -365,11 +435,16 @@ async fn expectations_are_checked_one_by_one() {
         ("--expect-challenge 00".to_owned(), "challenge"),
     ] {
         let words = format!("the {name} is ");
-        desk.run(&format!("{VERIFY} {option}"))
+        let (verify, open) = if name == "measurement" {
+            (BARE_VERIFY, BARE_OPEN)
+        } else {
+            (VERIFY, OPEN)
+        };
+        desk.run(&format!("{verify} {option}"))
             .await
             .refused(ExitCode::Failed, &words);
         let ended = desk
-            .run(&format!("{OPEN} {option}"))
+            .run(&format!("{open} {option}"))
             .await
             .refused(ExitCode::Failed, &words);
         assert!(ended.stdout.is_empty(), "{option}");
@@ -377,7 +452,7 @@ async fn expectations_are_checked_one_by_one() {
     desk.run(&format!("{VERIFY} --expect-component other"))
         .await
         .misused("sha256:");
-    desk.run(&format!("{VERIFY} --expect-measurement 0"))
+    desk.run(&format!("{BARE_VERIFY} --expect-measurement 0"))
         .await
         .misused("hexadecimal");
     desk.run(&format!("{VERIFY} --inputs @roots.pem"))
@@ -391,7 +466,7 @@ async fn what_is_required_must_have_been_checked() {
     let ended = desk.run(&format!("{OPEN} --require measurement")).await;
     let ended = ended.refused(
         ExitCode::Failed,
-        "measurement (no expected measurement was given)",
+        "measurement (any launch measurement was accepted)",
     );
     assert!(ended.stdout.is_empty());
     let ended = desk
@@ -420,7 +495,7 @@ async fn evidence_is_verified_without_a_result() {
     let bundle = Ran::on(&host).evidence(b"challenge").await;
     desk.write("result.json", bundle.to_text().unwrap());
     let line = format!(
-        "{VERIFY} --expect-challenge {} --expect-component {} --expect-init-data {} \
+        "{BARE_VERIFY} --expect-challenge {} --expect-component {} --expect-init-data {} \
          --expect-measurement {} --expect-settings {} --expect-task task-1",
         hex::encode("challenge"),
         Digest::of(b"component"),
@@ -429,7 +504,9 @@ async fn evidence_is_verified_without_a_result() {
         Digest::of(b"settings"),
     );
     let json = desk.run(&format!("{line} --json")).await.done().json();
-    assert_eq!(json["verified"], true);
+    // The test roots and the fake attester are warned of, and two digests were not asked for.
+    assert_eq!(json["verified"], false);
+    assert_eq!(json["not_verified"], json!(["image", "policy"]));
     assert_eq!(json["claims"]["kind"], "workload");
     assert_eq!(json["anchor"], "given");
     let ended = desk.run(&line).await.done();

@@ -148,7 +148,6 @@ impl Scene {
         let digest =
             |text: &dyn std::fmt::Display| Some(text.to_string().parse::<Digest>().unwrap());
         let expectations = Expectations {
-            measurements: vec![FakeSnp::MEASUREMENT.to_vec()],
             init_data: Some(settings.digest_bytes.to_vec()),
             settings: digest(&settings.digest),
             component: digest(&order.workload.component_digest()),
@@ -158,7 +157,7 @@ impl Scene {
             arguments: Some(of_arguments(&["--invoke", "run"]).unwrap()),
             recipients: Some(vec![self.owner.public().thumbprint()]),
             task_id: Some(task.id.clone()),
-            ..Expectations::default()
+            ..Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()])
         };
         let document = ResultDocument::from_text(&outcome.results).unwrap();
         let trust = TrustPolicy::with_snp_roots(test_roots());
