@@ -36,9 +36,9 @@ const CEK_BYTES: usize = 32;
 pub const MAX_RECIPIENTS: usize = 64;
 
 /// Header members that this module sets itself, or that would change how a reader treats the message.
-const RESERVED: [&str; 18] = [
-    "alg", "apu", "apv", "b64", "crit", "cty", "enc", "epk", "iv", "jku", "jwk", "kid", "p2c",
-    "p2s", "tag", "x5c", "x5u", "zip",
+const RESERVED: [&str; 17] = [
+    "alg", "apu", "apv", "b64", "crit", "enc", "epk", "iv", "jku", "jwk", "kid", "p2c", "p2s",
+    "tag", "x5c", "x5u", "zip",
 ];
 
 /// A JWE, structurally sound: it has a protected header, and every part is decoded and has the size that
@@ -97,12 +97,14 @@ impl fmt::Debug for Decrypted {
     }
 }
 
-/// Seals a plaintext to recipients, each of whom can open it alone.
+/// Seals content to recipients, each of whom can open it alone.
+///
+/// The content is the given pieces in a row, so that a caller who frames it needs no copy in clear.
 ///
 /// One recipient gives the flattened form with everything in the protected header: `alg`, `enc`, `epk`,
-/// `kid`, `cty` and the given members. Several give the general form, with `epk` and `kid` in the
-/// header of each recipient. `kid` is the RFC 7638 thumbprint of the recipient's key. Content key,
-/// nonce and ephemeral keys are new for every call.
+/// `kid` and the given members. Several give the general form, with `epk` and `kid` in the header of each
+/// recipient. `kid` is the RFC 7638 thumbprint of the recipient's key. Content key, nonce and ephemeral
+/// keys are new for every call. Headers are public: whatever is secret belongs into the content.
 ///
 /// # Errors
 ///
@@ -110,9 +112,8 @@ impl fmt::Debug for Decrypted {
 /// or when `extra_protected` sets a member that is not the caller's to set; [`Error::Crypto`] when
 /// there are no random bytes.
 pub fn encrypt(
-    plaintext: &[u8],
+    content: &[&[u8]],
     recipients: &[PublicKey],
-    content_type: Option<&str>,
     extra_protected: &Map<String, Value>,
 ) -> Result<Jwe, Error> {
     check_recipients(recipients)?;
@@ -128,9 +129,6 @@ pub fn encrypt(
     let mut header = extra_protected.clone();
     header.insert("alg".to_owned(), ALG.into());
     header.insert("enc".to_owned(), ENC.into());
-    if let Some(content_type) = content_type {
-        header.insert("cty".to_owned(), content_type.into());
-    }
     let mut wrapped = Vec::with_capacity(recipients.len());
     for recipient in recipients {
         let (epk, encrypted_key) = wrap_for(recipient, &cek)?;
@@ -155,13 +153,16 @@ pub fn encrypt(
     let protected = b64::encode(jcs::to_string(&header)?.as_bytes());
     let iv = *random::secret::<IV_BYTES>()?;
     // Room for the tag, so that growing leaves no copy of the plaintext behind.
-    let mut content = Vec::with_capacity(plaintext.len() + TAG_BYTES);
-    content.extend_from_slice(plaintext);
+    let length: usize = content.iter().map(|piece| piece.len()).sum();
+    let mut sealed = Vec::with_capacity(length + TAG_BYTES);
+    for piece in content {
+        sealed.extend_from_slice(piece);
+    }
     let tag = content_key(cek.as_ref())?
         .seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(iv),
             Aad::from(protected.as_bytes()),
-            &mut content,
+            &mut sealed,
         )
         .map_err(|_| Error::Crypto("the content is too long for AES-GCM"))?;
     let tag = tag
@@ -176,7 +177,7 @@ pub fn encrypt(
         form,
         aad: None,
         iv,
-        ciphertext: content,
+        ciphertext: sealed,
         tag,
     })
 }

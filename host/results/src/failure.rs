@@ -9,10 +9,8 @@ use proplet_jose::jwk::PublicKey;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+pub use crate::content::FAILURE_MEDIA_TYPE as MEDIA_TYPE;
 use crate::sealed::{SealError, Sealed, seal_as};
-
-/// Media type of a failure, in `cty` of the JWE.
-pub const MEDIA_TYPE: &str = "application/vnd.proplet.failure+json";
 
 /// A failure in the component's words: `{"error":…,"stderr":…}`. Wiped when dropped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]

@@ -12,6 +12,9 @@
 //! and every arrow is a check of [`verify`]. What is only claimed, and what nobody said how to check, is
 //! reported as not verified, never passed over.
 //!
+//! What a component says about its result, media type included, is inside of the encryption; outside is
+//! what the host would say of any other result too.
+//!
 //! Isolation: the receipt key signs and does nothing else; recipients' keys only open. A result is
 //! sealed before anything signs it, so the receipt holds digests of public bytes only: a digest of the
 //! plaintext would let anybody test guesses of a short result.
@@ -22,6 +25,7 @@
 
 mod bundle;
 pub mod claims;
+mod content;
 pub mod digest;
 mod document;
 pub mod failure;

@@ -5,13 +5,13 @@ use std::time::SystemTime;
 
 use proplet_hal::verify::TrustPolicy;
 use proplet_jose::jwk::PrivateKey;
-use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::ResultDocument;
+use crate::content;
 use crate::failure::{self, Failure};
 use crate::receipt::RunOutcome;
-use crate::sealed::TYP;
+use crate::sealed::{self, TYP};
 use crate::verify::{Expectations, Report, VerifyError, verify};
 
 /// An opened result.
@@ -36,7 +36,10 @@ pub enum OpenError {
     #[error("the result cannot be opened: {0}")]
     Decrypt(#[from] proplet_jose::Error),
     /// The JWE is sealed as something else than a result.
-    #[error("the JWE is not a sealed result: its protected header lacks `typ` {TYP:?} or `cty`")]
+    #[error(
+        "the JWE is not a sealed result: its protected header is not that of {TYP:?}, or its content does \
+         not begin with a media type"
+    )]
     NotAResult,
     /// The receipt speaks of a failure, and the content is none; or the other way round.
     #[error("the receipt says that the run {receipt:?}, but the sealed content says otherwise")]
@@ -82,11 +85,10 @@ pub fn open(
 ) -> Result<Opened, OpenError> {
     let report = verify(document, trust, expectations, now)?;
     let decrypted = document.jwe.decrypt(key)?;
-    let text = |name: &str| decrypted.protected.get(name).and_then(Value::as_str);
-    let media_type = match (text("typ"), text("cty")) {
-        (Some(TYP), Some(media_type)) => media_type.to_owned(),
-        _ => return Err(OpenError::NotAResult),
-    };
+    if !sealed::is_header(&decrypted.protected) {
+        return Err(OpenError::NotAResult);
+    }
+    let (media_type, content) = content::split(decrypted.plaintext).ok_or(OpenError::NotAResult)?;
     let outcome = report.receipt.as_ref().map(|receipt| receipt.outcome);
     let failed = media_type == failure::MEDIA_TYPE;
     match outcome {
@@ -94,7 +96,7 @@ pub fn open(
             Err(OpenError::Outcome { receipt })
         }
         _ => Ok(Opened {
-            content: decrypted.plaintext,
+            content,
             media_type,
             report,
         }),

@@ -1,16 +1,17 @@
 //! Sealing to the data owner's keys.
+//!
+//! Whoever carries a sealed result sees its protected header, the recipients and a length. Nothing of the
+//! header depends on what is sealed, a failure included: the keys of the recipients fix all of it.
 
 use proplet_jose::jwe::{self, Jwe};
 use proplet_jose::jwk::PublicKey;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::Digest;
+use crate::content::{self, FAILURE_MEDIA_TYPE};
 
 /// `typ` of a sealed result: a JWE of another protocol does not pass for one.
 pub(crate) const TYP: &str = "proplet-result+jwe";
-
-/// The longest media type, in bytes.
-const MAX_MEDIA_TYPE_BYTES: usize = 255;
 
 /// A sealed result and the digest that a receipt names it by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum SealError {
     /// The media type that tells a failure from a result.
     #[error(
         "the media type {} is the host's own: give the result another",
-        crate::failure::MEDIA_TYPE
+        FAILURE_MEDIA_TYPE
     )]
     Reserved,
     /// The recipients or the cryptography.
@@ -39,55 +40,44 @@ pub enum SealError {
     Jose(#[from] proplet_jose::Error),
 }
 
-/// Seals a result. The media type becomes `cty` of the protected header and is therefore public, like
-/// the length of the result and the thumbprints of the recipients.
+/// Seals a result with its media type. Public are its length, to which the media type adds its own, and
+/// the thumbprints of the recipients.
 ///
 /// # Errors
 ///
 /// [`SealError::MediaType`] for something that is not a media type; [`SealError::Reserved`] for that of
 /// [`crate::failure`]; [`SealError::Jose`] for no recipient, too many, or one listed twice.
 pub fn seal(
-    plaintext: &[u8],
+    content: &[u8],
     media_type: &str,
     recipients: &[PublicKey],
 ) -> Result<Sealed, SealError> {
-    let essence = check_media_type(media_type)?;
-    if essence.eq_ignore_ascii_case(crate::failure::MEDIA_TYPE) {
+    let essence = content::essence(media_type).ok_or(SealError::MediaType)?;
+    if essence.eq_ignore_ascii_case(FAILURE_MEDIA_TYPE) {
         return Err(SealError::Reserved);
     }
-    seal_as(plaintext, media_type, recipients)
+    seal_as(content, media_type, recipients)
 }
 
-/// Seals content whose media type needs no check.
+/// Seals content of any media type, the host's own included.
 pub(crate) fn seal_as(
-    plaintext: &[u8],
+    content: &[u8],
     media_type: &str,
     recipients: &[PublicKey],
 ) -> Result<Sealed, SealError> {
+    let length = content::length_byte(media_type).ok_or(SealError::MediaType)?;
     let mut extra = Map::new();
     extra.insert("typ".to_owned(), TYP.into());
-    let jwe = jwe::encrypt(plaintext, recipients, Some(media_type), &extra)?;
+    let frame = [&length, media_type.as_bytes(), content];
+    let jwe = jwe::encrypt(&frame, recipients, &extra)?;
     let digest = Digest::of_json(&jwe)?;
     Ok(Sealed { jwe, digest })
 }
 
-/// A type, a slash and a subtype of RFC 6838 restricted names, then parameters in printable ASCII. Gives
-/// the part before the parameters.
-fn check_media_type(media_type: &str) -> Result<&str, SealError> {
-    let (essence, _) = media_type.split_once(';').unwrap_or((media_type, ""));
-    let essence = essence.trim_end();
-    let (kind, subtype) = essence.split_once('/').ok_or(SealError::MediaType)?;
-    let restricted = |name: &str| {
-        name.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
-    };
-    let printable = media_type.chars().all(|c| matches!(c, ' '..='~'));
-    let fits = media_type.len() <= MAX_MEDIA_TYPE_BYTES;
-    if fits && printable && restricted(kind) && restricted(subtype) {
-        Ok(essence)
-    } else {
-        Err(SealError::MediaType)
-    }
+/// Whether a protected header is that of a sealed result: the same members for each, so that none of them
+/// can be anybody's words.
+pub(crate) fn is_header(protected: &Map<String, Value>) -> bool {
+    let names = ["alg", "enc", "epk", "kid", "typ"];
+    protected.keys().all(|name| names.contains(&name.as_str()))
+        && protected.get("typ").and_then(Value::as_str) == Some(TYP)
 }

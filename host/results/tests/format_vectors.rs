@@ -103,7 +103,7 @@ fn sealed(content: &[u8], media_type: &str, to: &[(Value, Value)], seed: &str) -
     let cek = fixed(&format!("{seed} content key"));
     let iv: [u8; 12] = fixed(&format!("{seed} iv"))[..12].try_into().unwrap();
     let mut header = json!({
-        "alg": "ECDH-ES+A256KW", "cty": media_type, "enc": "A256GCM", "typ": "proplet-result+jwe"
+        "alg": "ECDH-ES+A256KW", "enc": "A256GCM", "typ": "proplet-result+jwe"
     });
     let mut steps = Vec::new();
     let mut recipients = Vec::new();
@@ -131,7 +131,10 @@ fn sealed(content: &[u8], media_type: &str, to: &[(Value, Value)], seed: &str) -
     let header = jcs::to_string(&header).unwrap();
     let protected = b64::encode(header.as_bytes());
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &cek).unwrap());
-    let mut ciphertext = content.to_vec();
+    let mut frame = vec![u8::try_from(media_type.len()).unwrap()];
+    frame.extend_from_slice(media_type.as_bytes());
+    frame.extend_from_slice(content);
+    let mut ciphertext = frame.clone();
     let tag = key
         .seal_in_place_separate_tag(
             Nonce::assume_unique_for_key(iv),
@@ -144,7 +147,8 @@ fn sealed(content: &[u8], media_type: &str, to: &[(Value, Value)], seed: &str) -
     jwe["ciphertext"] = b64::encode(&ciphertext).into();
     jwe["tag"] = b64::encode(tag.as_ref()).into();
     json!({
-        "content": String::from_utf8(content.to_vec()).unwrap(), "content_key": hex(&cek),
+        "media_type": media_type, "content": String::from_utf8(content.to_vec()).unwrap(),
+        "plaintext": hex(&frame), "content_key": hex(&cek),
         "recipients": steps, "protected_header": header, "digest": sha256(&jwe), "jwe": jwe
     })
 }
@@ -376,6 +380,7 @@ fn documents_open_for_each_recipient() {
             .unwrap();
             let content = vector["content"].as_str().unwrap();
             assert_eq!(opened.content.as_slice(), content.as_bytes());
+            assert_eq!(opened.media_type, vector["media_type"]);
             let failure = Failure::from_json(content.as_bytes()).ok();
             assert_eq!(opened.failure(), failure.filter(|_| name == "failure"));
         }

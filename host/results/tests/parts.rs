@@ -8,6 +8,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use proplet_jose::b64;
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::claims::{Claims, ClaimsError, EAT_PROFILE, Workload};
 use proplet_results::failure::{self, Failure};
@@ -239,6 +240,69 @@ fn media_types_are_checked() {
     ));
 }
 
+/// Whoever carries a result sees its protected header: nothing there may be a component's choice.
+#[test]
+fn nothing_about_the_content_is_outside_the_encryption() {
+    let one = PrivateKey::generate_p256().unwrap();
+    let two = PrivateKey::generate_x25519().unwrap();
+    let keys = [one.public().clone(), two.public().clone()];
+    let failure = Failure {
+        error: "trap".to_owned(),
+        stderr: "a secret".to_owned(),
+    };
+    let longest = format!("text/{}", "s".repeat(250));
+    for to in [&keys[..1], &keys[1..], &keys] {
+        let headers: Vec<Value> = [
+            seal(b"", "text/plain", to),
+            seal(b"a secret", &longest, to),
+            seal(b"{}", "application/json; secret=1", to),
+            failure.seal(to),
+        ]
+        .into_iter()
+        .map(|sealed| {
+            let text = serde_json::to_string(&sealed.unwrap().jwe).unwrap();
+            let jwe: Value = serde_json::from_str(&text).unwrap();
+            // What is not compared below is fresh, or fixed by the recipients.
+            let names: Vec<&String> = jwe.as_object().unwrap().keys().collect();
+            let addressed = if to.len() == 1 {
+                "encrypted_key"
+            } else {
+                "recipients"
+            };
+            let mut expected = ["ciphertext", addressed, "iv", "protected", "tag"];
+            expected.sort_unstable();
+            assert_eq!(names, expected);
+            let header = b64::decode(jwe["protected"].as_str().unwrap()).unwrap();
+            let mut header: Value = serde_json::from_slice(&header).unwrap();
+            if let Some(epk) = header.get_mut("epk") {
+                epk["x"] = "fresh".into();
+                epk.as_object_mut().unwrap().remove("y");
+            }
+            header
+        })
+        .collect();
+        for header in &headers {
+            assert_eq!(header, &headers[0]);
+        }
+        let several = json!({
+            "alg": "ECDH-ES+A256KW", "enc": "A256GCM", "typ": "proplet-result+jwe"
+        });
+        if to.len() > 1 {
+            assert_eq!(headers[0], several);
+        }
+    }
+}
+
+#[test]
+fn the_length_is_that_of_media_type_and_content() {
+    let to = [PrivateKey::generate_x25519().unwrap().public().clone()];
+    let length = |content: &[u8], media_type: &str| {
+        seal(content, media_type, &to).unwrap().jwe.content_len()
+    };
+    assert_eq!(length(b"12345", "a/bc"), 1 + 4 + 5);
+    assert_eq!(length(b"", &format!("a/{}", "b".repeat(253))), 256);
+}
+
 #[test]
 fn failures_are_read_strictly() {
     for wrong in [
@@ -291,8 +355,11 @@ proptest! {
         let owner = PrivateKey::generate_x25519().unwrap();
         let failure = Failure { error, stderr };
         let sealed = failure.seal(&[owner.public().clone()]).unwrap();
-        let content = sealed.jwe.decrypt(&owner).unwrap().plaintext;
-        prop_assert_eq!(Failure::from_json(&content).unwrap(), failure);
+        let plaintext = sealed.jwe.decrypt(&owner).unwrap().plaintext;
+        let (length, rest) = plaintext.split_first().unwrap();
+        let (media_type, content) = rest.split_at(usize::from(*length));
+        prop_assert_eq!(media_type, failure::MEDIA_TYPE.as_bytes());
+        prop_assert_eq!(Failure::from_json(content).unwrap(), failure);
     }
 
     #[test]

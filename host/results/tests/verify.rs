@@ -518,18 +518,21 @@ fn nothing_is_opened_that_does_not_verify() {
 
 #[test]
 fn a_jwe_of_another_protocol_is_not_a_result() {
-    for (typ, cty) in [
-        (None, Some("text/plain")),
-        (Some("other"), Some("text/plain")),
-        (Some("proplet-result+jwe"), None),
+    let good: &[u8] = b"\x0atext/plain42";
+    let typ = |typ: &str| [("typ".to_owned(), typ.into())].into_iter().collect();
+    let mut with_words: serde_json::Map<_, _> = typ("proplet-result+jwe");
+    with_words.insert("cty".to_owned(), "text/plain".into());
+    for (header, plaintext) in [
+        (serde_json::Map::new(), good),
+        (typ("other"), good),
+        (with_words, good),
+        (typ("proplet-result+jwe"), b""),
+        (typ("proplet-result+jwe"), b"42"),
+        (typ("proplet-result+jwe"), b"\x0btext/plain"),
     ] {
         let mut run = Run::new();
-        let mut extra = serde_json::Map::new();
-        if let Some(typ) = typ {
-            extra.insert("typ".to_owned(), typ.into());
-        }
         let recipients = [run.owner.public().clone()];
-        let jwe = proplet_jose::jwe::encrypt(b"42", &recipients, cty, &extra).unwrap();
+        let jwe = proplet_jose::jwe::encrypt(&[plaintext], &recipients, &header).unwrap();
         run.sealed = Sealed {
             digest: Digest::of_json(&jwe).unwrap(),
             jwe,

@@ -169,7 +169,7 @@ impl Amiable {
 
     pub(super) fn sealed(&self, plaintext: &[u8]) -> Reply {
         let key = self.key.lock().unwrap().clone().unwrap();
-        let jwe = jwe::encrypt(plaintext, &[key], None, &Map::new()).unwrap();
+        let jwe = jwe::encrypt(&[plaintext], &[key], &Map::new()).unwrap();
         Reply::json(&serde_json::to_value(jwe).unwrap())
     }
 }

@@ -178,7 +178,9 @@ impl<'a> Ran<'a> {
             .into_iter()
             .collect();
         let readers = std::slice::from_ref(reader);
-        let jwe = encrypt(b"{}", readers, Some(failure::MEDIA_TYPE), &typ).unwrap();
+        let media_type = failure::MEDIA_TYPE.as_bytes();
+        let length = [u8::try_from(media_type.len()).unwrap()];
+        let jwe = encrypt(&[&length, media_type, b"{}"], readers, &typ).unwrap();
         let digest = Digest::of_json(&jwe).unwrap();
         self.document(Sealed { jwe, digest }, RunOutcome::Failed, reader)
             .await

@@ -258,7 +258,7 @@ fn token_claims(state: &State, headers: &HeaderMap) -> Result<Value, Refusal> {
 
 fn seal(bytes: &[u8], claims: &Value) -> Option<Value> {
     let key: TeePublicKey = serde_json::from_value(claims.pointer(TEE_KEY)?.clone()).ok()?;
-    let jwe = jwe::encrypt(bytes, &[key.to_public_key().ok()?], None, &Map::new()).ok()?;
+    let jwe = jwe::encrypt(&[bytes], &[key.to_public_key().ok()?], &Map::new()).ok()?;
     serde_json::to_value(jwe).ok()
 }
 
