@@ -5,7 +5,7 @@ use serde_json::json;
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 
-use crate::verify::snp::SigningKey;
+use crate::snp::SigningKey;
 use crate::{EvidenceError, TeeName};
 
 /// Evidence of one TEE over one piece of report data: `{"tee":…,"evidence":…}`.

@@ -19,6 +19,8 @@ pub mod detection;
 mod evidence;
 mod provider;
 mod report_data;
+mod sample;
+pub mod snp;
 mod tee_name;
 pub mod verify;
 

@@ -9,11 +9,9 @@
 
 use std::time::SystemTime;
 
-use crate::{Evidence, ReportData, TeeName};
+use crate::{Evidence, ReportData, TeeName, sample, snp};
 
 mod error;
-mod sample;
-pub mod snp;
 
 pub use error::VerifyError;
 

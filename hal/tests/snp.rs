@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use proplet_hal::verify::snp::{
+use proplet_hal::snp::{
     REPORT_LEN, ReportPolicy, SigningKey, SnpReport, TrustRoots, verify, verify_report,
 };
 use proplet_hal::verify::{Anchor, TrustPolicy, VerifyError};

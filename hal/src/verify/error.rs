@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use crate::TeeName;
-use crate::verify::snp::SigningKey;
+use crate::snp::SigningKey;
 
 /// Why evidence was refused, or could not be judged.
 ///

@@ -11,7 +11,7 @@
 mod sample;
 mod snp;
 
-use proplet_hal::verify::snp::TrustRoots;
+use proplet_hal::snp::TrustRoots;
 
 pub use sample::Sample;
 pub use snp::{Cpu, FakeSnp, FakeSnpBuilder, Tampering};

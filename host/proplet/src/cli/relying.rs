@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use proplet_hal::verify::{TrustPolicy, snp::TrustRoots};
+use proplet_hal::{snp::TrustRoots, verify::TrustPolicy};
 use proplet_jose::json as strict;
 use proplet_results::{
     digest::of_inputs,

@@ -5,7 +5,7 @@ mod builder;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use proplet_hal::verify::snp::SigningKey;
+use proplet_hal::snp::SigningKey;
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use ring::rand::SystemRandom;
 use ring::signature::EcdsaKeyPair;
@@ -166,7 +166,7 @@ fn stored_scalar(big_endian: &[u8]) -> [u8; 72] {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use proplet_hal::verify::snp::{Generation, ReportPolicy, TrustRoots};
+    use proplet_hal::snp::{Generation, ReportPolicy, TrustRoots};
     use proplet_hal::verify::{Anchor, TrustPolicy, Verified, VerifyError, verify};
 
     use super::builder::CHIP_TURIN;

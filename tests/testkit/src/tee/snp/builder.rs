@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use proplet_hal::verify::snp::SigningKey;
+use proplet_hal::snp::SigningKey;
 use proplet_hal::{EvidenceError, ReportData};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::{Anchor, Verified, VerifyError};
+use crate::verify::{Anchor, Verified, VerifyError};
 use crate::{ReportData, TeeName};
 
 /// `{"svn":"1","report_data":base64}`.
@@ -17,7 +17,7 @@ struct SampleEvidence<'a> {
 }
 
 /// Takes the report data out of sample evidence. Only for policies that accept it.
-pub(super) fn verify(evidence: &serde_json::Value) -> Result<Verified, VerifyError> {
+pub(crate) fn verify(evidence: &serde_json::Value) -> Result<Verified, VerifyError> {
     let sample = SampleEvidence::deserialize(evidence)
         .map_err(|error| VerifyError::malformed("sample evidence", error))?;
     let limit = 4 * ReportData::MAX_LEN.div_ceil(3);

@@ -25,15 +25,10 @@ use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 use x509_cert::spki::ObjectIdentifier;
 
-use super::VerifyError;
-
-mod certificate;
-mod report;
-mod roots;
-
-use certificate::{Certificate, MAX_CERTIFICATE_LEN};
-pub use report::{Generation, REPORT_LEN, SigningKey, SnpReport, Tcb};
-pub use roots::TrustRoots;
+use super::certificate::{Certificate, MAX_CERTIFICATE_LEN};
+use super::report::{self, SigningKey, SnpReport};
+use super::roots::TrustRoots;
+use crate::verify::VerifyError;
 
 /// More entries than a certificate table has kinds of certificates.
 const MAX_CHAIN_ENTRIES: usize = 16;
@@ -100,7 +95,7 @@ pub fn verify_with(
     endorsement.verify(&report, roots, policy, now)
 }
 
-/// Verifies a report as the firmware wrote it ([`REPORT_LEN`] bytes) and the DER certificate of the
+/// Verifies a report as the firmware wrote it ([`super::REPORT_LEN`] bytes) and the DER certificate of the
 /// VCEK or VLEK that signed it.
 ///
 /// # Errors
@@ -172,7 +167,7 @@ fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), VerifyError> {
 }
 
 impl ReportPolicy {
-    fn check_version(&self, version: u32) -> Result<(), VerifyError> {
+    pub(super) fn check_version(&self, version: u32) -> Result<(), VerifyError> {
         let (minimum, maximum) = (self.minimum_version, report::MAXIMUM_VERSION);
         if (minimum..=maximum).contains(&version) {
             Ok(())

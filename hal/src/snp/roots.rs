@@ -7,9 +7,9 @@
 use sev::certs::snp::builtin;
 use x509_cert::der::pem;
 
+use super::Generation;
 use super::certificate::Certificate;
-use super::{Generation, VerifyError};
-use crate::verify::Anchor;
+use crate::verify::{Anchor, VerifyError};
 
 /// More certificates than all of AMD's generations have together.
 const MAX_ROOTS: usize = 32;

@@ -10,7 +10,7 @@ use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::spki::ObjectIdentifier;
 
-use super::VerifyError;
+use crate::verify::VerifyError;
 
 /// Larger than any certificate of the chain (about 1.4 to 1.7 KiB).
 pub(super) const MAX_CERTIFICATE_LEN: usize = 8 * 1024;

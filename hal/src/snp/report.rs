@@ -5,9 +5,9 @@ use std::fmt;
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 
-use super::{ReportPolicy, VerifyError};
+use super::ReportPolicy;
 use crate::TeeName;
-use crate::verify::{Anchor, Verified};
+use crate::verify::{Anchor, Verified, VerifyError};
 
 /// Size of a report in bytes, signature included (AMD document 56860, table 23).
 pub const REPORT_LEN: usize = 1184;
@@ -188,7 +188,7 @@ impl SnpReport {
             .then(|| self.host_data.to_vec())
     }
 
-    pub(in crate::verify) fn into_verified(self, anchor: Anchor) -> Verified {
+    pub(crate) fn into_verified(self, anchor: Anchor) -> Verified {
         Verified {
             tee: TeeName::SNP,
             anchor,
