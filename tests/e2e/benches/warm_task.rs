@@ -28,10 +28,9 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use proplet::harden::Swap;
-use proplet::message::{Source, Start};
 use proplet::settings::Settings;
 use proplet::settings::environment::Environment;
-use proplet::task::{Executor, Host};
+use proplet::task::{Executor, Host, Request, Source};
 use proplet_hal::ReportData;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_jose::jws::SigningKey;
@@ -59,7 +58,7 @@ const QUESTION: &str = r#"{"nonce":"n-1","samples":[[5.1,3.5,1.4,0.2]]}"#;
 /// The production executor, warm, with one task to repeat.
 struct Ours {
     executor: Executor,
-    start: Start,
+    start: Request,
     /// The world must live as long as the executor might ask it.
     _world: (Registry, DevKeyBroker),
 }
@@ -91,7 +90,7 @@ impl Ours {
         host.swap = Swap::None;
         Box::new(Self {
             executor: Executor::new(host).unwrap(),
-            start: Start {
+            start: Request {
                 id: "task-1".into(),
                 name: "bench".into(),
                 source: Source::Encrypted {

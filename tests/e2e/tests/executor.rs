@@ -13,9 +13,8 @@ use std::{
 
 use proplet::{
     harden::{Swap, SwapRule},
-    message::{Source, Start},
     settings::{Settings, binding::BindingRule, environment::Environment},
-    task::{Executor, Host, TaskOutcome},
+    task::{Executor, Host, Request, Source, TaskOutcome},
 };
 use proplet_hal::verify::TrustPolicy;
 use proplet_image::ImageReference;
@@ -112,8 +111,8 @@ fn uri(text: &str) -> ResourceUri {
     text.parse().unwrap()
 }
 
-fn start(image: &ImageReference) -> Start {
-    Start {
+fn start(image: &ImageReference) -> Request {
+    Request {
         id: "task-1".into(),
         name: "sum".into(),
         source: Source::Encrypted {
@@ -127,7 +126,7 @@ fn start(image: &ImageReference) -> Start {
     }
 }
 
-async fn execute(executor: &Executor, start: Start) -> TaskOutcome {
+async fn execute(executor: &Executor, start: Request) -> TaskOutcome {
     executor.execute(start, CancelToken::new()).await
 }
 
@@ -192,7 +191,7 @@ async fn a_failure_is_sealed_and_only_codes_are_in_clear() {
     let (_, image) = world.publish(&telltale(), Some(&world.policy(""))).await;
     let outcome = execute(
         &world.executor(),
-        Start {
+        Request {
             inputs: Vec::new(),
             ..start(&image)
         },
@@ -304,7 +303,7 @@ async fn the_expected_key_must_be_the_images_key_cold_and_warm() {
     let world = World::new().await;
     let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
     let executor = world.executor();
-    let with_path = |path: &str| Start {
+    let with_path = |path: &str| Request {
         source: Source::Encrypted {
             image: image.to_string(),
             kbs_resource_path: Some(path.to_owned()),
@@ -359,7 +358,7 @@ async fn a_plain_image_is_no_encrypted_task() {
         code(&execute(&executor, start(&reference)).await),
         "image-not-encrypted"
     );
-    let plain = Start {
+    let plain = Request {
         source: Source::Plain(reference.to_string()),
         ..start(&reference)
     };
@@ -372,7 +371,7 @@ async fn a_plain_component_comes_from_an_address_that_is_allowed() {
     let world = World::new().await;
     let host = world.registry.host();
     let digest = world.registry.insert_blob(sum());
-    let at = |path: &str| Start {
+    let at = |path: &str| Request {
         source: Source::Plain(format!("http://{host}/v2/any/blobs/{path}")),
         ..start(&"any/image".parse().unwrap())
     };
@@ -407,7 +406,7 @@ async fn a_plain_component_comes_from_an_address_that_is_allowed() {
 async fn an_encrypted_image_is_no_plain_task() {
     let world = World::new().await;
     let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
-    let plain = Start {
+    let plain = Request {
         source: Source::Plain(image.to_string()),
         ..start(&image)
     };
@@ -612,7 +611,7 @@ async fn a_component_gets_its_secret_attests_itself_and_publishes() {
     let policy = with_recipients(INFERENCE_POLICY, &[world.reader.public().clone()]);
     let (workload, image) = world.publish(&component, Some(&policy)).await;
     let question = r#"{"nonce":"n-1","samples":[[5.1,3.5,1.4,0.2]]}"#;
-    let ask = Start {
+    let ask = Request {
         inputs: vec![question.into()],
         ..start(&image)
     };
@@ -654,7 +653,7 @@ async fn a_component_reaches_its_own_repository_only() {
     let component = guest(GuestName::SecretProbe).await;
     let (_, image) = world.publish(&component, Some(&policy)).await;
     let executor = world.executor();
-    let ask = |address: &str| Start {
+    let ask = |address: &str| Request {
         inputs: vec![format!("reveal {address}")],
         ..start(&image)
     };
@@ -679,7 +678,7 @@ async fn a_component_reaches_its_own_repository_only() {
     let plain = Policy::embed(&component, policy.as_bytes()).unwrap();
     let outcome = execute(
         &executor,
-        Start {
+        Request {
             source: Source::File(plain),
             ..ask(own)
         },

@@ -1,7 +1,8 @@
 //! `proplet run`: one task on this machine, without a broker.
 //!
-//! It takes the road that a start message takes, through the same checks and the same executor, so what
-//! works here works there and what is refused there is refused here in the same words.
+//! It makes the request that a start message becomes, and takes its road through the same checks and the
+//! same executor. So what works here works there, and what is refused there is refused here in the same
+//! words.
 
 use std::path::Path;
 
@@ -19,9 +20,8 @@ use super::{
     files,
 };
 use crate::{
-    message::{Decoded, Source, Start},
     settings::Settings,
-    task::{Executor, Host, TaskOutcome},
+    task::{Executor, Host, Request, Source, TaskOutcome, request::invoked_export},
     tee,
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     let settings = Settings::load(config, &context.environment)?;
     daemon::log("warn", console)?;
-    let start = start(&arguments)?;
+    let request = request(&arguments)?;
     let found = tee::find();
     let mut host = Host::new(settings.into(), found.provider);
     host.detected = found.detection.tee();
@@ -43,7 +43,7 @@ pub(super) async fn run(
     console.status("Running...");
     let executor = blocking(move || Ok(Executor::new(host)?)).await?;
     let cancel = CancelToken::new();
-    let task = executor.execute(start, cancel.clone());
+    let task = executor.execute(request, cancel.clone());
     tokio::pin!(task);
     let outcome = tokio::select! {
         outcome = &mut task => outcome,
@@ -55,54 +55,47 @@ pub(super) async fn run(
     show(outcome, console)
 }
 
-/// The start message that the Manager would have sent.
-fn start(arguments: &Run) -> Result<Start, CliError> {
+/// What is to be run, checked as a start message is.
+fn request(arguments: &Run) -> Result<Request, CliError> {
     let path = Path::new(&arguments.component);
-    let is_file = path.is_file();
-    if is_file && arguments.encrypted {
-        return Err(CliError::usage(format!(
-            "{} is a file, and an encrypted component runs from a registry: push it with `proplet \
-             image push` and name the image",
-            path.display()
-        )));
-    }
-    if !is_file && looks_like_a_file(&arguments.component) {
+    let source = if path.is_file() {
+        if arguments.encrypted {
+            return Err(CliError::usage(format!(
+                "{} is a file, and an encrypted component runs from a registry: push it with `proplet \
+                 image push` and name the image",
+                path.display()
+            )));
+        }
+        let mut bytes = files::read("component", path, files::MAX_COMPONENT_BYTES)?;
+        Source::File(std::mem::take(&mut *bytes))
+    } else if looks_like_a_file(&arguments.component) {
         return Err(CliError::usage(format!(
             "there is no file {}",
             arguments.component
         )));
-    }
+    } else if arguments.encrypted {
+        Source::Encrypted {
+            image: arguments.component.clone(),
+            kbs_resource_path: arguments.kbs_resource_path.clone(),
+        }
+    } else {
+        Source::Plain(arguments.component.clone())
+    };
     let cli_args = match &arguments.invoke {
-        Some(name) => vec!["--invoke", name],
+        Some(name) => vec!["--invoke".to_owned(), name.clone()],
         None => Vec::new(),
     };
-    let environment: serde_json::Map<_, _> = arguments
-        .environment
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().into()))
-        .collect();
-    let message = json!({
-        "id": Uuid::new_v4().to_string(),
-        "name": "run",
-        // For a file the bytes come in below: base64 of a large one would be made to be undone.
-        "image_url": arguments.component,
-        "inputs": arguments.inputs,
-        "cli_args": cli_args,
-        "env": environment,
-        "encrypted": arguments.encrypted,
-        "kbs_resource_path": arguments.kbs_resource_path,
-        "broadcast": true,
-    });
-    let mut start = match Decoded::from_bytes(message.to_string().as_bytes(), "") {
-        Decoded::Task(start) => *start,
-        Decoded::Bad(bad) => return Err(bad.refusal.into()),
-        Decoded::NotForUs => return Err(CliError::failed("internal", "the task has no host")),
+    let request = Request {
+        id: Uuid::new_v4().to_string(),
+        name: "run".to_owned(),
+        source,
+        inputs: arguments.inputs.clone(),
+        invoke: invoked_export(&cli_args)?,
+        arguments: cli_args,
+        env: arguments.environment.iter().cloned().collect(),
     };
-    if is_file {
-        let mut bytes = files::read("component", path, files::MAX_COMPONENT_BYTES)?;
-        start.source = Source::File(std::mem::take(&mut *bytes));
-    }
-    Ok(start)
+    request.check()?;
+    Ok(request)
 }
 
 /// A misspelt file is not a reason to ask a registry for it.

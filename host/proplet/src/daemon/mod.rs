@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use self::tasks::Tasks;
 use crate::{
     harden::{HardenError, harden_process},
-    message::{BadStart, Decoded, ResultMessage, Start, Stop, Topics, topics::Command},
+    message::{BadStart, Decoded, ResultMessage, Stop, Topics, topics::Command},
     mqtt::{
         Link, MqttError, Received,
         delivery::Delivery,
@@ -34,7 +34,7 @@ use crate::{
     },
     refusal::Refusal,
     settings::{Identity, Settings, SettingsError},
-    task::{Executor, ExecutorError, Host},
+    task::{Executor, ExecutorError, Host, Request},
 };
 
 /// Messages that may wait between the connection and the daemon.
@@ -299,7 +299,7 @@ impl Service {
         }
     }
 
-    fn start(&mut self, start: Start, not_before: Instant) {
+    fn start(&mut self, start: Request, not_before: Instant) {
         info!("Received start command for task: {}", start.id);
         if self.tasks.is_known(&start.id) {
             warn!(

@@ -16,11 +16,11 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    message::{ResultMessage, Source, Start},
+    message::ResultMessage,
     mqtt::delivery::Delivery,
     refusal::Refusal,
     settings::Settings,
-    task::{Executor, TaskOutcome},
+    task::{Executor, Request, Source, TaskOutcome},
 };
 
 /// The answer to tasks that a shutdown ends or keeps out.
@@ -87,7 +87,7 @@ impl Tasks {
     }
 
     /// Runs a task as soon as there is a place. Does not wait for it.
-    pub(super) fn start(&mut self, start: Start, not_before: Instant) -> Result<(), Refusal> {
+    pub(super) fn start(&mut self, start: Request, not_before: Instant) -> Result<(), Refusal> {
         if self.count() >= self.most {
             return Err(Refusal::new(
                 "queue-full",
@@ -155,7 +155,7 @@ impl Tasks {
     }
 }
 
-async fn run(shared: Arc<Shared>, start: Start, cancel: CancelToken) -> TaskOutcome {
+async fn run(shared: Arc<Shared>, start: Request, cancel: CancelToken) -> TaskOutcome {
     let place = tokio::select! {
         biased;
         () = cancel.cancelled() => None,

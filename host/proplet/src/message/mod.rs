@@ -13,19 +13,10 @@ pub mod topics;
 
 pub use self::{
     outgoing::{Alive, Create, ResultMessage},
-    start::{BadStart, Decoded, Source, Start},
+    start::{BadStart, Decoded},
     stop::Stop,
     topics::Topics,
 };
-
-/// Longest task id, in bytes. The Manager's are UUIDs of 36.
-pub const MAX_ID_BYTES: usize = 256;
-
-/// True for text that can serve as an id: neither empty nor long, and safe to log.
-#[must_use]
-pub(crate) fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
-}
 
 /// Whether a message that names `proplet_id` is for `entity`. An empty name counts as absent, and a
 /// message without a name is for everybody: Managers before 2026-04 never named one.

@@ -1,78 +1,15 @@
 //! The start message: which component to run, on what.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 
-use super::{addressed_to, is_id, tolerant};
-use crate::refusal::Refusal;
-
-/// Most inputs that one task may have.
-pub const MAX_INPUTS: usize = 4096;
-/// Most environment variables that one task may have.
-pub const MAX_VARIABLES: usize = 1024;
-/// Longest task name, invoked export or image reference, in bytes.
-pub const MAX_NAME_BYTES: usize = 2048;
-
-/// A start message that can be run, checked as far as it can be without asking anybody.
-#[derive(Clone)]
-pub struct Start {
-    /// Identifier of the task.
-    pub id: String,
-    /// Name of the task; also the export to invoke when there is one of that name.
-    pub name: String,
-    /// Where the component comes from.
-    pub source: Source,
-    /// The inputs in order, numbers as their decimal text.
-    pub inputs: Vec<String>,
-    /// `cli_args` as they came, for the receipt.
-    pub arguments: Vec<String>,
-    /// The export that `cli_args` ask for.
-    pub invoke: Option<String>,
-    /// Environment of the component.
-    pub env: BTreeMap<String, String>,
-}
-
-/// Where a component comes from. What an encrypted task is follows from the variant: it cannot be
-/// confused with a plain one further down.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Source {
-    /// The bytes came inside the message.
-    File(Vec<u8>),
-    /// A plain image, or an `http(s)://` address of a plain component.
-    Plain(String),
-    /// An encrypted image.
-    Encrypted {
-        /// The image reference.
-        image: String,
-        /// The key that the sender expects it to be encrypted with, `repository/type/tag`.
-        kbs_resource_path: Option<String>,
-    },
-}
-
-impl fmt::Debug for Start {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Start")
-            .field("id", &self.id)
-            .field("name", &self.name)
-            .field("source", &self.source)
-            .field("inputs", &self.inputs.len())
-            .field("arguments", &self.arguments.len())
-            .field("env", &self.env.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(bytes) => write!(f, "File({} bytes)", bytes.len()),
-            Self::Plain(reference) => write!(f, "Plain({reference:?})"),
-            Self::Encrypted { image, .. } => write!(f, "Encrypted({image:?})"),
-        }
-    }
-}
+use super::{addressed_to, tolerant};
+use crate::{
+    refusal::Refusal,
+    task::request::{Request, Source, invoked_export, is_id},
+};
 
 /// A start message that cannot be run, with what is needed to answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,13 +24,14 @@ pub struct BadStart {
 #[derive(Debug)]
 pub enum Decoded {
     /// A task to run.
-    Task(Box<Start>),
+    Task(Box<Request>),
     /// A task for another proplet.
     NotForUs,
     /// Not a task that can be run.
     Bad(BadStart),
 }
 
+/// The message as it is written.
 #[derive(Deserialize)]
 struct Wire {
     #[serde(default, deserialize_with = "tolerant::null_default")]
@@ -135,8 +73,8 @@ impl Decoded {
                     return Self::NotForUs;
                 }
                 let id = Some(wire.id.clone()).filter(|id| is_id(id));
-                match Start::check(wire) {
-                    Ok(start) => Self::Task(Box::new(start)),
+                match wire.into_request() {
+                    Ok(request) => Self::Task(Box::new(request)),
                     Err(refusal) => Self::Bad(BadStart { id, refusal }),
                 }
             }
@@ -165,58 +103,36 @@ impl Decoded {
     }
 }
 
-impl Start {
-    fn check(wire: Wire) -> Result<Self, Refusal> {
-        let invalid = |words: &str| Refusal::new("task-invalid", words);
-        if !is_id(&wire.id) {
-            return Err(invalid(
-                "id must have 1 to 256 characters and no control characters",
-            ));
-        }
-        if wire.name.is_empty() || wire.name.len() > MAX_NAME_BYTES {
-            return Err(invalid("name must have 1 to 2048 characters"));
-        }
-        if wire.inputs.len() > MAX_INPUTS {
-            return Err(invalid("there are more than 4096 inputs"));
-        }
-        if wire.env.len() > MAX_VARIABLES {
-            return Err(invalid("there are more than 1024 environment variables"));
-        }
-        if wire.env.iter().any(|(name, value)| {
-            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
-        }) {
-            return Err(invalid(
-                "env has a name that is empty or has `=`, or a NUL character",
-            ));
-        }
-        if wire.daemon {
+impl Wire {
+    fn into_request(self) -> Result<Request, Refusal> {
+        if self.daemon {
             return Err(Refusal::new(
                 "task-unsupported",
                 "daemon tasks are not supported: start the task without `daemon`",
             ));
         }
-        if wire.latent {
+        if self.latent {
             return Err(Refusal::new(
                 "task-unsupported",
                 "latent tasks are not supported: start the task without `latent`",
             ));
         }
-        let invoke = invoked_export(&wire.cli_args)?;
-        let source = source(
-            wire.encrypted,
-            wire.image_url,
-            wire.file,
-            wire.kbs_resource_path,
-        )?;
-        Ok(Self {
-            id: wire.id,
-            name: wire.name,
-            source,
-            inputs: wire.inputs,
-            arguments: wire.cli_args,
-            invoke,
-            env: wire.env,
-        })
+        let request = Request {
+            invoke: invoked_export(&self.cli_args)?,
+            source: source(
+                self.encrypted,
+                self.image_url,
+                self.file,
+                self.kbs_resource_path,
+            )?,
+            id: self.id,
+            name: self.name,
+            inputs: self.inputs,
+            arguments: self.cli_args,
+            env: self.env,
+        };
+        request.check()?;
+        Ok(request)
     }
 }
 
@@ -227,12 +143,6 @@ fn source(
     kbs_resource_path: Option<String>,
 ) -> Result<Source, Refusal> {
     let invalid = |words: &str| Refusal::new("task-invalid", words);
-    if image_url
-        .as_ref()
-        .is_some_and(|image| image.len() > MAX_NAME_BYTES)
-    {
-        return Err(invalid("image_url is longer than 2048 bytes"));
-    }
     match (encrypted, image_url, file) {
         (true, _, Some(_)) => Err(invalid(
             "an encrypted task must not have `file`: push the encrypted image and set image_url",
@@ -251,40 +161,6 @@ fn source(
         (false, Some(image), None) => Ok(Source::Plain(image)),
         (false, None, None) => Err(invalid("the task has neither file nor image_url")),
     }
-}
-
-/// `cli_args` once were flags of a child process, which let the sender of a task open directories and
-/// sockets of the host. The export is all that can still be chosen there.
-fn invoked_export(arguments: &[String]) -> Result<Option<String>, Refusal> {
-    let mut invoke = None;
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let name = match argument.split_once('=') {
-            Some(("--invoke", name)) => Some(name.to_owned()),
-            _ if argument == "--invoke" => rest.next().cloned(),
-            _ => {
-                return Err(Refusal::new(
-                    "task-arguments",
-                    "cli_args may hold `--invoke NAME` only: runtime flags are not taken from tasks",
-                ));
-            }
-        };
-        match name {
-            Some(name) if is_export(&name) && invoke.is_none() => invoke = Some(name),
-            _ => {
-                return Err(Refusal::new(
-                    "task-arguments",
-                    "cli_args must hold `--invoke` once, followed by the name of an export",
-                ));
-            }
-        }
-    }
-    Ok(invoke)
-}
-
-/// The name comes back in errors, so it must be fit to be shown.
-fn is_export(name: &str) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{addressed_to, is_id, tolerant};
+use super::{addressed_to, tolerant};
+use crate::task::request::is_id;
 
 /// A request to stop a task. Managers have sent the id alone, the id with the proplet, and the whole
 /// task: only these members are read.

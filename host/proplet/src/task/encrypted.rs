@@ -38,13 +38,13 @@ use super::{
     vault::{ImageKeys, Vault},
     warm::Ready,
 };
-use crate::{message::Start, refusal::Refusal};
+use crate::{refusal::Refusal, task::request::Request};
 
 impl Inner {
     /// Runs an encrypted task.
     pub(super) async fn run_encrypted(
         self: &Arc<Self>,
-        start: Start,
+        start: Request,
         image: String,
         kbs_resource_path: Option<String>,
         cancel: CancelToken,
@@ -60,7 +60,7 @@ impl Inner {
     /// Everything before the component is instantiated.
     async fn prepare(
         self: &Arc<Self>,
-        start: &Start,
+        start: &Request,
         image: &str,
         kbs_resource_path: Option<String>,
     ) -> Result<Prepared, Refusal> {
@@ -228,7 +228,7 @@ impl Inner {
 
     async fn run_ready(
         self: &Arc<Self>,
-        start: Start,
+        start: Request,
         ready: Arc<Ready>,
         mut sink: Box<SealedSink>,
         cancel: CancelToken,
@@ -305,7 +305,7 @@ impl Inner {
 
     fn receipt_claims(
         &self,
-        start: &Start,
+        start: &Request,
         component: &Identified,
         provider: &dyn TeeProvider,
         attested: &Attested,

@@ -14,6 +14,7 @@ mod gate;
 mod identity;
 mod plain;
 mod recipients;
+pub mod request;
 mod sealing;
 mod secrets;
 mod sink;
@@ -36,11 +37,13 @@ use proplet_results::{Digest, ReceiptKey};
 use proplet_runtime::{CancelToken, Input, Limits, Runtime, RuntimeConfig, RuntimeError, Usage};
 use thiserror::Error;
 
-pub use self::gate::Readiness;
 use self::{gate::Gate, identity::Instance, vault::Vault, warm::Warm};
+pub use self::{
+    gate::Readiness,
+    request::{Request, Source},
+};
 use crate::{
     harden::{Swap, SwapRule},
-    message::{Source, Start},
     refusal::Refusal,
     settings::{Settings, binding::BindingRule},
 };
@@ -191,7 +194,7 @@ impl Executor {
     }
 
     /// Runs one task to its end. Cancelling ends it with the code `stopped`.
-    pub async fn execute(&self, mut start: Start, cancel: CancelToken) -> TaskOutcome {
+    pub async fn execute(&self, mut start: Request, cancel: CancelToken) -> TaskOutcome {
         let inner = &self.0;
         // Taken out, because the component may be megabytes long.
         match std::mem::replace(&mut start.source, Source::File(Vec::new())) {
@@ -270,7 +273,7 @@ fn reference(settings: &Settings, image: &str) -> Result<ImageReference, Refusal
     ))
 }
 
-fn inputs(start: &Start) -> Vec<Input> {
+fn inputs(start: &Request) -> Vec<Input> {
     start.inputs.iter().map(Input::text).collect()
 }
 

@@ -15,7 +15,7 @@ use super::{
     Inner, TaskOutcome, identity::Identity, image_refusal, inputs, reference, secrets::NoSecrets,
     sink::PlainSink, unless_stopped,
 };
-use crate::{message::Start, refusal::Refusal};
+use crate::{refusal::Refusal, task::request::Request};
 
 /// A plain component in memory.
 struct Component {
@@ -28,7 +28,7 @@ impl Inner {
     /// Runs a component that came inside the start message.
     pub(super) async fn run_file(
         &self,
-        start: Start,
+        start: Request,
         bytes: Vec<u8>,
         cancel: CancelToken,
     ) -> TaskOutcome {
@@ -38,7 +38,7 @@ impl Inner {
     /// Runs a plain image, or a component at an address.
     pub(super) async fn run_plain(
         &self,
-        start: Start,
+        start: Request,
         image: String,
         cancel: CancelToken,
     ) -> TaskOutcome {
@@ -77,7 +77,7 @@ impl Inner {
 
     async fn run_component(
         &self,
-        start: Start,
+        start: Request,
         component: Component,
         cancel: CancelToken,
     ) -> TaskOutcome {

@@ -7,9 +7,8 @@ use std::{
 
 use proplet::{
     harden::Swap,
-    message::{Source, Start},
     settings::{Settings, environment::Environment},
-    task::{Executor, Host, TaskOutcome},
+    task::{Executor, Host, Request, Source, TaskOutcome},
 };
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
@@ -221,7 +220,7 @@ impl Still {
     }
 
     async fn reveal(&self, image: &ImageReference) -> TaskOutcome {
-        let start = Start {
+        let start = Request {
             id: new_id(),
             name: "job".into(),
             source: Source::Encrypted {

@@ -7,7 +7,7 @@ fn decode(message: &Value) -> Decoded {
     Decoded::from_bytes(message.to_string().as_bytes(), "us")
 }
 
-fn task(message: &Value) -> Start {
+fn task(message: &Value) -> Request {
     match decode(message) {
         Decoded::Task(start) => *start,
         other => panic!("{other:?}"),

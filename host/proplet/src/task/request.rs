@@ -1,0 +1,155 @@
+//! What somebody wants run, whoever asks: the Manager by a message, or a person at a terminal.
+//!
+//! A request may come from anybody who can publish on a channel. [`Request::check`] holds it against what
+//! can be known without asking anybody: sizes, names, characters. Everything else is checked on the way.
+
+use std::{collections::BTreeMap, fmt};
+
+use crate::refusal::Refusal;
+
+/// Most inputs that one task may have.
+pub const MAX_INPUTS: usize = 4096;
+/// Most environment variables that one task may have.
+pub const MAX_VARIABLES: usize = 1024;
+/// Longest task name, invoked export or image reference, in bytes.
+pub const MAX_NAME_BYTES: usize = 2048;
+/// Longest task id, in bytes. The Manager's are UUIDs of 36.
+pub const MAX_ID_BYTES: usize = 256;
+
+/// A task to run.
+#[derive(Clone)]
+pub struct Request {
+    /// Identifier of the task.
+    pub id: String,
+    /// Name of the task; also the export to invoke when there is one of that name.
+    pub name: String,
+    /// Where the component comes from.
+    pub source: Source,
+    /// The inputs in order, numbers as their decimal text.
+    pub inputs: Vec<String>,
+    /// Arguments as they came (`cli_args` of a start message), for the receipt.
+    pub arguments: Vec<String>,
+    /// The export that the arguments ask for: [`invoked_export`].
+    pub invoke: Option<String>,
+    /// Environment of the component.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Where a component comes from. What an encrypted task is follows from the variant: it cannot be
+/// confused with a plain one further down.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The bytes came with the request.
+    File(Vec<u8>),
+    /// A plain image, or an `http(s)://` address of a plain component.
+    Plain(String),
+    /// An encrypted image.
+    Encrypted {
+        /// The image reference.
+        image: String,
+        /// The key that the sender expects it to be encrypted with, `repository/type/tag`.
+        kbs_resource_path: Option<String>,
+    },
+}
+
+impl Request {
+    /// Checks the request as far as that is possible without asking anybody.
+    ///
+    /// # Errors
+    /// `task-invalid`.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let invalid = |words: &str| Err(Refusal::new("task-invalid", words));
+        if !is_id(&self.id) {
+            return invalid("id must have 1 to 256 characters and no control characters");
+        }
+        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
+            return invalid("name must have 1 to 2048 characters");
+        }
+        if self.inputs.len() > MAX_INPUTS {
+            return invalid("there are more than 4096 inputs");
+        }
+        if self.env.len() > MAX_VARIABLES {
+            return invalid("there are more than 1024 environment variables");
+        }
+        if self.env.iter().any(|(name, value)| {
+            name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
+        }) {
+            return invalid("env has a name that is empty or has `=`, or a NUL character");
+        }
+        match &self.source {
+            Source::Plain(image) | Source::Encrypted { image, .. }
+                if image.len() > MAX_NAME_BYTES =>
+            {
+                invalid("image_url is longer than 2048 bytes")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// True for text that can serve as an id: neither empty nor long, and safe to log.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
+}
+
+/// The export that a task's arguments ask for. Arguments once were flags of a child process, which let the
+/// sender of a task open directories and sockets of the host. The export is all that can still be chosen
+/// there.
+///
+/// # Errors
+/// `task-arguments` for anything but `--invoke NAME`, once.
+pub fn invoked_export(arguments: &[String]) -> Result<Option<String>, Refusal> {
+    let mut invoke = None;
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let name = match argument.split_once('=') {
+            Some(("--invoke", name)) => Some(name.to_owned()),
+            _ if argument == "--invoke" => rest.next().cloned(),
+            _ => {
+                return Err(Refusal::new(
+                    "task-arguments",
+                    "cli_args may hold `--invoke NAME` only: runtime flags are not taken from tasks",
+                ));
+            }
+        };
+        match name {
+            Some(name) if is_export(&name) && invoke.is_none() => invoke = Some(name),
+            _ => {
+                return Err(Refusal::new(
+                    "task-arguments",
+                    "cli_args must hold `--invoke` once, followed by the name of an export",
+                ));
+            }
+        }
+    }
+    Ok(invoke)
+}
+
+/// The name comes back in errors, so it must be fit to be shown.
+fn is_export(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control)
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("source", &self.source)
+            .field("inputs", &self.inputs.len())
+            .field("arguments", &self.arguments.len())
+            .field("env", &self.env.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(bytes) => write!(f, "File({} bytes)", bytes.len()),
+            Self::Plain(reference) => write!(f, "Plain({reference:?})"),
+            Self::Encrypted { image, .. } => write!(f, "Encrypted({image:?})"),
+        }
+    }
+}
