@@ -1,7 +1,7 @@
 //! The one place where evidence providers are chosen.
 //!
 //! Production code takes what the hardware offers or nothing. Fakes live in the test crates and are
-//! handed to [`crate::daemon::Daemon`] by programs that are named as such; there is no setting, variable
+//! handed to [`proplet_daemon::Daemon`] by programs that are named as such; there is no setting, variable
 //! or feature that puts one in here.
 
 use std::{path::Path, sync::Arc};

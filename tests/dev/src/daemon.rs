@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use proplet::daemon::{Daemon, report_tee, termination};
-use proplet::harden::SwapRule;
-use proplet::settings::Settings;
-use proplet::settings::environment::Environment;
-use proplet::task::Host;
+use proplet_daemon::{Daemon, report_tee, termination};
+use proplet_executor::Host;
+use proplet_executor::harden::SwapRule;
 use proplet_hal::detection::Detection;
+use proplet_settings::Settings;
+use proplet_settings::environment::Environment;
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 

@@ -27,16 +27,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use proplet::harden::Swap;
-use proplet::settings::Settings;
-use proplet::settings::environment::Environment;
-use proplet::task::{Executor, Host, Request, Source};
+use proplet_executor::harden::Swap;
+use proplet_executor::{Executor, Host, Request, Source};
 use proplet_hal::ReportData;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_jose::jws::SigningKey;
 use proplet_results::claims::Claims;
 use proplet_results::{Digest, EvidenceBundle, ReceiptKey, ResultDocument, seal};
 use proplet_runtime::CancelToken;
+use proplet_settings::Settings;
+use proplet_settings::environment::Environment;
 use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
 };

@@ -11,10 +11,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use proplet::{
+use proplet_executor::{
+    Executor, Host, Request, Source, TaskOutcome,
+    binding::BindingRule,
     harden::{Swap, SwapRule},
-    settings::{Settings, binding::BindingRule, environment::Environment},
-    task::{Executor, Host, Request, Source, TaskOutcome},
 };
 use proplet_hal::verify::TrustPolicy;
 use proplet_image::ImageReference;
@@ -27,6 +27,7 @@ use proplet_results::{
     verify::{Expectations, verify_bundle},
 };
 use proplet_runtime::{CancelToken, Policy};
+use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     guests::{GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build},
     kbs::{DevKeyBroker, Policy as Release},

@@ -12,13 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proplet::{
-    daemon::Daemon,
+use proplet_daemon::{
+    Daemon,
     message::ResultMessage,
     mqtt::outbox::{Entry, MemoryOutbox, Outbox, OutboxFull},
-    settings::{Settings, environment::Environment},
-    task::Host,
 };
+use proplet_executor::Host;
+use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker, TlsFiles, Visit};
 use serde_json::json;
 use tokio::{

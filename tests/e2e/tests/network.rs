@@ -8,16 +8,13 @@
 
 use std::{net::Ipv4Addr, path::Path, process::Stdio, sync::Arc, time::Duration};
 
-use proplet::{
-    message::{Source, Start},
-    mqtt::Link,
-    settings::{Settings, environment::Environment},
-    task::{Executor, Host, TaskOutcome},
-};
+use proplet_daemon::mqtt::Link;
+use proplet_executor::{Executor, Host, Request, Source, TaskOutcome};
 use proplet_image::{Artifact, ImageReference, Puller, RegistryConfig, push::push};
 use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
 use proplet_net::Proxy;
 use proplet_runtime::CancelToken;
+use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     kbs::DevKeyBroker, proxy::TestProxy, registry::Registry, tee::FakeSnp,
     workload::registry_over_http,
@@ -41,8 +38,8 @@ fn module() -> Vec<u8> {
     .unwrap()
 }
 
-fn add(image: String) -> Start {
-    Start {
+fn add(image: String) -> Request {
+    Request {
         id: "task-1".into(),
         name: "add".into(),
         source: Source::Plain(image),

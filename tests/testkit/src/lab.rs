@@ -7,15 +7,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proplet::daemon::{Daemon, DaemonError};
-use proplet::harden::SwapRule;
-use proplet::settings::environment::Environment;
-use proplet::settings::{Settings, SettingsError};
-use proplet::task::Host;
+use proplet_daemon::{Daemon, DaemonError};
+use proplet_executor::Host;
+use proplet_executor::harden::SwapRule;
 use proplet_hal::TeeProvider;
 use proplet_image::{ImageError, ImageReference};
 use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
+use proplet_settings::environment::Environment;
+use proplet_settings::{Settings, SettingsError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

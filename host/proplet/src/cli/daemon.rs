@@ -2,15 +2,13 @@
 
 use std::path::Path;
 
+use proplet_daemon::{Daemon, DaemonError, report_tee, termination};
+use proplet_executor::Host;
+use proplet_settings::Settings;
 use tracing_subscriber::EnvFilter;
 
 use super::{Context, blocking, console::Console, error::CliError};
-use crate::{
-    daemon::{self, Daemon, DaemonError},
-    settings::Settings,
-    task::Host,
-    tee,
-};
+use crate::tee;
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) async fn run(
@@ -21,12 +19,12 @@ pub(super) async fn run(
     let settings = Settings::load(config, &context.environment)?;
     log(&settings.log_level, console)?;
     let found = tee::find();
-    daemon::report_tee(&found.detection, found.provider.as_deref());
+    report_tee(&found.detection, found.provider.as_deref());
     let mut host = Host::new(settings.into(), found.provider);
     host.detected = found.detection.tee();
     host.clock = context.clock.clone();
     let daemon = blocking(move || Ok(Daemon::new(host)?)).await?;
-    let shutdown = daemon::termination()
+    let shutdown = termination()
         .map_err(|error| CliError::failed("host-failed", format!("no signals: {error}")))?;
     Ok(daemon.run(shutdown).await?)
 }

@@ -2,10 +2,10 @@
 
 use std::{fmt, io, path::Path};
 
+use proplet_executor::{ExecutorError, Refusal};
 use proplet_image::ImageError;
 use proplet_kbs::KbsError;
-
-use crate::{refusal::Refusal, settings::SettingsError, task::ExecutorError};
+use proplet_settings::SettingsError;
 
 /// The kind of end, as the exit code of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

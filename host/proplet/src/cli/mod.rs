@@ -33,14 +33,16 @@ mod verify;
 use std::{ffi::OsString, sync::Arc};
 
 use clap::Parser as _;
+use proplet_executor::harden;
 use proplet_hal::clock::{Clock, SystemClock};
+use proplet_settings::environment::Environment;
 
 use self::{
     arguments::{Arguments, Command, Image, Policy},
     error::CliError,
 };
 pub use self::{console::Console, error::ExitCode};
-use crate::{harden, output, settings::environment::Environment};
+use crate::output;
 
 /// What a command may use of the world besides the files that it is told of.
 pub struct Context {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use proplet_daemon::message::Decoded;
 use proplet_hal::{snp::TrustRoots, verify::TrustPolicy};
 use proplet_jose::json as strict;
 use proplet_results::{
@@ -15,7 +16,6 @@ use super::{
     error::CliError,
     files,
 };
-use crate::message::Decoded;
 
 /// The names of all checks that a report can have.
 pub(super) const CHECKS: [&str; 21] = [

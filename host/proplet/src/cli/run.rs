@@ -6,7 +6,9 @@
 
 use std::path::Path;
 
+use proplet_executor::{Executor, Host, Request, Source, TaskOutcome, request::invoked_export};
 use proplet_runtime::CancelToken;
+use proplet_settings::Settings;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -19,11 +21,7 @@ use super::{
     error::CliError,
     files,
 };
-use crate::{
-    settings::Settings,
-    task::{Executor, Host, Request, Source, TaskOutcome, request::invoked_export},
-    tee,
-};
+use crate::tee;
 
 /// Runs the component to its end, or until Ctrl-C.
 pub(super) async fn run(

@@ -13,10 +13,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use proplet::settings::Settings;
-use proplet::settings::environment::Environment;
 use proplet_hal::TeeProvider;
 use proplet_hal::detection::Detection;
+use proplet_settings::Settings;
+use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Outcome, Task, TestBroker};
 use proplet_testkit::guests::{self, GuestName};
 use proplet_testkit::kbs::{DevKeyBroker, Policy};

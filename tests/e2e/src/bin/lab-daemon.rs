@@ -10,11 +10,11 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proplet::daemon::{Daemon, termination};
-use proplet::harden::SwapRule;
-use proplet::settings::Settings;
-use proplet::settings::environment::Environment;
-use proplet::task::Host;
+use proplet_daemon::{Daemon, termination};
+use proplet_executor::Host;
+use proplet_executor::harden::SwapRule;
+use proplet_settings::Settings;
+use proplet_settings::environment::Environment;
 use proplet_testkit::tee::FakeSnp;
 use rustix::process::{DumpableBehavior, dumpable_behavior};
 use tracing_subscriber::EnvFilter;

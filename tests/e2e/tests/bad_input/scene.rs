@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use proplet::settings::Settings;
-use proplet::settings::environment::Environment;
 use proplet_hal::verify::TrustPolicy;
 use proplet_image::media::OCI_MANIFEST;
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::verify::Expectations;
 use proplet_results::{Opened, ResultDocument, open};
+use proplet_settings::Settings;
+use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Outcome, Task};
 use proplet_testkit::lab::{RunningProplet, Services};
 use proplet_testkit::tee::{FakeSnp, test_roots};

@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use proplet::cli::{Console, Context, ExitCode, main_with};
-use proplet::settings::environment::Environment;
 use proplet_hal::TeeProvider;
 use proplet_hal::clock::SystemClock;
 use proplet_jose::jwe::encrypt;
@@ -17,6 +16,7 @@ use proplet_results::receipt::RunOutcome;
 use proplet_results::{
     Digest, EvidenceBundle, ReceiptClaims, ReceiptKey, ResultDocument, Sealed, seal,
 };
+use proplet_settings::environment::Environment;
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -18,8 +18,8 @@ mod scene;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proplet::daemon::Daemon;
-use proplet::mqtt::outbox::{MemoryOutbox, Outbox as _};
+use proplet_daemon::Daemon;
+use proplet_daemon::mqtt::outbox::{MemoryOutbox, Outbox as _};
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageError;
 use proplet_testkit::lab::Addresses;

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use proplet::settings::Settings;
-use proplet::settings::environment::Environment;
 use proplet_hal::TeeProvider;
 use proplet_hal::verify::TrustPolicy;
 use proplet_image::{Artifact, ImageReference, encrypt, media};
@@ -12,6 +10,8 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_results::digest::{of_arguments, of_inputs};
 use proplet_results::verify::Expectations;
 use proplet_results::{Digest, ResultDocument, open};
+use proplet_settings::Settings;
+use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Manager, Outcome, Task};
 use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
@@ -170,9 +170,9 @@ impl Scene {
 }
 
 /// A machine with this provider; swap is reported only, because nothing here is confidential.
-pub fn host(settings: &Settings, provider: Arc<dyn TeeProvider>) -> proplet::task::Host {
-    let mut host = proplet::task::Host::new(Arc::new(settings.clone()), Some(provider));
-    host.swap_rule = proplet::harden::SwapRule::Warn;
+pub fn host(settings: &Settings, provider: Arc<dyn TeeProvider>) -> proplet_executor::Host {
+    let mut host = proplet_executor::Host::new(Arc::new(settings.clone()), Some(provider));
+    host.swap_rule = proplet_executor::harden::SwapRule::Warn;
     host
 }
 

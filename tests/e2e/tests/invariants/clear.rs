@@ -8,11 +8,8 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proplet::{
-    harden::Swap,
-    settings::{Settings, environment::Environment},
-    task::Host,
-};
+use proplet_executor::{Host, harden::Swap};
+use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     broker::Task,
     guests::GuestName,

@@ -5,15 +5,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use proplet::{
-    harden::Swap,
-    settings::{Settings, environment::Environment},
-    task::{Executor, Host, Request, Source, TaskOutcome},
-};
+use proplet_executor::{Executor, Host, Request, Source, TaskOutcome, harden::Swap};
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::{ResultDocument, open, verify::Expectations};
 use proplet_runtime::CancelToken;
+use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     guests::GuestName,
     kbs::{DevKeyBroker, Policy},

@@ -109,7 +109,7 @@ fn check_address(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::Settings;
 
     const KEY: &str = "[proplet]\napi_key = \"of-the-document\"\n";
 

@@ -1,8 +1,7 @@
 //! What this proplet publishes.
 
+use proplet_executor::Refusal;
 use serde::Serialize;
-
-use crate::refusal::Refusal;
 
 /// The outcome of a task, on `control/proplet/results`.
 ///

@@ -22,12 +22,12 @@ mod tls;
 
 use std::time::Duration;
 
+use proplet_settings::{Identity, Mqtt};
 use rumqttc::{AsyncClient, MqttOptions, QoS, Transport};
 use thiserror::Error;
 use tokio::sync::watch;
 
 pub use self::driver::{Driver, Received};
-use crate::settings::{Identity, Mqtt};
 
 /// Why there is no connection to the broker.
 #[derive(Debug, Error)]

@@ -8,12 +8,17 @@
 //! What leaves this module for an encrypted task is a sealed document and a [`Refusal`]. Text of a guest
 //! (its traps, its standard error, the names of its exports) goes into the sealed document only.
 
+#![deny(missing_docs)]
+
+pub mod binding;
 mod encrypted;
 mod fetch;
 mod gate;
+pub mod harden;
 mod identity;
 mod plain;
 mod recipients;
+pub mod refusal;
 pub mod request;
 mod sealing;
 mod secrets;
@@ -35,17 +40,21 @@ use proplet_image::{ImageError, ImageReference, Puller, RegistryConfig};
 use proplet_kbs::{KbsClient, KbsConfig, KbsError};
 use proplet_results::{Digest, ReceiptKey};
 use proplet_runtime::{CancelToken, Input, Limits, Runtime, RuntimeConfig, RuntimeError, Usage};
+use proplet_settings::Settings;
 use thiserror::Error;
 
-use self::{gate::Gate, identity::Instance, vault::Vault, warm::Warm};
+use self::{
+    binding::BindingRule,
+    gate::Gate,
+    harden::{Swap, SwapRule},
+    identity::Instance,
+    vault::Vault,
+    warm::Warm,
+};
 pub use self::{
     gate::Readiness,
-    request::{Request, Source},
-};
-use crate::{
-    harden::{Swap, SwapRule},
     refusal::Refusal,
-    settings::{Settings, binding::BindingRule},
+    request::{Request, Source},
 };
 
 /// The executor could not be set up.

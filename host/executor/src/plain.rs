@@ -15,7 +15,7 @@ use super::{
     Inner, TaskOutcome, identity::Identity, image_refusal, inputs, reference, secrets::NoSecrets,
     sink::PlainSink, unless_stopped,
 };
-use crate::{refusal::Refusal, task::request::Request};
+use crate::{refusal::Refusal, request::Request};
 
 /// A plain component in memory.
 struct Component {

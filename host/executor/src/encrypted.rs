@@ -38,7 +38,7 @@ use super::{
     vault::{ImageKeys, Vault},
     warm::Ready,
 };
-use crate::{refusal::Refusal, task::request::Request};
+use crate::{refusal::Refusal, request::Request};
 
 impl Inner {
     /// Runs an encrypted task.

@@ -8,20 +8,16 @@ use std::{
     },
 };
 
+use proplet_executor::{Executor, Refusal, Request, Source, TaskOutcome};
 use proplet_runtime::CancelToken;
+use proplet_settings::Settings;
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
 };
 use tracing::{error, info};
 
-use crate::{
-    message::ResultMessage,
-    mqtt::delivery::Delivery,
-    refusal::Refusal,
-    settings::Settings,
-    task::{Executor, Request, Source, TaskOutcome},
-};
+use crate::{message::ResultMessage, mqtt::delivery::Delivery};
 
 /// The answer to tasks that a shutdown ends or keeps out.
 pub(super) fn stopping() -> Refusal {

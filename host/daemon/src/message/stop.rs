@@ -1,9 +1,9 @@
 //! The stop message.
 
+use proplet_executor::request::is_id;
 use serde::Deserialize;
 
 use super::{addressed_to, tolerant};
-use crate::task::request::is_id;
 
 /// A request to stop a task. Managers have sent the id alone, the id with the proplet, and the whole
 /// task: only these members are read.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use proplet_settings::{About, Identity};
 use rumqttc::{PublishOptions, SubscribeFilterInput};
 use serde::Serialize;
 use thiserror::Error;
@@ -13,10 +14,7 @@ use tokio::{sync::watch, time::MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use super::{Connection, Link};
-use crate::{
-    message::{Alive, Create, Topics, outgoing::Metadata},
-    settings::{About, Identity},
-};
+use crate::message::{Alive, Create, Topics, outgoing::Metadata};
 
 /// What is announced.
 #[derive(Debug)]

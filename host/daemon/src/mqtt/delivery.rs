@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use proplet_executor::Refusal;
 use rumqttc::PublishOptions;
 use tokio::{sync::Notify, time::Instant};
 use tracing::{error, info, warn};
@@ -11,7 +12,7 @@ use super::{
     Link,
     outbox::{Entry, Outbox, OutboxFull},
 };
-use crate::{message::ResultMessage, refusal::Refusal};
+use crate::message::ResultMessage;
 
 /// A result that brought the connection down so often is not sent again: the broker takes nothing of
 /// its size.

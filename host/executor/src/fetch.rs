@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use proplet_image::{ImageError, RegistryConfig};
+use proplet_settings::AllowList;
 use reqwest::{Client, Response, Url, header::CONTENT_TYPE, redirect::Policy};
 
-use crate::{refusal::Refusal, settings::AllowList};
+use crate::refusal::Refusal;
 
 /// Fetches components over HTTP.
 pub(super) struct Fetcher {

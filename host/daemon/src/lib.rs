@@ -8,11 +8,20 @@
 //! The log holds ids, image references, digests and codes. It never holds inputs, values of environment
 //! variables, results or anything that a guest wrote.
 
+#![deny(missing_docs)]
+
+pub mod message;
+pub mod mqtt;
 mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
+use proplet_executor::{
+    Executor, ExecutorError, Host, Refusal, Request,
+    harden::{HardenError, harden_process},
+};
 use proplet_hal::{TeeProvider, detection::Detection};
+use proplet_settings::{Identity, Settings, SettingsError};
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -22,9 +31,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use self::tasks::Tasks;
-use crate::{
-    harden::{HardenError, harden_process},
+use self::{
     message::{BadStart, Decoded, ResultMessage, Stop, Topics, topics::Command},
     mqtt::{
         Link, MqttError, Received,
@@ -32,9 +39,7 @@ use crate::{
         outbox::{MemoryOutbox, Outbox},
         presence::{self, Presence},
     },
-    refusal::Refusal,
-    settings::{Identity, Settings, SettingsError},
-    task::{Executor, ExecutorError, Host, Request},
+    tasks::Tasks,
 };
 
 /// Messages that may wait between the connection and the daemon.

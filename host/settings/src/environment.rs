@@ -202,7 +202,8 @@ impl Environment {
     }
 
     /// One line for every variable that is set and would lead connections elsewhere, did it count.
-    pub(crate) fn unused(&self) -> Vec<String> {
+    #[must_use]
+    pub fn unused(&self) -> Vec<String> {
         self.ignored(UNUSED).collect()
     }
 

@@ -6,16 +6,14 @@
 use std::{fmt, sync::Arc};
 
 use proplet_hal::{TeeName, TeeProvider};
+use proplet_settings::Settings;
 use tokio::sync::OnceCell;
 
 use super::Host;
 use crate::{
+    binding::{Binding, BindingRule},
     harden::{Swap, SwapRule},
     refusal::Refusal,
-    settings::{
-        Settings,
-        binding::{Binding, BindingRule},
-    },
 };
 
 pub(super) struct Gate {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use proplet_executor::{
+    Refusal, Request, Source,
+    request::{invoked_export, is_id},
+};
 use serde::Deserialize;
 
 use super::{addressed_to, tolerant};
-use crate::{
-    refusal::Refusal,
-    task::request::{Request, Source, invoked_export, is_id},
-};
 
 /// A start message that cannot be run, with what is needed to answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! recipients, what may be pulled, and the limits of tasks. The SHA-256 over its bytes is the *settings
 //! digest*, which is in every claim that this host makes. So whoever verifies evidence sees which
 //! document was in force, and on hardware the digest is compared with the value that the VM was started
-//! with ([`binding`]). Two consequences shape the format:
+//! with. Two consequences shape the format:
 //!
 //! - the key broker's CA is text inside the document (`ca_pem`), not a path: the digest must cover it;
 //! - environment variables may override what says *where the broker is and who we are on it*, and
@@ -12,9 +12,9 @@
 //!   elsewhere by it (`broker`).
 //!
 //! `docs/settings.md` lists every name with its default.
+#![deny(missing_docs)]
 
 pub mod address;
-pub mod binding;
 mod broker;
 mod checks;
 mod document;

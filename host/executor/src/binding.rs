@@ -15,7 +15,8 @@ use std::fmt;
 
 use proplet_hal::TeeProvider;
 
-use super::Settings;
+use proplet_settings::Settings;
+
 use crate::refusal::Refusal;
 
 /// When the rule refuses, rather than reports.
@@ -107,7 +108,7 @@ impl fmt::Display for Binding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::environment::Environment;
+    use proplet_settings::environment::Environment;
 
     fn settings(text: &str) -> Settings {
         Settings::parse(Some(text), &Environment::default()).unwrap()

@@ -9,9 +9,10 @@ use std::collections::BTreeSet;
 use proplet_jose::{json, jwe::MAX_RECIPIENTS, jwk::PublicKey};
 use proplet_kbs::ResourceUri;
 use proplet_runtime::policy::{Policy, Recipients};
+use proplet_settings::Settings;
 
 use super::{kbs_refusal, vault::Vault};
-use crate::{refusal::Refusal, settings::Settings};
+use crate::refusal::Refusal;
 
 /// The recipients of a component's results; never empty.
 pub(super) async fn of(

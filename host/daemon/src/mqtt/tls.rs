@@ -3,11 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use proplet_net::{TlsError, tls};
+use proplet_settings::Mqtt;
 use rumqttc::TlsConfiguration;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
 use super::MqttError;
-use crate::settings::Mqtt;
 
 /// The configuration that the settings ask for: with a CA file that CA alone is trusted, without one the
 /// system's are. There is no way to skip verification.
@@ -56,7 +56,7 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> MqttError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Settings, environment::Environment};
+    use proplet_settings::{Settings, environment::Environment};
 
     fn settings(text: &str) -> Mqtt {
         let text = format!("[mqtt]\naddress = \"mqtts://b\"\n{text}");
