@@ -18,8 +18,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use proplet_lab::{Addresses, CHANNEL, TENANT};
 use proplet_testkit::broker::{Manager, TestBroker};
-use proplet_testkit::lab::{Addresses, CHANNEL, TENANT};
 
 /// A child that is killed when the measurement ends, however it ends.
 struct Running(Child);

@@ -32,6 +32,8 @@ use proplet_executor::{Executor, Host, Request, Source};
 use proplet_hal::ReportData;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_jose::jws::SigningKey;
+use proplet_lab::KEY_ID;
+use proplet_lab::workload::{Workload, registry_over_http, with_recipients};
 use proplet_results::claims::Claims;
 use proplet_results::{Digest, EvidenceBundle, ReceiptKey, ResultDocument, seal};
 use proplet_runtime::CancelToken;
@@ -41,10 +43,8 @@ use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
 };
 use proplet_testkit::kbs::DevKeyBroker;
-use proplet_testkit::lab::KEY_ID;
 use proplet_testkit::registry::Registry;
 use proplet_testkit::tee::FakeSnp;
-use proplet_testkit::workload::{Workload, registry_over_http, with_recipients};
 use serde_json::Map;
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, ResourceTable};
 use wasmtime::{

@@ -20,6 +20,7 @@ use proplet_hal::verify::TrustPolicy;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_kbs::ResourceUri;
+use proplet_lab::workload::{Workload, registry_over_http, with_recipients};
 use proplet_results::{
     Digest, EvidenceBundle, Opened, ResultDocument,
     digest::of_inputs,
@@ -33,7 +34,6 @@ use proplet_testkit::{
     kbs::{DevKeyBroker, Policy as Release},
     registry::Registry,
     tee::{FakeSnp, test_roots},
-    workload::{Workload, registry_over_http, with_recipients},
 };
 
 const KEY_ID: &str = "kbs:///default/key/module";

@@ -12,13 +12,11 @@ use proplet_daemon::mqtt::Link;
 use proplet_executor::{Executor, Host, Request, Source, TaskOutcome};
 use proplet_image::{Artifact, ImageReference, Puller, RegistryConfig, push::push};
 use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
+use proplet_lab::workload::registry_over_http;
 use proplet_net::Proxy;
 use proplet_runtime::CancelToken;
 use proplet_settings::{Settings, environment::Environment};
-use proplet_testkit::{
-    kbs::DevKeyBroker, proxy::TestProxy, registry::Registry, tee::FakeSnp,
-    workload::registry_over_http,
-};
+use proplet_testkit::{kbs::DevKeyBroker, proxy::TestProxy, registry::Registry, tee::FakeSnp};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},

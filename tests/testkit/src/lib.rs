@@ -9,8 +9,6 @@
 pub mod broker;
 pub mod guests;
 pub mod kbs;
-pub mod lab;
 pub mod proxy;
 pub mod registry;
 pub mod tee;
-pub mod workload;

@@ -8,15 +8,15 @@ use proplet_hal::verify::TrustPolicy;
 use proplet_image::{Digest, ImageReference};
 use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
+use proplet_lab::workload::with_recipients;
+use proplet_lab::{KEY_ID, Services};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::verify::{Expectations, Report, verify_bundle};
 use proplet_results::{EvidenceBundle, Opened, ResultDocument, open};
 use proplet_testkit::guests::{
     INFERENCE_POLICY, INFERENCE_SAMPLES, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI,
 };
-use proplet_testkit::lab::{KEY_ID, Services};
 use proplet_testkit::tee::{FakeSnp, test_roots};
-use proplet_testkit::workload::with_recipients;
 use serde::Deserialize as _;
 use serde_json::json;
 

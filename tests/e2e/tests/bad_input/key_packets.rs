@@ -2,8 +2,8 @@
 //! wrapped key is authenticated.
 
 use proplet_image::{Digest, media, ocicrypt};
+use proplet_lab::workload::Workload;
 use proplet_testkit::broker::Task;
-use proplet_testkit::workload::Workload;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, adder, base64};

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use proplet_hal::verify::TrustPolicy;
 use proplet_image::media::OCI_MANIFEST;
 use proplet_jose::jwk::PrivateKey;
+use proplet_lab::workload::with_recipients;
+use proplet_lab::{RunningProplet, Services};
 use proplet_results::verify::Expectations;
 use proplet_results::{Opened, ResultDocument, open};
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Outcome, Task};
-use proplet_testkit::lab::{RunningProplet, Services};
 use proplet_testkit::tee::{FakeSnp, test_roots};
-use proplet_testkit::workload::with_recipients;
 use serde_json::{Value, json};
 
 /// No answer may take longer, however the other side behaves. The waits of the settings are 1 s.

@@ -9,9 +9,9 @@ use std::thread::{self, JoinHandle};
 
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
+use proplet_lab::workload::with_recipients;
+use proplet_lab::{KEY_ID, Services};
 use proplet_testkit::broker::{Outcome, Task};
-use proplet_testkit::lab::{KEY_ID, Services};
-use proplet_testkit::workload::with_recipients;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 

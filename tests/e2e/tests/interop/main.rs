@@ -22,7 +22,7 @@ use proplet_daemon::Daemon;
 use proplet_daemon::mqtt::outbox::{MemoryOutbox, Outbox as _};
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageError;
-use proplet_testkit::lab::Addresses;
+use proplet_lab::Addresses;
 use proplet_testkit::tee::FakeSnp;
 use tokio::sync::watch;
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use proplet_testkit::lab::{API_KEY, PROPLET};
+use proplet_lab::{API_KEY, PROPLET};
 
 use super::process::{Server, free_port};
 

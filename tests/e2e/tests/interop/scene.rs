@@ -7,6 +7,8 @@ use proplet_hal::TeeProvider;
 use proplet_hal::verify::TrustPolicy;
 use proplet_image::{Artifact, ImageReference, encrypt, media};
 use proplet_jose::jwk::PrivateKey;
+use proplet_lab::workload::{Workload, with_recipients};
+use proplet_lab::{Addresses, CHANNEL, KEY_ID, PROPLET, RunningProplet, TENANT};
 use proplet_results::digest::{of_arguments, of_inputs};
 use proplet_results::verify::Expectations;
 use proplet_results::{Digest, ResultDocument, open};
@@ -17,9 +19,7 @@ use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
 };
 use proplet_testkit::kbs::DevKeyBroker;
-use proplet_testkit::lab::{Addresses, CHANNEL, KEY_ID, PROPLET, RunningProplet, TENANT};
 use proplet_testkit::tee::{FakeSnp, test_roots};
-use proplet_testkit::workload::{Workload, with_recipients};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -8,11 +8,11 @@ use std::sync::{
 
 use async_trait::async_trait;
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
+use proplet_lab::{RunningProplet, Services};
 use proplet_testkit::{
     broker::Task,
     guests::GuestName,
     kbs::{Endpoint, Fault},
-    lab::{RunningProplet, Services},
     tee::FakeSnp,
 };
 use serde_json::json;

@@ -9,13 +9,9 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_executor::{Host, harden::Swap};
+use proplet_lab::{RunningProplet, Services};
 use proplet_settings::{Settings, environment::Environment};
-use proplet_testkit::{
-    broker::Task,
-    guests::GuestName,
-    lab::{RunningProplet, Services},
-    tee::FakeSnp,
-};
+use proplet_testkit::{broker::Task, guests::GuestName, tee::FakeSnp};
 
 use crate::support::*;
 

@@ -8,15 +8,13 @@ use proplet_image::{
     push::push,
 };
 use proplet_jose::jwk::PrivateKey;
-use proplet_results::verify::Expectations;
-use proplet_runtime::Policy;
-use proplet_testkit::{
-    broker::Task,
-    guests::GuestName,
-    kbs::Counts,
-    lab::Services,
+use proplet_lab::{
+    Services,
     workload::{Workload, registry_over_http, with_recipients},
 };
+use proplet_results::verify::Expectations;
+use proplet_runtime::Policy;
+use proplet_testkit::{broker::Task, guests::GuestName, kbs::Counts};
 use serde_json::{Value, json};
 
 use crate::support::*;

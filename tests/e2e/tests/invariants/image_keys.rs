@@ -2,8 +2,9 @@
 //! and what decrypts is shown to nobody.
 
 use proplet_image::{Artifact, ImageReference, encrypt::encrypt, push::push};
+use proplet_lab::workload::registry_over_http;
 use proplet_runtime::Policy;
-use proplet_testkit::{guests::GuestName, workload::registry_over_http};
+use proplet_testkit::guests::GuestName;
 
 use crate::support::*;
 

@@ -68,7 +68,7 @@ async fn nothing_of_the_host_is_in_a_tasks_environment() {
     assert_eq!(scene.ask(&image, "args").await, b"job");
     // What upstream's guests look for, and no more.
     let outcome = scene.run(&plain_task(&component, "env")).await;
-    let expected = format!("PROPLET_ID={}", proplet_testkit::lab::PROPLET);
+    let expected = format!("PROPLET_ID={}", proplet_lab::PROPLET);
     assert_eq!(text_of(&outcome.results), expected);
 }
 

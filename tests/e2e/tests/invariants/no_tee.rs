@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use proplet_hal::{EvidenceError, TeeName, TeeProvider};
+use proplet_lab::{RunningProplet, Services};
 use proplet_testkit::{
     guests::GuestName,
     kbs::{DevKeyBroker, Policy},
-    lab::{RunningProplet, Services},
     tee::{FakeSnp, Sample, Tampering},
 };
 use serde_json::Value;

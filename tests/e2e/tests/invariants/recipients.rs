@@ -2,10 +2,9 @@
 
 use proplet_image::ImageReference;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
+use proplet_lab::{Services, workload::with_recipients};
 use proplet_results::{ResultDocument, verify::Expectations};
-use proplet_testkit::{
-    broker::Outcome, guests::GuestName, lab::Services, workload::with_recipients,
-};
+use proplet_testkit::{broker::Outcome, guests::GuestName};
 use serde_json::json;
 
 use crate::support::*;

@@ -8,13 +8,13 @@ use std::{
 use proplet_executor::{Executor, Host, Request, Source, TaskOutcome, harden::Swap};
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
+use proplet_lab::{RunningProplet, Services};
 use proplet_results::{ResultDocument, open, verify::Expectations};
 use proplet_runtime::CancelToken;
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     guests::GuestName,
     kbs::{DevKeyBroker, Policy},
-    lab::{RunningProplet, Services},
     tee::FakeSnp,
 };
 

@@ -12,13 +12,15 @@ use proplet_hal::verify::TrustPolicy;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_kbs::ResourceUri;
+use proplet_lab::{
+    RunningProplet, Services,
+    workload::{Workload, with_recipients},
+};
 use proplet_results::{Opened, ResultDocument, failure::Failure, open, verify::Expectations};
 use proplet_testkit::{
     broker::{Outcome, Task},
     guests::{GuestName, build},
-    lab::{RunningProplet, Services},
     tee::{FakeSnp, test_roots},
-    workload::{Workload, with_recipients},
 };
 
 /// Where the owner's key lies.

@@ -3,6 +3,9 @@
 //! Tests that cross crates and the demo start here. Everything is real but the TEE and the outside
 //! world: the daemon is the production library, messages go through a broker, images through the
 //! distribution API, keys through the attestation protocol.
+#![deny(missing_docs)]
+
+pub mod workload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,10 +22,10 @@ use proplet_settings::{Settings, SettingsError};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::broker::{BrokerError, Manager, Outcome, Task, TestBroker};
-use crate::kbs::DevKeyBroker;
-use crate::registry::Registry;
 use crate::workload::{Workload, WorkloadError, registry_over_http};
+use proplet_testkit::broker::{BrokerError, Manager, Outcome, Task, TestBroker};
+use proplet_testkit::kbs::DevKeyBroker;
+use proplet_testkit::registry::Registry;
 
 /// Tenant of every lab.
 pub const TENANT: &str = "a93fa93e-30d0-425e-b5d1-c93cd916dca7";
