@@ -1,4 +1,4 @@
-//! `proplet-dev`: the demo, and the daemon with a fake TEE.
+//! `proplet-dev`: the demo, one component or the daemon with a fake TEE.
 //!
 //! The production program `proplet` contains no fake. This one is the same library with a fake evidence
 //! provider, for people without hardware: it says so in its log, in the evidence and in the results.
@@ -6,6 +6,7 @@
 
 mod daemon;
 mod demo;
+mod run;
 mod tee;
 mod terminal;
 
@@ -15,8 +16,8 @@ use clap::{Parser, Subcommand};
 
 /// Development companion of proplet. Nothing that it runs is confidential.
 ///
-/// Exit codes: 0 done; 1 the task was refused (as a sabotaged demo must be); 2 wrong usage; 3 something
-/// else failed.
+/// Exit codes: 0 done; 1 the task failed or was refused (as a sabotaged demo must be); 2 wrong usage or
+/// bad input; 3 something else failed.
 #[derive(Parser)]
 #[command(name = "proplet-dev", version)]
 struct Cli {
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Shows the whole way: encrypt, attest, decrypt, run, seal, open, verify.
     Demo(demo::Arguments),
+    /// Runs one component with a fake TEE: encrypted, attested, its result opened and verified.
+    Run(Box<run::Arguments>),
     /// Runs the daemon with a fake TEE, for outside brokers, registries and key brokers.
     Daemon(daemon::Arguments),
 }
@@ -39,6 +42,7 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Run(arguments) => run::run(*arguments).await,
         Command::Daemon(arguments) => daemon::run(arguments).await,
     };
     match ended {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use clap::ValueEnum;
 use proplet_hal::TeeProvider;
-use proplet_testkit::tee::{FakeSnp, Sample};
+use proplet_hal::verify::TrustPolicy;
+use proplet_results::verify::Expectations;
+use proplet_testkit::tee::{FakeSnp, Sample, test_roots};
 
 /// A fake TEE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -22,6 +24,23 @@ impl Fake {
         match self {
             Self::FakeSnp => Arc::new(FakeSnp::builder().host_data(settings_digest).build()),
             Self::Sample => Arc::new(Sample::new()),
+        }
+    }
+
+    /// What verifies this fake's evidence.
+    pub fn trust(self) -> TrustPolicy {
+        let trust = TrustPolicy::with_snp_roots(test_roots());
+        match self {
+            Self::FakeSnp => trust,
+            Self::Sample => trust.accepting_sample_evidence_that_proves_nothing(),
+        }
+    }
+
+    /// What is expected of its evidence. Only the fake SEV-SNP has a launch measurement.
+    pub fn expected(self) -> Expectations {
+        match self {
+            Self::FakeSnp => Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()]),
+            Self::Sample => Expectations::of_any_measurement(),
         }
     }
 }

@@ -1,0 +1,325 @@
+//! `proplet-dev run`: one component, down the encrypted road, on a fake TEE.
+//!
+//! What a guest author uses all day. The component is encrypted under a fresh key, pushed to a registry
+//! and its key given to a development key broker, all in this process. Then the production executor does
+//! what it does for a start message: attest, fetch the key, pull, decrypt, check the imports against the
+//! policy, run, seal. At last the result is verified and opened with a recipient key of this run. So a
+//! component sees here what it sees on hardware, and a refusal comes in the same words.
+//!
+//! It knows no MQTT: the task is given to the executor directly.
+
+mod policy;
+mod show;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use clap::Args;
+use proplet_executor::harden::SwapRule;
+use proplet_executor::{Executor, Host, Request, Source, TaskOutcome};
+use proplet_hal::TeeProvider;
+use proplet_image::ImageReference;
+use proplet_jose::jwk::PrivateKey;
+use proplet_kbs::ResourceUri;
+use proplet_lab::workload::{Workload, registry_over_http};
+use proplet_results::digest::{of_arguments, of_environment, of_inputs};
+use proplet_results::verify::Expectations;
+use proplet_results::{Digest, Opened, ResultDocument, open};
+use proplet_runtime::CancelToken;
+use proplet_settings::Settings;
+use proplet_settings::environment::Environment;
+use proplet_testkit::kbs::{DevKeyBroker, Policy as Release};
+use proplet_testkit::registry::Registry;
+use tracing_subscriber::EnvFilter;
+
+use crate::tee::Fake;
+
+/// Largest component or secret that is read. The host's own limits are lower.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Repository of the key broker where nothing names another one.
+const DEFAULT_REPOSITORY: &str = "default";
+
+/// Arguments of `run`.
+#[derive(Args)]
+pub struct Arguments {
+    /// The component or core module, a file.
+    component: PathBuf,
+    /// Inputs. Put `--` before one that begins with a hyphen.
+    #[arg(value_name = "INPUT")]
+    inputs: Vec<String>,
+    /// The fake to attest with.
+    #[arg(long, value_enum, default_value = "fake-snp")]
+    tee: Fake,
+    /// The export to invoke, as the Manager's `--invoke`.
+    #[arg(long, value_name = "EXPORT")]
+    invoke: Option<String>,
+    /// The component's policy, TOML. Without it the component gets a policy that lets it see every
+    /// `--secret`.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A resource of the key broker, with the file that holds it: `kbs:///repository/type/tag=FILE`.
+    #[arg(long = "secret", value_name = "URI=FILE", value_parser = resource)]
+    secrets: Vec<(ResourceUri, PathBuf)>,
+    /// A variable of the component's environment.
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    environment: Vec<(String, String)>,
+    /// Write the opened result to this file instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// One JSON value on standard output: result, report, error.
+    #[arg(long)]
+    json: bool,
+    /// Show the host's log on standard error.
+    #[arg(long)]
+    log: bool,
+}
+
+/// Runs the component. Exit code 0: it ended well; 1: it failed or was refused; 2: bad input.
+pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
+    if arguments.log {
+        tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_new("info")?)
+            .with_ansi(crate::terminal::colours())
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let (component, secrets) = match read(&arguments) {
+        Ok(read) => read,
+        Err(error) => {
+            crate::terminal::complain(error.as_ref());
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let reader = PrivateKey::generate_p256()?;
+    let uris: Vec<&ResourceUri> = secrets.iter().map(|(uri, _)| uri).collect();
+    let asked = policy::Asked {
+        secrets: &uris,
+        invoke: arguments.invoke.as_deref(),
+        reader: reader.public(),
+    };
+    let policy = match policy::compose(arguments.policy.as_deref(), &asked) {
+        Ok(policy) => policy,
+        Err(error) => {
+            crate::terminal::complain(&error);
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let repository = policy.repository.as_deref().unwrap_or(DEFAULT_REPOSITORY);
+    let key_id: ResourceUri = format!("kbs:///{repository}/key/proplet-dev-run").parse()?;
+    let workload = match Workload::encrypt(&component, Some(&policy.text), key_id) {
+        Ok(workload) => workload,
+        Err(error) => {
+            crate::terminal::complain(&error);
+            return Ok(ExitCode::from(2));
+        }
+    };
+    for note in &policy.notes {
+        show::note(note);
+    }
+
+    let world = World::start(&workload, &secrets, arguments.tee).await?;
+    let request = request(&arguments, &world.image);
+    let expected = Expectations {
+        component: Some(workload.component_digest().to_string().try_into()?),
+        image: Some(workload.image_digest().to_string().try_into()?),
+        policy: Some(Digest::of(policy.text.as_bytes())),
+        settings: Some(world.settings.digest.clone().try_into()?),
+        // The sample has no such field.
+        init_data: (arguments.tee == Fake::FakeSnp).then(|| world.settings.digest_bytes.to_vec()),
+        task_id: Some(request.id.clone()),
+        inputs: Some(of_inputs(&request.inputs)?),
+        arguments: Some(of_arguments(&request.arguments)?),
+        environment: Some(of_environment(&request.env)?),
+        recipients: Some(vec![reader.public().thumbprint()]),
+        ..arguments.tee.expected()
+    };
+    let outcome = world.execute(request).await?;
+    let opened = if outcome.results.is_empty() {
+        None
+    } else {
+        Some(opened(&outcome, &reader, arguments.tee, &expected)?)
+    };
+    show::outcome(&outcome, opened.as_ref(), &arguments)
+}
+
+/// Everything around the component.
+struct World {
+    // They stop when they are dropped.
+    _registry: Registry,
+    _key_broker: DevKeyBroker,
+    settings: Arc<Settings>,
+    executor: Executor,
+    /// The pushed image, by digest.
+    image: ImageReference,
+}
+
+impl World {
+    async fn start(
+        workload: &Workload,
+        secrets: &[(ResourceUri, Vec<u8>)],
+        tee: Fake,
+    ) -> Result<Self, Box<dyn Error>> {
+        let registry = Registry::start().await?;
+        let mut key_broker = DevKeyBroker::builder();
+        if tee == Fake::Sample {
+            key_broker = key_broker.accept_sample().policy(Release::AllowAll);
+        }
+        let key_broker = key_broker.start().await?;
+        key_broker.set_resource(&workload.key_id, workload.key.as_ref());
+        for (uri, bytes) in secrets {
+            key_broker.set_resource(uri, bytes);
+        }
+        let host = registry.host();
+        let reference: ImageReference = format!("{host}/component:run").parse()?;
+        let image = workload
+            .push(&registry_over_http(&host), &reference)
+            .await?;
+        let document = format!(
+            "[registry]\nhttp_hosts = [{host:?}]\n[kbs]\nurl = {:?}\nallow_http = true\n",
+            key_broker.url()
+        );
+        let settings = Arc::new(Settings::parse(Some(&document), &Environment::default())?);
+        let provider: Arc<dyn TeeProvider> = tee.provider(settings.digest_bytes);
+        show::fake(provider.attester());
+        let mut host = Host::new(Arc::clone(&settings), Some(provider));
+        host.swap_rule = SwapRule::Warn;
+        Ok(Self {
+            executor: Executor::new(host)?,
+            _registry: registry,
+            _key_broker: key_broker,
+            settings,
+            image,
+        })
+    }
+
+    /// Runs the task to its end, or until Ctrl-C.
+    async fn execute(&self, request: Request) -> Result<TaskOutcome, Box<dyn Error>> {
+        let cancel = CancelToken::new();
+        let task = self.executor.execute(request, cancel.clone());
+        tokio::pin!(task);
+        tokio::select! {
+            outcome = &mut task => Ok(outcome),
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                cancel.cancel();
+                Ok(task.await)
+            }
+        }
+    }
+}
+
+/// The task, as a start message of the Manager would describe it.
+fn request(arguments: &Arguments, image: &ImageReference) -> Request {
+    let environment: BTreeMap<_, _> = arguments.environment.iter().cloned().collect();
+    Request {
+        id: uuid::Uuid::new_v4().to_string(),
+        name: "run".to_owned(),
+        source: Source::Encrypted {
+            image: image.to_string(),
+            kbs_resource_path: None,
+        },
+        inputs: arguments.inputs.clone(),
+        arguments: match &arguments.invoke {
+            Some(export) => vec!["--invoke".to_owned(), export.clone()],
+            None => Vec::new(),
+        },
+        invoke: arguments.invoke.clone(),
+        env: environment,
+    }
+}
+
+/// Verifies down to the test root, then opens.
+fn opened(
+    outcome: &TaskOutcome,
+    reader: &PrivateKey,
+    tee: Fake,
+    expected: &Expectations,
+) -> Result<Opened, Box<dyn Error>> {
+    let document = ResultDocument::from_text(&outcome.results)?;
+    Ok(open(
+        &document,
+        reader,
+        &tee.trust(),
+        expected,
+        SystemTime::now(),
+    )?)
+}
+
+/// The component and the resources.
+type Files = (Vec<u8>, Vec<(ResourceUri, Vec<u8>)>);
+
+fn read(arguments: &Arguments) -> Result<Files, Box<dyn Error>> {
+    let component = read_file("component", &arguments.component)?;
+    let secrets = arguments
+        .secrets
+        .iter()
+        .map(|(uri, path)| Ok((uri.clone(), read_file("secret", path)?)))
+        .collect::<Result<_, Box<dyn Error>>>()?;
+    Ok((component, secrets))
+}
+
+fn read_file(what: &str, path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    let failed = |error: std::io::Error| format!("cannot read {what} {}: {error}", path.display());
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(failed)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let path = path.display();
+        return Err(format!(
+            "{what} {path} is larger than {MAX_FILE_BYTES} bytes; give a smaller file"
+        )
+        .into());
+    }
+    Ok(bytes)
+}
+
+fn resource(text: &str) -> Result<(ResourceUri, PathBuf), String> {
+    let (uri, path) = text
+        .split_once('=')
+        .filter(|(_, path)| !path.is_empty())
+        .ok_or("write it as kbs:///repository/type/tag=FILE")?;
+    let uri = uri
+        .parse()
+        .map_err(|error: proplet_kbs::ResourceUriError| error.to_string())?;
+    Ok((uri, PathBuf::from(path)))
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_an_address_and_a_file() {
+        let (uri, path) = resource("kbs:///a/b/c=folder/x=y").unwrap();
+        assert_eq!(uri.to_string(), "kbs:///a/b/c");
+        assert_eq!(path, Path::new("folder/x=y"));
+        for wrong in [
+            "kbs:///a/b/c",
+            "kbs:///a/b/c=",
+            "=file",
+            "kbs:///a/b=file",
+            "",
+        ] {
+            assert!(resource(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_variable_has_a_name() {
+        assert_eq!(variable("A=b=c").unwrap(), ("A".into(), "b=c".into()));
+        assert!(variable("=x").is_err() && variable("A").is_err());
+    }
+}
