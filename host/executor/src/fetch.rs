@@ -2,42 +2,32 @@
 //!
 //! Upstream's proplet takes such an address in `image_url`, so this one does. Nothing vouches for what
 //! comes from there, which is why it exists for plain tasks only. TLS is required except for hosts that
-//! the settings list under `http_hosts`.
+//! the settings list under `http_hosts`, and which addresses are reached is decided by [`proplet_net::reach`].
 
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use proplet_image::{ImageError, RegistryConfig};
+use proplet_net::reach::{Client, Error, Route};
 use proplet_settings::AllowList;
-use reqwest::{Client, Response, Url, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{
+    Response, Url,
+    header::{CONTENT_TYPE, HeaderMap},
+};
 
 use crate::refusal::Refusal;
 
 /// Fetches components over HTTP.
 pub(super) struct Fetcher {
     client: Client,
-    http_hosts: Vec<String>,
     max_bytes: u64,
     deadline: Duration,
 }
 
 impl Fetcher {
     pub(super) fn new(config: &RegistryConfig) -> Result<Self, ImageError> {
-        let settings = |error: reqwest::Error| ImageError::Settings {
-            why: error.to_string(),
-        };
-        // Where a redirect leads was not checked against the allow-list, so none is followed.
-        let client = config
-            .client()?
-            .user_agent(concat!("proplet/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(config.connect_timeout)
-            .read_timeout(config.read_timeout)
-            .redirect(Policy::none())
-            .build()
-            .map_err(settings)?;
         Ok(Self {
-            client,
-            http_hosts: config.http_hosts.clone(),
+            client: config.client()?,
             max_bytes: config.max_layer_bytes,
             deadline: config.deadline,
         })
@@ -53,14 +43,6 @@ impl Fetcher {
             Refusal::new("image-reference", words)
         })?;
         let host = authority(&url);
-        if url.scheme() != "https" && !self.http_hosts.contains(&host) {
-            return Err(Refusal::new(
-                "image-not-allowed",
-                format!(
-                    "{host} may not be asked over plain http: use https, or list it in [registry] http_hosts"
-                ),
-            ));
-        }
         if !allowed.permits(&host, url.path().trim_start_matches('/')) {
             return Err(Refusal::new(
                 "image-not-allowed",
@@ -75,8 +57,13 @@ impl Fetcher {
 
     async fn body(&self, url: Url) -> Result<Vec<u8>, Refusal> {
         let host = authority(&url);
-        let answer = self.client.get(url).send().await;
-        let answer = answer.map_err(|error| unavailable(&host, &error.without_url()))?;
+        // Where a redirect leads was not checked against the allow-list, so none is followed.
+        let route = Route {
+            home: &url,
+            redirects: 0,
+        };
+        let answer = self.client.get(route, url.clone(), &HeaderMap::new()).await;
+        let answer = answer.map_err(|error| refusal(&host, &error))?.response;
         check(&answer, &host)?;
         let mut bytes = Vec::new();
         let mut chunks = answer.bytes_stream();
@@ -129,6 +116,16 @@ fn check(answer: &Response, host: &str) -> Result<(), Refusal> {
             "image-layout",
             format!("{host} did not answer with application/wasm or application/octet-stream"),
         )),
+    }
+}
+
+/// Addresses and schemes that the settings do not let anybody reach are no failure of the other side.
+fn refusal(host: &str, error: &Error) -> Refusal {
+    match error {
+        Error::Refused { .. } | Error::PlainHttp { .. } => {
+            Refusal::new("image-not-allowed", error.to_string())
+        }
+        Error::Failed { .. } | Error::Foreign { .. } => unavailable(host, error),
     }
 }
 

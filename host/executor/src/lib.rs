@@ -38,6 +38,7 @@ use proplet_hal::{
 };
 use proplet_image::{ImageError, ImageReference, Puller, RegistryConfig};
 use proplet_kbs::{KbsClient, KbsConfig, KbsError};
+use proplet_net::reach::Endpoint;
 use proplet_results::{Digest, ReceiptKey};
 use proplet_runtime::{CancelToken, Input, Limits, Runtime, RuntimeConfig, RuntimeError, Usage};
 use proplet_settings::Settings;
@@ -313,6 +314,19 @@ fn registry_config(settings: &Settings) -> Result<RegistryConfig, ExecutorError>
     Ok(RegistryConfig {
         auth_file: registry.auth_file.clone(),
         http_hosts: registry.http_hosts.clone(),
+        // Who names a registry in the settings means that registry, wherever it is.
+        private_hosts: registry
+            .private_hosts
+            .iter()
+            .map(String::as_str)
+            .chain(
+                registry
+                    .allowed
+                    .hosts()
+                    .filter(|host| host.parse::<Endpoint>().is_ok()),
+            )
+            .map(str::to_owned)
+            .collect(),
         ca_pem,
         proxy: registry.proxy.clone(),
         max_layer_bytes: registry.max_layer_bytes,

@@ -158,6 +158,12 @@ pub enum ImageError {
         /// What happened.
         why: String,
     },
+    /// The settings do not let the registry be reached where it is.
+    #[error("{why}")]
+    NotAllowed {
+        /// What would have to be allowed, and where.
+        why: String,
+    },
     /// The credentials file or the CA of the settings cannot be used.
     #[error("image settings: {why}")]
     Settings {
@@ -207,6 +213,7 @@ impl ImageError {
             Self::TooLarge { .. } => "image-too-large",
             Self::Layout { .. } => "image-layout",
             Self::Unavailable { .. } => "registry-unavailable",
+            Self::NotAllowed { .. } => "image-not-allowed",
             Self::Settings { .. } => "image-settings",
             Self::Folder { .. } => "image-folder",
             Self::Key { source, .. } => source.code(),

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use proplet_net::{Proxy, tls};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use proplet_net::Proxy;
+use proplet_net::reach::{self, Answer, Client, Endpoints, Route};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -29,6 +30,8 @@ const MAX_TOKEN_BYTES: u64 = 256 * 1024;
 const MAX_REDIRECTS: usize = 5;
 /// The most repositories whose tokens are kept.
 const MAX_TOKENS: usize = 256;
+/// The host that serves what references call `docker.io`.
+const DOCKER_HUB: &str = "index.docker.io";
 
 /// How registries are reached.
 #[derive(Debug, Clone)]
@@ -37,6 +40,9 @@ pub struct RegistryConfig {
     pub auth_file: Option<PathBuf>,
     /// Hosts, with their port if any, that are spoken to over plain http. Everything else is TLS.
     pub http_hosts: Vec<String>,
+    /// Hosts, with their port if any, that may be at private addresses, as those of `http_hosts` may.
+    /// Everything else must be public ([`proplet_net::reach::Reach`]).
+    pub private_hosts: Vec<String>,
     /// PEM certificates that are trusted instead of the system's.
     pub ca_pem: Option<Vec<u8>>,
     /// The proxy through which registries are reached; none by default, whatever the environment says.
@@ -58,6 +64,7 @@ impl Default for RegistryConfig {
         Self {
             auth_file: None,
             http_hosts: Vec::new(),
+            private_hosts: Vec::new(),
             ca_pem: None,
             proxy: None,
             max_layer_bytes: 256 * 1024 * 1024,
@@ -69,20 +76,6 @@ impl Default for RegistryConfig {
 }
 
 impl RegistryConfig {
-    /// The beginning of an HTTP client that trusts whom these settings say and goes through their
-    /// proxy or none. Timeouts and redirects are still the library's.
-    ///
-    /// # Errors
-    /// [`ImageError::Settings`] for a CA that cannot be used.
-    pub fn client(&self) -> Result<reqwest::ClientBuilder, ImageError> {
-        let tls = tls::client_config_if_any(self.ca_pem.as_deref()).map_err(|error| {
-            ImageError::Settings {
-                why: format!("registry: {error}"),
-            }
-        })?;
-        proplet_net::client(tls, self.proxy.as_ref()).map_err(unmade)
-    }
-
     pub(crate) fn credentials(&self) -> Result<Credentials, ImageError> {
         match &self.auth_file {
             Some(path) => Credentials::read(path),
@@ -90,18 +83,44 @@ impl RegistryConfig {
         }
     }
 
-    pub(crate) fn is_plain_http(&self, host: &str) -> bool {
-        is_listed(&self.http_hosts, host)
+    /// The HTTP client of these settings.
+    ///
+    /// # Errors
+    /// [`ImageError::Settings`] when a host is none or the CA cannot be used.
+    pub fn client(&self) -> Result<Client, ImageError> {
+        // Docker Hub has one name in references and others on the wire.
+        let hub = self
+            .private_hosts
+            .iter()
+            .any(|host| host == "docker.io")
+            .then_some(DOCKER_HUB);
+        let private = self.private_hosts.iter().map(String::as_str).chain(hub);
+        let endpoints = Endpoints::new(self.http_hosts.iter().map(String::as_str), private)
+            .map_err(|e| ImageError::Settings {
+                why: format!("registry hosts: {e}"),
+            })?;
+        Client::new(reach::Config {
+            endpoints,
+            ca_pem: self.ca_pem.clone(),
+            proxy: self.proxy.clone(),
+            connect_timeout: self.connect_timeout,
+            read_timeout: self.read_timeout,
+        })
+        .map_err(|e| ImageError::Settings {
+            why: format!("registry: {e}"),
+        })
     }
-}
 
-fn is_listed(hosts: &[String], host: &str) -> bool {
-    hosts.iter().any(|listed| listed.eq_ignore_ascii_case(host))
+    pub(crate) fn is_plain_http(&self, host: &str) -> bool {
+        self.http_hosts
+            .iter()
+            .any(|listed| listed.eq_ignore_ascii_case(host))
+    }
 }
 
 /// A reader of registries. Keeps the tokens that it was given.
 pub(crate) struct Registry {
-    http: reqwest::Client,
+    http: Client,
     config: RegistryConfig,
     credentials: Credentials,
     /// By registry and repository.
@@ -116,25 +135,8 @@ struct Token {
 
 impl Registry {
     pub(crate) fn new(config: RegistryConfig) -> Result<Self, ImageError> {
-        use_ring();
+        let http = config.client()?;
         let credentials = config.credentials()?;
-        let plain_hosts = config.http_hosts.clone();
-        let http = config
-            .client()?
-            .user_agent(concat!("proplet/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(config.connect_timeout)
-            .read_timeout(config.read_timeout)
-            .redirect(reqwest::redirect::Policy::custom(move |attempt| {
-                if attempt.previous().len() > MAX_REDIRECTS {
-                    attempt.error("too many redirects")
-                } else if is_allowed(attempt.url(), &plain_hosts) {
-                    attempt.follow()
-                } else {
-                    attempt.error("redirect to plain http")
-                }
-            }))
-            .build()
-            .map_err(unmade)?;
         Ok(Self {
             http,
             config,
@@ -155,31 +157,25 @@ impl Registry {
         path: &str,
         accept: &str,
     ) -> Result<Response, ImageError> {
-        let response = self.send(reference, path, accept).await?;
+        let mut answer = self.send(reference, path, accept).await?;
         // A challenge counts only from the registry itself: whom it redirected to, for instance a
         // blob store, has no business with the credentials.
-        let from_registry = response.url().host_str().is_some_and(|host| {
-            let port = response.url().port();
-            let host = port.map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-            host.eq_ignore_ascii_case(strip_default_port(reference.registry_host()))
-        });
-        let response = if response.status() == StatusCode::UNAUTHORIZED && from_registry {
-            let wanted = challenge::parse(
-                response
-                    .headers()
-                    .get_all(WWW_AUTHENTICATE)
-                    .iter()
-                    .filter_map(|v| v.to_str().ok()),
-            );
-            drop(response);
+        if answer.response.status() == StatusCode::UNAUTHORIZED && !answer.foreign {
+            let headers = answer.response.headers().get_all(WWW_AUTHENTICATE);
+            let wanted = challenge::parse(headers.iter().filter_map(|v| v.to_str().ok()));
+            drop(answer);
             let authorization = self.authorize(reference, wanted).await?;
             self.remember(reference, authorization);
-            self.send(reference, path, accept).await?
-        } else {
-            response
-        };
+            answer = self.send(reference, path, accept).await?;
+        }
+        let Answer {
+            response,
+            foreign,
+            host,
+        } = answer;
         match response.status() {
             status if status.is_success() => Ok(response),
+            status if foreign => Err(sent_on(reference, &host, status)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(unauthorized(reference)),
             StatusCode::NOT_FOUND => Err(ImageError::NotFound {
                 what: format!(
@@ -200,24 +196,38 @@ impl Registry {
         reference: &ImageReference,
         path: &str,
         accept: &str,
-    ) -> Result<Response, ImageError> {
+    ) -> Result<Answer, ImageError> {
+        let url = self.url(reference, path)?;
+        let mut headers = HeaderMap::new();
+        if let Ok(accept) = HeaderValue::from_str(accept) {
+            headers.insert(ACCEPT, accept);
+        }
+        if let Some(authorization) = self.remembered(reference) {
+            headers.insert(AUTHORIZATION, authorization);
+        }
+        let route = Route {
+            home: &url,
+            redirects: MAX_REDIRECTS,
+        };
+        self.http
+            .get(route, url.clone(), &headers)
+            .await
+            .map_err(|e| unreachable(reference, e))
+    }
+
+    /// The URL of `path` below the repository.
+    fn url(&self, reference: &ImageReference, path: &str) -> Result<Url, ImageError> {
         let host = reference.registry_host();
         let scheme = if self.config.is_plain_http(host) {
             "http"
         } else {
             "https"
         };
-        let url = format!("{scheme}://{host}/v2/{}/{path}", reference.repository());
-        let url = Url::parse(&url)
-            .map_err(|e| unavailable(reference, format!("its name makes no URL: {e}")))?;
-        let mut request = self.http.get(url).header(ACCEPT, accept);
-        if let Some(authorization) = self.remembered(reference) {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        request
-            .send()
-            .await
-            .map_err(|e| unavailable(reference, words(e)))
+        Url::parse(&format!(
+            "{scheme}://{host}/v2/{}/{path}",
+            reference.repository()
+        ))
+        .map_err(|e| unavailable(reference, format!("its name makes no URL: {e}")))
     }
 
     /// The `Authorization` header that answers a challenge.
@@ -239,12 +249,6 @@ impl Registry {
         };
         let mut url = Url::parse(&realm)
             .map_err(|_| unavailable(reference, "its token service's address is no URL"))?;
-        if !is_allowed(&url, &self.config.http_hosts) {
-            return Err(unavailable(
-                reference,
-                "its token service is on plain http, which the settings do not allow",
-            ));
-        }
         {
             let mut query = url.query_pairs_mut();
             if let Some(service) = &service {
@@ -255,19 +259,32 @@ impl Registry {
                 &format!("repository:{}:pull", reference.repository()),
             );
         }
-        let mut request = self.http.get(url);
+        let mut headers = HeaderMap::new();
         if let Some(Credential::Basic { username, password }) = credential {
-            request = request.header(AUTHORIZATION, basic(username, password, reference)?);
+            headers.insert(AUTHORIZATION, basic(username, password, reference)?);
         }
-        let response = request
-            .send()
+        // A token service elsewhere is foreign too: the registry chose it.
+        let home = self.url(reference, "")?;
+        let route = Route {
+            home: &home,
+            redirects: MAX_REDIRECTS,
+        };
+        let Answer {
+            response,
+            foreign,
+            host,
+        } = self
+            .http
+            .get(route, url, &headers)
             .await
-            .map_err(|e| unavailable(reference, words(e)))?;
+            .map_err(|e| unreachable(reference, e))?;
         match response.status() {
             status if status.is_success() => {}
+            // That the credentials are wrong is what people need to know most.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
                 return Err(unauthorized(reference));
             }
+            status if foreign => return Err(sent_on(reference, &host, status)),
             status => {
                 return Err(unavailable(
                     reference,
@@ -351,6 +368,26 @@ pub(crate) fn unavailable(reference: &ImageReference, why: impl Into<String>) ->
     }
 }
 
+/// A request that brought no answer. A refused address of the registry itself is a matter of the
+/// settings, not of the registry.
+fn unreachable(reference: &ImageReference, error: reach::Error) -> ImageError {
+    match error {
+        reach::Error::Refused { .. } => ImageError::NotAllowed {
+            why: error.to_string(),
+        },
+        error => unavailable(reference, error.to_string()),
+    }
+}
+
+/// The answer of a host that the registry sent us to, of which nothing is told.
+fn sent_on(reference: &ImageReference, host: &str, status: StatusCode) -> ImageError {
+    tracing::warn!(
+        "{host}, which registry {} sent this host to, answered with {status}",
+        reference.registry()
+    );
+    unavailable(reference, reach::foreign_words(host))
+}
+
 fn unauthorized(reference: &ImageReference) -> ImageError {
     ImageError::Unauthorized {
         registry: reference.registry().to_owned(),
@@ -371,35 +408,10 @@ pub(crate) fn words(error: reqwest::Error) -> String {
     text
 }
 
-fn unmade(error: reqwest::Error) -> ImageError {
-    ImageError::Settings {
-        why: format!("HTTP client: {}", words(error)),
-    }
-}
-
 /// Makes ring the process's TLS provider unless another one was installed: `reqwest` is built
 /// without one of its own.
 pub(crate) fn use_ring() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-/// Whether a URL is https, or http to a listed host.
-fn is_allowed(url: &Url, plain_hosts: &[String]) -> bool {
-    match (url.scheme(), url.host_str(), url.port()) {
-        ("https", Some(_), _) => true,
-        ("http", Some(host), Some(port)) => is_listed(plain_hosts, &format!("{host}:{port}")),
-        ("http", Some(host), None) => {
-            is_listed(plain_hosts, host) || is_listed(plain_hosts, &format!("{host}:80"))
-        }
-        _ => false,
-    }
-}
-
-/// Host and port as a URL keeps them, which leaves the port of its scheme out.
-fn strip_default_port(host: &str) -> &str {
-    host.strip_suffix(":443")
-        .or(host.strip_suffix(":80"))
-        .unwrap_or(host)
 }
 
 fn scope(reference: &ImageReference) -> (String, String) {
@@ -444,20 +456,6 @@ fn sensitive(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn plain_http_only_where_it_is_listed() {
-        let listed = ["localhost:5000".to_owned(), "plain.example".to_owned()];
-        let allowed = |url: &str| is_allowed(&Url::parse(url).unwrap(), &listed);
-        assert!(allowed("https://anywhere.example/"));
-        assert!(allowed("http://LOCALHOST:5000/v2/"));
-        assert!(allowed("http://plain.example/"));
-        assert!(!allowed("http://localhost/"));
-        assert!(!allowed("http://localhost:5001/"));
-        assert!(!allowed("http://plain.example:8080/"));
-        assert!(!allowed("ftp://plain.example/"));
-        assert!(!allowed("file:///etc/passwd"));
-    }
 
     #[test]
     fn a_bad_ca_is_a_settings_error() {

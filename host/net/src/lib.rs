@@ -10,6 +10,7 @@
 
 mod http;
 mod proxy;
+pub mod reach;
 pub mod tls;
 
 pub use self::{

@@ -63,6 +63,7 @@ pub(super) struct Mqtt {
 pub(super) struct Registry {
     pub auth_file: Option<PathBuf>,
     pub http_hosts: Vec<String>,
+    pub private_hosts: Vec<String>,
     pub ca: Option<PathBuf>,
     pub proxy: Option<Secret>,
     pub no_proxy: Vec<String>,

@@ -222,6 +222,8 @@ pub struct Registry {
     pub auth_file: Option<PathBuf>,
     /// Hosts (`name:port`) that may be asked over plain http.
     pub http_hosts: Vec<String>,
+    /// Hosts (`name` or `name:port`) that may be at private addresses.
+    pub private_hosts: Vec<String>,
     /// CA to trust instead of the system's, PEM file.
     pub ca: Option<PathBuf>,
     /// Proxy on the way to registries and to `http(s)` sources.
@@ -242,6 +244,18 @@ pub struct AllowList {
 }
 
 impl AllowList {
+    /// The hosts that are named here, alone or with a repository.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let of_repositories = self
+            .repositories
+            .iter()
+            .filter_map(|entry| entry.split('/').next());
+        self.registries
+            .iter()
+            .map(String::as_str)
+            .chain(of_repositories)
+    }
+
     /// True when an image of this registry and repository may be pulled: its registry is listed, or
     /// `registry/repository` is, exactly or under an entry that ends in `/*`.
     #[must_use]

@@ -182,7 +182,10 @@ async fn errands(folder: &Path) {
     client.session().await.unwrap();
 
     let server = TlsServer::start(folder).await;
-    let config = RegistryConfig::default();
+    let config = RegistryConfig {
+        private_hosts: vec![server.host.clone()],
+        ..RegistryConfig::default()
+    };
     let reference: ImageReference = format!("{}/add:v1", server.host).parse().unwrap();
     let puller = Puller::new(config.clone()).unwrap();
     let pulled = server.is_not_trusted("a pull", puller.resolve(&reference));
@@ -190,7 +193,8 @@ async fn errands(folder: &Path) {
     let image = Artifact::wasm(module().into()).unwrap();
     let pushed = server.is_not_trusted("a push", push(&config, &reference, &image));
     assert!(pushed.await.unwrap().is_err());
-    let fetched = run("", format!("https://{}/add.wasm", server.host));
+    let text = format!("[registry]\nprivate_hosts = [{:?}]", server.host);
+    let fetched = run(&text, format!("https://{}/add.wasm", server.host));
     let fetched = server.is_not_trusted("a fetch", fetched).await.unwrap();
     assert_eq!(code(&fetched), "registry-unavailable");
     let url = Url::parse(&format!("https://{}", server.host)).unwrap();
@@ -230,6 +234,7 @@ async fn a_proxy_that_the_settings_name_is_used_and_sees_no_more_than_names() {
     let config = |except: &[String]| RegistryConfig {
         ca_pem: ca_pem.clone(),
         proxy: Some(Proxy::new(&address, except).unwrap()),
+        private_hosts: vec![registry.host()],
         ..RegistryConfig::default()
     };
     let (reference, _) = publish(&config(&[]), &registry.host()).await;

@@ -161,7 +161,17 @@ impl Registry {
 
     /// Misbehaves from now on. Several faults may be there; the first whose target fits is used.
     pub fn inject(&self, target: Target, fault: Fault) {
-        self.state.faults().push((target, fault));
+        self.inject_times(usize::MAX, target, fault);
+    }
+
+    /// Misbehaves for the next `times` answers that the target fits.
+    pub fn inject_times(&self, times: usize, target: Target, fault: Fault) {
+        self.state.faults().push((target, fault, times));
+    }
+
+    /// The query strings with which the token service was asked, in order.
+    pub fn token_queries(&self) -> Vec<String> {
+        self.state.token_queries().clone()
     }
 
     /// Behaves again.

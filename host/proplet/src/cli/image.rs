@@ -95,6 +95,8 @@ pub(super) fn registry(
     Ok(RegistryConfig {
         auth_file: arguments.auth_file.clone(),
         http_hosts: http.into_iter().collect(),
+        // Whoever types the name means that registry, wherever it is.
+        private_hosts: vec![reference.registry_host().to_owned()],
         ca_pem,
         proxy: arguments.registry_proxy.clone(),
         max_layer_bytes: files::MAX_COMPONENT_BYTES,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_LENGTH, LOCATION};
+use axum::http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -39,6 +39,14 @@ pub enum Fault {
     Endless,
     /// The answer is only this status.
     Status(u16),
+    /// The answer is a status with a `Retry-After` header.
+    Later(u16, String),
+    /// The answer is 401 with this `WWW-Authenticate` header.
+    Challenge(String),
+    /// The answer has this body.
+    Body(Bytes),
+    /// The answer has a further header.
+    Header(&'static str, String),
     /// The answer is a redirect to this URL.
     Redirect(String),
     /// There is no answer, for longer than anybody waits.
@@ -94,10 +102,20 @@ impl Fault {
                 let more = stream::repeat(Bytes::from_static(&[0; 16 * 1024])).map(Ok);
                 response.map(|()| Body::from_stream(first.chain(more)))
             }
-            Self::Status(status) => {
-                *response.status_mut() =
-                    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                response.map(|()| Body::empty())
+            Self::Status(status) => with_status(response, status).map(|()| Body::empty()),
+            Self::Later(status, when) => {
+                with_header(with_status(response, status), RETRY_AFTER.as_str(), &when)
+                    .map(|()| Body::empty())
+            }
+            Self::Challenge(challenge) => with_header(
+                with_status(response, 401),
+                WWW_AUTHENTICATE.as_str(),
+                &challenge,
+            )
+            .map(|()| Body::empty()),
+            Self::Body(bytes) => response.map(|()| Body::from(bytes)),
+            Self::Header(name, value) => {
+                with_header(response, name, &value).map(|()| Body::from(body))
             }
             Self::Redirect(url) => {
                 *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
@@ -112,4 +130,17 @@ impl Fault {
             }
         }
     }
+}
+
+fn with_status(mut response: Response<()>, status: u16) -> Response<()> {
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+fn with_header(mut response: Response<()>, name: &'static str, value: &str) -> Response<()> {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+    response
 }

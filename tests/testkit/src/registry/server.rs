@@ -25,7 +25,8 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 pub(super) struct State {
     gate: Gate,
     store: Mutex<Store>,
-    faults: Mutex<Vec<(Target, Fault)>>,
+    faults: Mutex<Vec<(Target, Fault, usize)>>,
+    token_queries: Mutex<Vec<String>>,
     counters: Counters,
 }
 
@@ -35,6 +36,7 @@ impl State {
             gate: Gate::new(access, address.to_string()),
             store: Mutex::default(),
             faults: Mutex::default(),
+            token_queries: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -43,8 +45,14 @@ impl State {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn faults(&self) -> MutexGuard<'_, Vec<(Target, Fault)>> {
+    pub(super) fn faults(&self) -> MutexGuard<'_, Vec<(Target, Fault, usize)>> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn token_queries(&self) -> MutexGuard<'_, Vec<String>> {
+        self.token_queries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -52,10 +60,12 @@ impl State {
     }
 
     fn fault(&self, fits: impl Fn(&Target) -> bool) -> Option<Fault> {
-        self.faults()
-            .iter()
-            .find(|(target, _)| fits(target))
-            .map(|(_, fault)| fault.clone())
+        let mut faults = self.faults();
+        let (_, fault, times) = faults
+            .iter_mut()
+            .find(|(target, _, times)| *times > 0 && fits(target))?;
+        *times = times.saturating_sub(1);
+        Some(fault.clone())
     }
 }
 
@@ -75,6 +85,8 @@ async fn handle(
         .and_then(|v| v.to_str().ok())
         .map(str::to_owned);
     if path == "/token" {
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        state.token_queries().push(query);
         return token(&state, authorization.as_deref()).await;
     }
     let Some(path) = path.strip_prefix("/v2") else {
