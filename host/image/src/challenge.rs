@@ -1,5 +1,11 @@
 //! `WWW-Authenticate`: how a registry says who it wants to know (RFC 9110 section 11.6.1, and the
 //! token authentication of the distribution project).
+//!
+//! The scope of a challenge decides what the token is asked for: a proxy that rewrites names knows by
+//! which one the repository goes behind it. A hostile registry could name a repository of others in it,
+//! or more rights than reading. So of what it says one repository is taken, for `pull` and nothing else.
+//! What it gains is a token that its own credentials open, or that everybody is given: the token service
+//! sees no other credentials than the ones for this registry.
 
 /// What a registry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +18,13 @@ pub(crate) enum Challenge {
         realm: String,
         /// The service to name there.
         service: Option<String>,
+        /// The scope to ask for, `repository:<name>:pull`, when the challenge has one of that kind.
+        scope: Option<String>,
     },
 }
+
+/// The longest repository name that is taken from a scope, in bytes: that of the specification.
+const MAX_NAME: usize = 255;
 
 /// The first challenge that is known here, of all in the values of the header. Bearer comes before
 /// Basic, as registries that offer both mean it.
@@ -28,10 +39,11 @@ pub(crate) fn parse<'a>(values: impl Iterator<Item = &'a str>) -> Option<Challen
                         .find(|(key, _)| key.eq_ignore_ascii_case(name))
                         .map(|(_, value)| value.clone())
                 };
-                if let Some(realm) = of("realm") {
+                if let Some(realm) = of("realm").filter(|realm| !realm.is_empty()) {
                     return Some(Challenge::Bearer {
                         realm,
-                        service: of("service"),
+                        service: of("service").filter(|service| !service.is_empty()),
+                        scope: of("scope").as_deref().and_then(pull_scope),
                     });
                 }
             } else if scheme.eq_ignore_ascii_case("basic") {
@@ -40,6 +52,21 @@ pub(crate) fn parse<'a>(values: impl Iterator<Item = &'a str>) -> Option<Challen
         }
     }
     basic.then_some(Challenge::Basic)
+}
+
+/// The first repository of a scope (several are separated by spaces), for pulling.
+fn pull_scope(scope: &str) -> Option<String> {
+    scope.split_ascii_whitespace().take(16).find_map(|scope| {
+        let (kind, rest) = scope.split_once(':')?;
+        let (name, actions) = rest.rsplit_once(':')?;
+        let is_name = !name.is_empty()
+            && name.len() <= MAX_NAME
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-/:".contains(&b));
+        let reads = actions.split(',').any(|a| matches!(a, "pull" | "*"));
+        (kind == "repository" && is_name && reads).then(|| format!("repository:{name}:pull"))
+    })
 }
 
 type Parameters = Vec<(String, String)>;
@@ -104,6 +131,7 @@ mod tests {
             Some(Challenge::Bearer {
                 realm: "https://auth.example/token".into(),
                 service: Some("registry.example".into()),
+                scope: Some("repository:a:pull".into()),
             })
         );
     }
@@ -118,6 +146,7 @@ mod tests {
         let bearer = Some(Challenge::Bearer {
             realm: "r, \"s".into(),
             service: None,
+            scope: None,
         });
         assert_eq!(
             parse([r#"Basic realm="a", Bearer realm = "r, \"s""#].into_iter()),
@@ -130,11 +159,72 @@ mod tests {
     }
 
     #[test]
+    fn odd_but_legal_headers_are_read() {
+        let expected = Some(Challenge::Bearer {
+            realm: "https://auth.example/a,b?c=d".into(),
+            service: Some("a \"b\", c".into()),
+            scope: Some("repository:a/b:pull".into()),
+        });
+        for header in [
+            r#"bearer Realm="https://auth.example/a,b?c=d",SERVICE="a \"b\", c",Scope="repository:a/b:push,pull""#,
+            r#"Negotiate, Basic realm="x, Bearer", Bearer realm="https://auth.example/a,b?c=d" , service = "a \"b\", c" , scope="repository:a/b:pull""#,
+            r#"NTLM TlRMTVNTUAAB==, BEARER scope="repository:a/b:*",service="a \"b\", c",realm="https://auth.example/a,b?c=d",error="insufficient_scope""#,
+        ] {
+            assert_eq!(parse([header].into_iter()), expected, "{header}");
+        }
+        let split = [
+            "Negotiate",
+            r#"Basic realm="x""#,
+            "Bearer realm=https://auth.example/t",
+        ];
+        assert!(matches!(
+            parse(split.into_iter()),
+            Some(Challenge::Bearer { realm, .. }) if realm == "https://auth.example/t"
+        ));
+    }
+
+    #[test]
+    fn a_scope_gives_one_repository_for_reading() {
+        let long = format!("repository:{}:pull", "a".repeat(256));
+        for (scope, expected) in [
+            ("repository:a/b:pull", Some("repository:a/b:pull")),
+            (
+                "repository:a/b:pull,push,delete",
+                Some("repository:a/b:pull"),
+            ),
+            ("repository:a/b:*", Some("repository:a/b:pull")),
+            (
+                "repository:r.example:5000/a:pull",
+                Some("repository:r.example:5000/a:pull"),
+            ),
+            (
+                "registry:catalog:* repository:a:pull",
+                Some("repository:a:pull"),
+            ),
+            (
+                "repository:a:pull repository:b:pull",
+                Some("repository:a:pull"),
+            ),
+            ("repository:a:metadata_read,pull", Some("repository:a:pull")),
+            ("repository:a:push", None),
+            ("repository:a&scope=x:pull", None),
+            ("repository::pull", None),
+            ("repository:a", None),
+            ("registry:catalog:*", None),
+            ("", None),
+            (long.as_str(), None),
+        ] {
+            assert_eq!(pull_scope(scope).as_deref(), expected, "{scope}");
+        }
+    }
+
+    #[test]
     fn other_schemes_are_not_used() {
         for value in [
             "",
             "Negotiate abc==",
             "Bearer service=x",
+            "Bearer realm=\"\",service=x",
             "Digest realm=\"a\"",
             "=,=\"",
             "\"",
@@ -150,12 +240,20 @@ mod tests {
         }
 
         #[test]
+        fn scopes_never_ask_for_more_than_one_pull(scope in "[ -~]{0,80}|repository:[a-z:/ ,]{0,20}:[a-z,*]{0,9}") {
+            if let Some(scope) = pull_scope(&scope) {
+                prop_assert!(scope.starts_with("repository:") && scope.ends_with(":pull"));
+                prop_assert!(!scope.contains([' ', ',', '*', '&', '=']));
+            }
+        }
+
+        #[test]
         fn realms_come_out_as_they_went_in(realm in "[ -~]{1,60}") {
             let escaped = realm.replace('\\', "\\\\").replace('"', "\\\"");
             let header = format!("Bearer realm=\"{escaped}\"");
             prop_assert_eq!(
                 parse([header.as_str()].into_iter()),
-                Some(Challenge::Bearer { realm, service: None })
+                Some(Challenge::Bearer { realm, service: None, scope: None })
             );
         }
     }

@@ -239,14 +239,22 @@ impl Registry {
         let credential = self
             .credentials
             .find(reference.registry(), reference.repository());
-        let (realm, service) = match (wanted, credential) {
+        let (realm, service, scope) = match (wanted, credential) {
             (_, Some(Credential::Bearer(token))) => return bearer(token, reference),
-            (Some(Challenge::Bearer { realm, service }), _) => (realm, service),
+            (
+                Some(Challenge::Bearer {
+                    realm,
+                    service,
+                    scope,
+                }),
+                _,
+            ) => (realm, service, scope),
             (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
                 return basic(username, password, reference);
             }
             (None | Some(Challenge::Basic), _) => return Err(unauthorized(reference)),
         };
+        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository()));
         let mut url = Url::parse(&realm)
             .map_err(|_| unavailable(reference, "its token service's address is no URL"))?;
         {
@@ -254,10 +262,7 @@ impl Registry {
             if let Some(service) = &service {
                 query.append_pair("service", service);
             }
-            query.append_pair(
-                "scope",
-                &format!("repository:{}:pull", reference.repository()),
-            );
+            query.append_pair("scope", &scope);
         }
         let mut headers = HeaderMap::new();
         if let Some(Credential::Basic { username, password }) = credential {
@@ -303,9 +308,11 @@ impl Registry {
         );
         let token: Token = serde_json::from_slice(&body)
             .map_err(|_| unavailable(reference, "its token service's answer holds no token"))?;
-        let token = token
-            .token
-            .or(token.access_token)
+        // Some services send both names and leave one of them empty.
+        let token = [token.token, token.access_token]
+            .into_iter()
+            .flatten()
+            .find(|token| !token.is_empty())
             .ok_or_else(|| unavailable(reference, "its token service's answer holds no token"))?;
         bearer(&token, reference)
     }

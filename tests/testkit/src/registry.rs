@@ -45,6 +45,8 @@ pub struct Counts {
     pub manifests_written: u64,
     /// Blobs sent, whole or in part.
     pub blobs_read: u64,
+    /// Blobs sent in part, because only a range was asked for.
+    pub parts_read: u64,
     /// Blobs taken.
     pub blobs_written: u64,
     /// Tokens given by the token service.
@@ -58,6 +60,7 @@ struct Counters {
     manifests_read: AtomicU64,
     manifests_written: AtomicU64,
     blobs_read: AtomicU64,
+    parts_read: AtomicU64,
     blobs_written: AtomicU64,
     tokens: AtomicU64,
     refused: AtomicU64,
@@ -169,6 +172,11 @@ impl Registry {
         self.state.faults().push((target, fault, times));
     }
 
+    /// Asks those who are not admitted with this `WWW-Authenticate` header from now on.
+    pub fn challenge_with(&self, header: impl Into<String>) {
+        *self.state.challenge() = Some(header.into());
+    }
+
     /// The query strings with which the token service was asked, in order.
     pub fn token_queries(&self) -> Vec<String> {
         self.state.token_queries().clone()
@@ -187,6 +195,7 @@ impl Registry {
             manifests_read: of(&counters.manifests_read),
             manifests_written: of(&counters.manifests_written),
             blobs_read: of(&counters.blobs_read),
+            parts_read: of(&counters.parts_read),
             blobs_written: of(&counters.blobs_written),
             tokens: of(&counters.tokens),
             refused: of(&counters.refused),

@@ -7,6 +7,7 @@
 )]
 
 mod addresses;
+mod tokens;
 
 use std::collections::HashMap;
 use std::path::Path;

@@ -31,6 +31,10 @@ pub enum Fault {
     Truncate(usize),
     /// The announced length is right and the connection breaks after this many bytes.
     Break(usize),
+    /// The body has no announced length and ends after this many bytes.
+    Cut(usize),
+    /// A text in the body is replaced.
+    Replace(String, String),
     /// The announced length is another one; if it is larger, the rest never comes.
     ContentLength(u64),
     /// The body has no announced length and this many bytes more than it should.
@@ -82,6 +86,15 @@ impl Fault {
                     };
                     Body::from_stream(stream::iter([Ok(kept)]).chain(stream::once(broken)))
                 })
+            }
+            Self::Cut(length) => {
+                let kept = body.slice(..length.min(body.len()));
+                let kept = stream::iter([Ok::<_, std::io::Error>(kept)]);
+                response.map(|()| Body::from_stream(kept))
+            }
+            Self::Replace(from, to) => {
+                let text = String::from_utf8_lossy(&body).replace(&from, &to);
+                response.map(|()| Body::from(text))
             }
             Self::ContentLength(length) => {
                 response

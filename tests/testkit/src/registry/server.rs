@@ -27,6 +27,7 @@ pub(super) struct State {
     store: Mutex<Store>,
     faults: Mutex<Vec<(Target, Fault, usize)>>,
     token_queries: Mutex<Vec<String>>,
+    challenge: Mutex<Option<String>>,
     counters: Counters,
 }
 
@@ -37,6 +38,7 @@ impl State {
             store: Mutex::default(),
             faults: Mutex::default(),
             token_queries: Mutex::default(),
+            challenge: Mutex::default(),
             counters: Counters::default(),
         }
     }
@@ -51,6 +53,13 @@ impl State {
 
     pub(super) fn token_queries(&self) -> MutexGuard<'_, Vec<String>> {
         self.token_queries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The header that takes the place of the gate's own challenge.
+    pub(super) fn challenge(&self) -> MutexGuard<'_, Option<String>> {
+        self.challenge
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,7 +104,9 @@ async fn handle(
     if !state.gate.admits(authorization.as_deref()) {
         count(&state.counters.refused);
         let mut response = failure(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
-        if let Ok(challenge) = HeaderValue::from_str(&state.gate.challenge()) {
+        let challenge = state.challenge().clone();
+        let challenge = challenge.unwrap_or_else(|| state.gate.challenge());
+        if let Ok(challenge) = HeaderValue::from_str(&challenge) {
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
         }
         return response;
@@ -171,6 +182,7 @@ async fn blob(
         None => with(StatusCode::OK, &headers, Body::from(bytes)),
         Some(None) => failure(StatusCode::RANGE_NOT_SATISFIABLE, "SIZE_INVALID"),
         Some(Some((start, end))) => {
+            count(&state.counters.parts_read);
             let mut response = with(
                 StatusCode::PARTIAL_CONTENT,
                 &headers,
