@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use reqwest::Response;
+use reqwest::StatusCode;
+use reqwest::header::CONTENT_RANGE;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::digest::Digest;
 use crate::error::ImageError;
@@ -15,7 +16,9 @@ use crate::manifest::{self, Descriptor, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Ma
 use crate::media;
 use crate::open::{self, PullPolicy, Unlocked, Wasm};
 use crate::reference::ImageReference;
-use crate::registry::{self, Registry, RegistryConfig, unavailable};
+use crate::registry::{
+    Registry, RegistryConfig, Request, Trouble, pause, sent_on, unavailable, unreachable,
+};
 
 /// Chunks of the network that may wait for the decrypting threads. More would only use memory: a
 /// download that is ahead of decryption should be held back.
@@ -44,17 +47,23 @@ impl Puller {
     /// [`ImageError::NotFound`], [`ImageError::Unauthorized`], [`ImageError::Unavailable`],
     /// [`ImageError::DigestMismatch`], [`ImageError::TooLarge`] or [`ImageError::Layout`].
     pub async fn resolve(&self, reference: &ImageReference) -> Result<Manifest, ImageError> {
-        self.within_deadline(reference, self.resolve_inner(reference))
+        let deadline = self.deadline();
+        self.within(deadline, reference, self.resolve_until(reference, deadline))
             .await
     }
 
-    async fn resolve_inner(&self, reference: &ImageReference) -> Result<Manifest, ImageError> {
-        let bytes = self.manifest_bytes(reference).await?;
+    async fn resolve_until(
+        &self,
+        reference: &ImageReference,
+        deadline: Instant,
+    ) -> Result<Manifest, ImageError> {
+        let bytes = self.manifest_bytes(reference, deadline).await?;
         let mut manifest = match manifest::parse(&bytes)? {
             Parsed::Image(manifest) => *manifest,
             Parsed::Index(entry) => {
                 let pinned = reference.with_digest(entry.digest);
-                let mut manifest = Manifest::parse(&self.manifest_bytes(&pinned).await?)?;
+                let bytes_of_entry = self.manifest_bytes(&pinned, deadline).await?;
+                let mut manifest = Manifest::parse(&bytes_of_entry)?;
                 manifest.index_digest = Some(Digest::of(&bytes));
                 manifest
             }
@@ -79,8 +88,7 @@ impl Puller {
         let encryption = open::expect_encrypted(manifest)?;
         let reference = expect_reference(manifest)?;
         let unlocked = open::unlock(manifest, encryption, keys, policy).await?;
-        self.within_deadline(reference, self.pull(reference, manifest, Some(unlocked)))
-            .await
+        self.pull(reference, manifest, Some(unlocked)).await
     }
 
     /// Pulls and verifies a plain image.
@@ -92,8 +100,7 @@ impl Puller {
     pub async fn pull_plain(&self, manifest: &Manifest) -> Result<Wasm, ImageError> {
         open::expect_plain(manifest)?;
         let reference = expect_reference(manifest)?;
-        self.within_deadline(reference, self.pull(reference, manifest, None))
-            .await
+        self.pull(reference, manifest, None).await
     }
 
     async fn pull(
@@ -102,15 +109,29 @@ impl Puller {
         manifest: &Manifest,
         unlocked: Option<Unlocked>,
     ) -> Result<Wasm, ImageError> {
-        self.check_config(reference, &manifest.config).await?;
+        let deadline = self.deadline();
+        self.within(
+            deadline,
+            reference,
+            self.pull_until(reference, manifest, unlocked, deadline),
+        )
+        .await
+    }
+
+    async fn pull_until(
+        &self,
+        reference: &ImageReference,
+        manifest: &Manifest,
+        unlocked: Option<Unlocked>,
+        deadline: Instant,
+    ) -> Result<Wasm, ImageError> {
+        self.check_config(reference, manifest, deadline).await?;
         let limit = self.registry.config().max_layer_bytes;
         let layer = &manifest.layer;
         let what = format!("layer {}", layer.digest);
         if layer.size > limit {
             return Err(ImageError::TooLarge { what, limit });
         }
-        let response = self.blob(reference, layer, &what).await?;
-
         let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let owned = manifest.clone();
         let worker = tokio::task::spawn_blocking(move || {
@@ -118,7 +139,8 @@ impl Puller {
             let opened = layer::open(Channel(receiver), &owned.layer, key, limit)?;
             open::finish(&owned, opened, unlocked, limit)
         });
-        feed(response, sender, reference).await;
+        let request = blob(reference, layer, deadline);
+        self.feed(&request, layer, &what, sender).await;
         worker.await.map_err(|_| ImageError::Internal {
             doing: "opening a layer",
         })?
@@ -129,8 +151,10 @@ impl Puller {
     async fn check_config(
         &self,
         reference: &ImageReference,
-        config: &Descriptor,
+        manifest: &Manifest,
+        deadline: Instant,
     ) -> Result<(), ImageError> {
+        let config = &manifest.config;
         let what = format!("config {}", config.digest);
         if config.size > MAX_CONFIG_BYTES {
             return Err(ImageError::TooLarge {
@@ -138,40 +162,120 @@ impl Puller {
                 limit: MAX_CONFIG_BYTES,
             });
         }
-        let response = self.blob(reference, config, &what).await?;
-        let bytes = registry::read(response, config.size, &what, reference).await?;
+        let request = blob(reference, config, deadline);
+        let (_, bytes) = self.registry.read(&request, config.size, &what).await?;
         let mismatched = bytes.len() as u64 != config.size;
         if mismatched {
-            return Err(ImageError::SizeMismatch {
-                what,
-                expected: config.size,
-                actual: bytes.len() as u64,
-            });
+            return Err(size_mismatch(&what, config, bytes.len() as u64));
         }
         expect_digest(&what, config.digest, Digest::of(&bytes))
     }
 
-    /// Starts to fetch a blob whose announced length, if any, is the descriptor's.
-    async fn blob(
+    /// Passes a layer on until it ends, fails, or nobody wants it any more. What broke off goes on
+    /// where it stopped: the passes over it have seen the beginning, and the digest decides at the end.
+    async fn feed(
         &self,
-        reference: &ImageReference,
-        descriptor: &Descriptor,
+        request: &Request<'_>,
+        layer: &Descriptor,
         what: &str,
-    ) -> Result<Response, ImageError> {
-        let path = format!("blobs/{}", descriptor.digest);
-        let response = self.registry.get(reference, &path, "*/*").await?;
-        match response.content_length() {
-            Some(actual) if actual != descriptor.size => Err(ImageError::SizeMismatch {
-                what: what.to_owned(),
-                expected: descriptor.size,
-                actual,
-            }),
-            _ => Ok(response),
+        sender: mpsc::Sender<Result<Bytes, ImageError>>,
+    ) {
+        let mut tries = self.registry.tries();
+        let mut progress = Progress {
+            received: 0,
+            in_part: true,
+        };
+        loop {
+            let part = self.part(request, layer, what, &mut progress, &sender);
+            let Err(trouble) = part.await else { return };
+            if let Err(error) = pause(&mut tries, trouble, request.deadline).await {
+                let _ = sender.send(Err(error)).await;
+                return;
+            }
         }
     }
 
+    /// One try to pass on what has not been received yet.
+    async fn part(
+        &self,
+        request: &Request<'_>,
+        layer: &Descriptor,
+        what: &str,
+        progress: &mut Progress,
+        sender: &mpsc::Sender<Result<Bytes, ImageError>>,
+    ) -> Result<(), Trouble> {
+        let reference = request.reference;
+        let start = if progress.in_part {
+            progress.received
+        } else {
+            0
+        };
+        let opened = self.registry.open(request, start).await;
+        let mut answer = match opened {
+            // Some servers and proxies do not know ranges: the next try asks for the whole.
+            Err(trouble) if start > 0 => {
+                progress.in_part = false;
+                return Err(trouble.but_passing());
+            }
+            opened => opened?,
+        };
+        let begins = match answer.response.status() {
+            StatusCode::PARTIAL_CONTENT => answer
+                .response
+                .headers()
+                .get(CONTENT_RANGE)
+                .and_then(|range| range.to_str().ok())
+                .and_then(range_start)
+                .unwrap_or(start),
+            _ => 0,
+        };
+        if begins > progress.received {
+            progress.in_part = false;
+            let why = format!("it left out a part of {what}");
+            return Err(Trouble::passing(unavailable(reference, why)));
+        }
+        let announced = answer.response.content_length();
+        let whole = announced.map(|length| begins.saturating_add(length));
+        if let Some(actual) = whole.filter(|whole| *whole != layer.size) {
+            if answer.foreign {
+                return Err(sent_on(reference, &answer.host, answer.response.status()).into());
+            }
+            return Err(size_mismatch(what, layer, actual).into());
+        }
+        let mut skip = progress.received - begins;
+        while let Some(mut chunk) = answer
+            .chunk()
+            .await
+            .map_err(|e| unreachable(reference, e))?
+        {
+            let seen = usize::try_from(skip).map_or(chunk.len(), |skip| skip.min(chunk.len()));
+            let _ = chunk.split_to(seen);
+            skip = skip.saturating_sub(seen as u64);
+            if chunk.is_empty() {
+                continue;
+            }
+            progress.received = progress.received.saturating_add(chunk.len() as u64);
+            if sender.send(Ok(chunk)).await.is_err() {
+                return Ok(());
+            }
+        }
+        // Without an announced length, a connection that was cut looks like an end.
+        if progress.received < layer.size {
+            return Err(Trouble::passing(size_mismatch(
+                what,
+                layer,
+                progress.received,
+            )));
+        }
+        Ok(())
+    }
+
     /// Fetches a manifest or an index by digest, else by tag, and checks its digest.
-    async fn manifest_bytes(&self, reference: &ImageReference) -> Result<Vec<u8>, ImageError> {
+    async fn manifest_bytes(
+        &self,
+        reference: &ImageReference,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, ImageError> {
         let name = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.to_owned(),
@@ -180,17 +284,21 @@ impl Puller {
         let accept = [media::IMAGE_MANIFESTS, media::IMAGE_INDEXES]
             .concat()
             .join(", ");
-        let response = self
+        let request = Request {
+            reference,
+            path: format!("manifests/{name}"),
+            accept: &accept,
+            deadline,
+        };
+        let what = format!("manifest of {reference}");
+        let (headers, bytes) = self
             .registry
-            .get(reference, &format!("manifests/{name}"), &accept)
+            .read(&request, MAX_MANIFEST_BYTES, &what)
             .await?;
-        let announced: Option<Digest> = response
-            .headers()
+        let announced: Option<Digest> = headers
             .get("docker-content-digest")
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.parse().ok());
-        let what = format!("manifest of {reference}");
-        let bytes = registry::read(response, MAX_MANIFEST_BYTES, &what, reference).await?;
         let actual = Digest::of(&bytes);
         // A registry that contradicts itself is broken, whatever the reference pins.
         for expected in [reference.digest(), announced].into_iter().flatten() {
@@ -199,19 +307,25 @@ impl Puller {
         Ok(bytes)
     }
 
-    async fn within_deadline<T>(
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        now.checked_add(self.registry.config().deadline)
+            .unwrap_or(now)
+    }
+
+    async fn within<T>(
         &self,
+        deadline: Instant,
         reference: &ImageReference,
         work: impl Future<Output = Result<T, ImageError>>,
     ) -> Result<T, ImageError> {
-        let deadline = self.registry.config().deadline;
-        match tokio::time::timeout(deadline, work).await {
+        match tokio::time::timeout_at(deadline, work).await {
             Ok(result) => result,
             Err(_) => Err(unavailable(
                 reference,
                 format!(
                     "it took longer than the {} s allowed for one image",
-                    deadline.as_secs()
+                    self.registry.config().deadline.as_secs()
                 ),
             )),
         }
@@ -238,19 +352,39 @@ fn expect_digest(what: &str, expected: Digest, actual: Digest) -> Result<(), Ima
     })
 }
 
-/// Passes the body on until it ends, fails, or nobody wants it any more.
-async fn feed(
-    response: Response,
-    sender: mpsc::Sender<Result<Bytes, ImageError>>,
-    reference: &ImageReference,
-) {
-    let mut body = response.bytes_stream();
-    while let Some(chunk) = body.next().await {
-        let chunk = chunk.map_err(|e| unavailable(reference, registry::words(e)));
-        if sender.send(chunk).await.is_err() {
-            return;
-        }
+fn blob<'a>(
+    reference: &'a ImageReference,
+    descriptor: &Descriptor,
+    deadline: Instant,
+) -> Request<'a> {
+    Request {
+        reference,
+        path: format!("blobs/{}", descriptor.digest),
+        accept: "*/*",
+        deadline,
     }
+}
+
+fn size_mismatch(what: &str, descriptor: &Descriptor, actual: u64) -> ImageError {
+    ImageError::SizeMismatch {
+        what: what.to_owned(),
+        expected: descriptor.size,
+        actual,
+    }
+}
+
+/// How far a layer has come.
+struct Progress {
+    /// Bytes that were passed on.
+    received: u64,
+    /// Whether the server may be asked for the rest only.
+    in_part: bool,
+}
+
+/// The first byte that a `Content-Range` header names (RFC 9110 section 14.4).
+fn range_start(range: &str) -> Option<u64> {
+    let (start, _) = range.trim().strip_prefix("bytes")?.split_once('-')?;
+    start.trim().parse().ok()
 }
 
 /// A layer that arrives from the network. When the pull is given up the channel closes, which ends
@@ -271,5 +405,25 @@ impl Source for Channel {
         received
             .transpose()
             .map(|chunk| chunk.map_or(Next::End, Next::Chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_say_where_they_start() {
+        assert_eq!(range_start("bytes 7-99/100"), Some(7));
+        assert_eq!(range_start(" bytes 0-0/*"), Some(0));
+        for other in [
+            "",
+            "bytes */100",
+            "items 1-2/3",
+            "bytes -1/2",
+            "bytes 99999999999999999999-1/2",
+        ] {
+            assert_eq!(range_start(other), None, "{other}");
+        }
     }
 }

@@ -10,13 +10,15 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use proplet_net::Proxy;
-use proplet_net::reach::{self, Answer, Client, Endpoints, Route};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Response, StatusCode, Url};
+use proplet_net::reach::{self, Answer, BodyError, Client, Endpoints, Route};
+use proplet_net::retry::{self, Tries};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE};
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::challenge::{self, Challenge};
@@ -55,11 +57,13 @@ pub struct RegistryConfig {
     pub read_timeout: Duration,
     /// How long resolving or pulling one image may take in all.
     pub deadline: Duration,
+    /// The wait before the second try of a request; it doubles with each further one.
+    pub retry_delay: Duration,
 }
 
 impl Default for RegistryConfig {
     /// Anonymous access over TLS with the system's certificates, layers up to 256 MiB, 10 s to
-    /// connect, 30 s of silence, 5 min in all.
+    /// connect, 30 s of silence, 5 min in all, 250 ms before a second try.
     fn default() -> Self {
         Self {
             auth_file: None,
@@ -71,6 +75,7 @@ impl Default for RegistryConfig {
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             deadline: Duration::from_secs(300),
+            retry_delay: Duration::from_millis(250),
         }
     }
 }
@@ -149,15 +154,40 @@ impl Registry {
         &self.config
     }
 
-    /// Requests `path` (`manifests/…` or `blobs/…`) of the reference's repository, with the
-    /// authorization that it turns out to need. The answer is a success whose body is unread.
-    pub(crate) async fn get(
+    /// The whole of `path` (`manifests/…` or `blobs/…`) of the reference's repository, at most `limit`
+    /// bytes, with the headers that came with it. Tried again until the deadline.
+    pub(crate) async fn read(
         &self,
-        reference: &ImageReference,
-        path: &str,
-        accept: &str,
-    ) -> Result<Response, ImageError> {
-        let mut answer = self.send(reference, path, accept).await?;
+        request: &Request<'_>,
+        limit: u64,
+        what: &str,
+    ) -> Result<(HeaderMap, Vec<u8>), ImageError> {
+        let mut tries = self.tries();
+        loop {
+            let trouble = match self.open(request, 0).await {
+                Ok(answer) => {
+                    let headers = answer.response.headers().clone();
+                    match answer.bytes(limit).await {
+                        Ok(bytes) => return Ok((headers, bytes)),
+                        Err(error) => body_trouble(request.reference, error, what),
+                    }
+                }
+                Err(trouble) => trouble,
+            };
+            pause(&mut tries, trouble, request.deadline).await?;
+        }
+    }
+
+    /// The tries of one request.
+    pub(crate) fn tries(&self) -> Tries {
+        Tries::new(self.config.retry_delay)
+    }
+
+    /// One try to get `path`, from byte `start` on, with the authorization that it turns out to need.
+    /// The answer is a success whose body is unread. Servers may give the whole all the same.
+    pub(crate) async fn open(&self, request: &Request<'_>, start: u64) -> Result<Answer, Trouble> {
+        let reference = request.reference;
+        let mut answer = self.send(request, start).await?;
         // A challenge counts only from the registry itself: whom it redirected to, for instance a
         // blob store, has no business with the credentials.
         if answer.response.status() == StatusCode::UNAUTHORIZED && !answer.foreign {
@@ -166,43 +196,43 @@ impl Registry {
             drop(answer);
             let authorization = self.authorize(reference, wanted).await?;
             self.remember(reference, authorization);
-            answer = self.send(reference, path, accept).await?;
+            answer = self.send(request, start).await?;
         }
-        let Answer {
-            response,
-            foreign,
-            host,
-        } = answer;
-        match response.status() {
-            status if status.is_success() => Ok(response),
-            status if foreign => Err(sent_on(reference, &host, status)),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(unauthorized(reference)),
-            StatusCode::NOT_FOUND => Err(ImageError::NotFound {
+        let status = answer.response.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let error = match status {
+            _ if answer.foreign => sent_on(reference, &answer.host, status),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => unauthorized(reference),
+            StatusCode::NOT_FOUND => ImageError::NotFound {
                 what: format!(
-                    "{path} of {}/{}",
+                    "{} of {}/{}",
+                    request.path,
                     reference.registry(),
                     reference.repository()
                 ),
-            }),
-            status => Err(unavailable(
+            },
+            status => unavailable(
                 reference,
-                format!("it answered {path} with {status}"),
-            )),
-        }
+                format!("it answered {} with {status}", request.path),
+            ),
+        };
+        Err(Trouble::of_status(error, &answer))
     }
 
-    async fn send(
-        &self,
-        reference: &ImageReference,
-        path: &str,
-        accept: &str,
-    ) -> Result<Answer, ImageError> {
-        let url = self.url(reference, path)?;
+    async fn send(&self, request: &Request<'_>, start: u64) -> Result<Answer, Trouble> {
+        let url = self.url(request.reference, &request.path)?;
         let mut headers = HeaderMap::new();
-        if let Ok(accept) = HeaderValue::from_str(accept) {
+        if let Ok(accept) = HeaderValue::from_str(request.accept) {
             headers.insert(ACCEPT, accept);
         }
-        if let Some(authorization) = self.remembered(reference) {
+        if start > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={start}-"))
+        {
+            headers.insert(RANGE, range);
+        }
+        if let Some(authorization) = self.remembered(request.reference) {
             headers.insert(AUTHORIZATION, authorization);
         }
         let route = Route {
@@ -212,7 +242,7 @@ impl Registry {
         self.http
             .get(route, url.clone(), &headers)
             .await
-            .map_err(|e| unreachable(reference, e))
+            .map_err(|e| unreachable(request.reference, e))
     }
 
     /// The URL of `path` below the repository.
@@ -235,12 +265,12 @@ impl Registry {
         &self,
         reference: &ImageReference,
         wanted: Option<Challenge>,
-    ) -> Result<HeaderValue, ImageError> {
+    ) -> Result<HeaderValue, Trouble> {
         let credential = self
             .credentials
             .find(reference.registry(), reference.repository());
         let (realm, service, scope) = match (wanted, credential) {
-            (_, Some(Credential::Bearer(token))) => return bearer(token, reference),
+            (_, Some(Credential::Bearer(token))) => return Ok(bearer(token, reference)?),
             (
                 Some(Challenge::Bearer {
                     realm,
@@ -250,9 +280,9 @@ impl Registry {
                 _,
             ) => (realm, service, scope),
             (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
-                return basic(username, password, reference);
+                return Ok(basic(username, password, reference)?);
             }
-            (None | Some(Challenge::Basic), _) => return Err(unauthorized(reference)),
+            (None | Some(Challenge::Basic), _) => return Err(unauthorized(reference).into()),
         };
         let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository()));
         let mut url = Url::parse(&realm)
@@ -274,37 +304,29 @@ impl Registry {
             home: &home,
             redirects: MAX_REDIRECTS,
         };
-        let Answer {
-            response,
-            foreign,
-            host,
-        } = self
+        let answer = self
             .http
             .get(route, url, &headers)
             .await
             .map_err(|e| unreachable(reference, e))?;
-        match response.status() {
-            status if status.is_success() => {}
-            // That the credentials are wrong is what people need to know most.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                return Err(unauthorized(reference));
-            }
-            status if foreign => return Err(sent_on(reference, &host, status)),
-            status => {
-                return Err(unavailable(
+        let status = answer.response.status();
+        if !status.is_success() {
+            let error = match status {
+                // That the credentials are wrong is what people need to know most.
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                    unauthorized(reference)
+                }
+                status if answer.foreign => sent_on(reference, &answer.host, status),
+                status => unavailable(
                     reference,
                     format!("its token service answered with {status}"),
-                ));
-            }
+                ),
+            };
+            return Err(Trouble::of_status(error, &answer));
         }
+        let body = answer.bytes(MAX_TOKEN_BYTES).await;
         let body = Zeroizing::new(
-            read(
-                response,
-                MAX_TOKEN_BYTES,
-                "answer of the token service",
-                reference,
-            )
-            .await?,
+            body.map_err(|e| body_trouble(reference, e, "answer of the token service"))?,
         );
         let token: Token = serde_json::from_slice(&body)
             .map_err(|_| unavailable(reference, "its token service's answer holds no token"))?;
@@ -314,7 +336,7 @@ impl Registry {
             .flatten()
             .find(|token| !token.is_empty())
             .ok_or_else(|| unavailable(reference, "its token service's answer holds no token"))?;
-        bearer(&token, reference)
+        Ok(bearer(&token, reference)?)
     }
 
     fn remembered(&self, reference: &ImageReference) -> Option<HeaderValue> {
@@ -337,35 +359,106 @@ impl Registry {
     }
 }
 
-/// Reads a whole body of at most `limit` bytes.
-pub(crate) async fn read(
-    mut response: Response,
-    limit: u64,
-    what: &str,
-    reference: &ImageReference,
-) -> Result<Vec<u8>, ImageError> {
-    let too_large = || ImageError::TooLarge {
-        what: what.to_owned(),
-        limit,
-    };
-    if response
-        .content_length()
-        .is_some_and(|length| length > limit)
-    {
-        return Err(too_large());
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|e| unavailable(reference, words(e)))?
-    {
-        if (body.len() + chunk.len()) as u64 > limit {
-            return Err(too_large());
+/// What is read, and until when.
+pub(crate) struct Request<'a> {
+    pub(crate) reference: &'a ImageReference,
+    /// Below the repository: `manifests/…` or `blobs/…`.
+    pub(crate) path: String,
+    pub(crate) accept: &'a str,
+    pub(crate) deadline: Instant,
+}
+
+/// Why a try failed, and whether another one may help.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    error: ImageError,
+    /// Whether it may pass.
+    passing: bool,
+    /// What the server asked to be given.
+    asked: Option<Duration>,
+}
+
+impl Trouble {
+    pub(crate) fn passing(error: ImageError) -> Self {
+        Self {
+            error,
+            passing: true,
+            asked: None,
         }
-        body.extend_from_slice(&chunk);
     }
-    Ok(body)
+
+    /// The same, to be tried in another way.
+    pub(crate) fn but_passing(self) -> Self {
+        Self {
+            passing: true,
+            ..self
+        }
+    }
+
+    fn of_status(error: ImageError, answer: &Answer) -> Self {
+        Self {
+            error,
+            passing: retry::may_pass(answer.response.status()),
+            asked: retry::retry_after(answer.response.headers(), SystemTime::now()),
+        }
+    }
+}
+
+impl From<ImageError> for Trouble {
+    fn from(error: ImageError) -> Self {
+        Self {
+            error,
+            passing: false,
+            asked: None,
+        }
+    }
+}
+
+/// Waits until the next try is due, or says why there is none.
+pub(crate) async fn pause(
+    tries: &mut Tries,
+    trouble: Trouble,
+    deadline: Instant,
+) -> Result<(), ImageError> {
+    if !trouble.passing {
+        return Err(trouble.error);
+    }
+    let left = deadline.saturating_duration_since(Instant::now());
+    match tries.failed(trouble.asked, left) {
+        Some(wait) => {
+            tracing::debug!(error = %trouble.error, ?wait, "trying the registry again");
+            tokio::time::sleep(wait).await;
+            Ok(())
+        }
+        None => Err(match trouble.error {
+            ImageError::Unavailable { registry, why } => {
+                let made = tries.made();
+                let asked = trouble.asked.filter(|asked| *asked >= left);
+                let asked = asked.map_or_else(String::new, |asked| {
+                    format!(", and asks for {} s until the next", asked.as_secs())
+                });
+                let times = if made == 1 { "time" } else { "times" };
+                ImageError::Unavailable {
+                    registry,
+                    why: format!("{why} (tried {made} {times}{asked})"),
+                }
+            }
+            error => error,
+        }),
+    }
+}
+
+/// A body that could not be read to its end.
+fn body_trouble(reference: &ImageReference, error: BodyError, what: &str) -> Trouble {
+    match error {
+        BodyError::TooLarge(limit) => ImageError::TooLarge {
+            what: what.to_owned(),
+            limit,
+        }
+        .into(),
+        BodyError::Encoding(_) => ImageError::layout(what, error.to_string()).into(),
+        BodyError::Broken(error) => unreachable(reference, error),
+    }
 }
 
 pub(crate) fn unavailable(reference: &ImageReference, why: impl Into<String>) -> ImageError {
@@ -377,17 +470,22 @@ pub(crate) fn unavailable(reference: &ImageReference, why: impl Into<String>) ->
 
 /// A request that brought no answer. A refused address of the registry itself is a matter of the
 /// settings, not of the registry.
-fn unreachable(reference: &ImageReference, error: reach::Error) -> ImageError {
+pub(crate) fn unreachable(reference: &ImageReference, error: reach::Error) -> Trouble {
     match error {
         reach::Error::Refused { .. } => ImageError::NotAllowed {
             why: error.to_string(),
+        }
+        .into(),
+        error => Trouble {
+            passing: error.is_transient(),
+            error: unavailable(reference, error.to_string()),
+            asked: None,
         },
-        error => unavailable(reference, error.to_string()),
     }
 }
 
 /// The answer of a host that the registry sent us to, of which nothing is told.
-fn sent_on(reference: &ImageReference, host: &str, status: StatusCode) -> ImageError {
+pub(crate) fn sent_on(reference: &ImageReference, host: &str, status: StatusCode) -> ImageError {
     tracing::warn!(
         "{host}, which registry {} sent this host to, answered with {status}",
         reference.registry()

@@ -11,6 +11,7 @@
 mod http;
 mod proxy;
 pub mod reach;
+pub mod retry;
 pub mod tls;
 
 pub use self::{

@@ -19,12 +19,14 @@
 //!   but the log of this host: no status, no words, and not whether it was there at all.
 
 mod address;
+mod body;
 mod client;
 mod endpoint;
 mod error;
 mod resolver;
 
 pub use address::Reach;
+pub use body::BodyError;
 pub use client::{Answer, Client, Config, Route};
 pub use endpoint::{Endpoint, Endpoints, InvalidEndpoint};
 pub use error::{Error, SetupError, foreign_words};

@@ -7,6 +7,7 @@
 )]
 
 mod addresses;
+mod hiccups;
 mod tokens;
 
 use std::collections::HashMap;
@@ -466,6 +467,7 @@ async fn a_misbehaving_registry_is_told_by_its_faults() {
     let config = RegistryConfig {
         // Only the silent registry is waited for that long.
         read_timeout: Duration::from_millis(300),
+        retry_delay: Duration::from_millis(1),
         ..settings(&registry)
     };
     let image = encrypted(2_000_000);

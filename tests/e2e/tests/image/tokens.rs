@@ -16,6 +16,7 @@ async fn guarded(folder: &Path) -> (Registry, RegistryConfig) {
     std::fs::write(&path, file.to_string()).unwrap();
     let config = RegistryConfig {
         auth_file: Some(path),
+        retry_delay: Duration::from_millis(1),
         ..settings(&registry)
     };
     push::push(&config, &named(&registry, ":v1"), &plain(100))
@@ -75,5 +76,21 @@ async fn the_scope_of_the_challenge_is_asked_for_and_no_more_than_pulling() {
             let expected = format!("service=s%2C+t&scope={asked}");
             assert_eq!(queries.last(), Some(&expected));
         }
+    }
+}
+
+#[tokio::test]
+async fn a_token_service_in_trouble_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (registry, config) = guarded(folder.path()).await;
+    for fault in [
+        Fault::Later(429, "0".to_owned()),
+        Fault::Status(503),
+        Fault::Break(5),
+    ] {
+        registry.heal();
+        registry.inject_times(2, Target::Tokens, fault.clone());
+        let result = pull_plain(&config, &named(&registry, ":v1")).await;
+        assert!(result.is_ok(), "{fault:?}: {result:?}");
     }
 }

@@ -1,0 +1,119 @@
+//! Reading what came.
+
+use std::io::Read;
+
+use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
+use reqwest::header::CONTENT_ENCODING;
+
+use super::client::Answer;
+use super::error::Error;
+
+/// Why a body was not read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// There is more of it than is wanted, as it is sent or as it unpacks.
+    #[error("it is larger than {0} bytes")]
+    TooLarge(u64),
+    /// It is compressed on the way, though nothing of that kind was asked for.
+    #[error("it is sent with a Content-Encoding that was not asked for and is not read: {0}")]
+    Encoding(String),
+    /// The way there.
+    #[error(transparent)]
+    Broken(#[from] Error),
+}
+
+impl Answer {
+    /// The next piece of the body, as it is sent.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        match self.response.chunk().await {
+            Ok(chunk) => Ok(chunk),
+            Err(error) => Err(Error::failed(error, self.response.url(), self.foreign)),
+        }
+    }
+
+    /// The whole body, of at most `limit` bytes. Servers that compress without being asked do it with
+    /// gzip, which is undone, to at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`BodyError`].
+    pub async fn bytes(mut self, limit: u64) -> Result<Vec<u8>, BodyError> {
+        let encoding = self.response.headers().get(CONTENT_ENCODING);
+        let encoding = encoding.map_or("", |value| value.to_str().unwrap_or("?"));
+        let zipped = match encoding.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => false,
+            "gzip" | "x-gzip" => true,
+            other => {
+                let shown = other.chars().filter(char::is_ascii_graphic);
+                return Err(BodyError::Encoding(shown.take(32).collect()));
+            }
+        };
+        let announced = self.response.content_length();
+        if announced.is_some_and(|length| length > limit) {
+            return Err(BodyError::TooLarge(limit));
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = self.chunk().await? {
+            if (body.len() + chunk.len()) as u64 > limit {
+                return Err(BodyError::TooLarge(limit));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if zipped {
+            unzip(&body, limit)
+        } else {
+            Ok(body)
+        }
+    }
+}
+
+fn unzip(body: &[u8], limit: u64) -> Result<Vec<u8>, BodyError> {
+    let mut unpacked = Vec::new();
+    let mut reader = MultiGzDecoder::new(body).take(limit.saturating_add(1));
+    reader
+        .read_to_end(&mut unpacked)
+        .map_err(|_| BodyError::Encoding("gzip, and it is damaged".to_owned()))?;
+    if unpacked.len() as u64 > limit {
+        return Err(BodyError::TooLarge(limit));
+    }
+    Ok(unpacked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, write::GzEncoder};
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn zip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn unpacking_is_bounded() {
+        let bomb = zip(&vec![0; 1 << 20]);
+        assert!(bomb.len() < 2000);
+        assert!(matches!(unzip(&bomb, 1 << 19), Err(BodyError::TooLarge(_))));
+        assert_eq!(unzip(&bomb, 1 << 20).unwrap().len(), 1 << 20);
+        let cut = &bomb[..bomb.len() / 2];
+        assert!(matches!(unzip(cut, 1 << 20), Err(BodyError::Encoding(_))));
+        assert!(matches!(unzip(b"{}", 100), Err(BodyError::Encoding(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_unpack_or_are_refused(bytes: Vec<u8>, limit in 0u64..1000) {
+            let _ = unzip(&bytes, limit);
+            match unzip(&zip(&bytes), limit) {
+                Ok(unpacked) => prop_assert_eq!(unpacked, bytes),
+                Err(_) => prop_assert!(bytes.len() as u64 > limit),
+            }
+        }
+    }
+}
