@@ -90,7 +90,8 @@ impl fmt::Display for Inspection {
         )?;
         let form = match (self.form, media::split_encrypted(&self.layer_media_type).0) {
             (LayerForm::Wasm, media::WASM_TO_OCI_LAYER) => "Wasm as wasm-to-oci packs it",
-            (LayerForm::Wasm, _) => "CNCF Wasm artifact",
+            (LayerForm::Wasm, media::WASM_LAYER) => "CNCF Wasm artifact",
+            (LayerForm::Wasm, _) => "Wasm under a type of its own",
             (LayerForm::Archive, _) => "archive with one .wasm file, or raw Wasm",
         };
         writeln!(f, "form        {form}")?;

@@ -1,13 +1,20 @@
 //! Image manifests: parsing, and choosing the one Wasm manifest of an index.
 //!
 //! A manifest comes from the registry, which is not trusted. Its digest decides which bytes are
-//! parsed, so by the time this module sees them they are the bytes that were asked for; parsing is
-//! strict all the same, because a tag pins nothing.
+//! parsed, so by the time this module sees them they are the bytes that were asked for; what is used of
+//! them is parsed strictly all the same, because a tag pins nothing. What is not used (annotations of
+//! others, platforms of siblings, digests of kinds that nobody asks for) may be anything that the image
+//! specification or a registry's tool came up with.
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use proplet_kbs::ResourceUri;
-use serde::{Deserialize, Serialize};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::error::ImageError;
@@ -31,7 +38,11 @@ pub struct Descriptor {
     /// Size of the blob in bytes. Not authenticated by itself: only the manifest's digest covers it.
     pub size: u64,
     /// Annotations; OCIcrypt keeps its options here.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "null_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// Platform, in the entries of an index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -41,9 +52,11 @@ pub struct Descriptor {
 /// Platform of an index entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// Architecture, `wasm` for our images.
+    /// Architecture, `wasm` for our images. Empty when it is not said.
+    #[serde(default, deserialize_with = "null_default")]
     pub architecture: String,
-    /// Operating system, `wasip2`, `wasip1` or `wasi` for our images.
+    /// Operating system, `wasip2`, `wasip1` or `wasi` for our images. Empty when it is not said.
+    #[serde(default, deserialize_with = "null_default")]
     pub os: String,
 }
 
@@ -58,7 +71,10 @@ pub struct Manifest {
     pub index_digest: Option<Digest>,
     /// The config blob.
     pub config: Descriptor,
-    /// The one layer.
+    /// The config itself, when the manifest carries it (`data` of its descriptor). It has the size and
+    /// the digest of the descriptor.
+    pub config_data: Option<Bytes>,
+    /// The one layer that holds the module.
     pub layer: Descriptor,
     /// How the Wasm lies in the layer once it is decrypted.
     pub form: LayerForm,
@@ -91,10 +107,105 @@ pub(crate) enum Parsed {
 struct Raw {
     schema_version: u32,
     media_type: Option<String>,
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
+    config: Option<RawDescriptor>,
+    layers: Option<Vec<Entry>>,
+    manifests: Option<Vec<Entry>>,
 }
+
+/// A descriptor of which it is not known yet whether it is used.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDescriptor {
+    media_type: Option<String>,
+    digest: Option<String>,
+    size: Option<u64>,
+    annotations: Option<Value>,
+    platform: Option<Platform>,
+    data: Option<String>,
+}
+
+/// An element of a list. One that is no descriptor is passed over as long as another one is meant.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Entry {
+    Read(Box<RawDescriptor>),
+    Unread(IgnoredAny),
+}
+
+impl Entry {
+    fn read(self) -> Option<RawDescriptor> {
+        match self {
+            Self::Read(descriptor) => Some(*descriptor),
+            Self::Unread(_) => None,
+        }
+    }
+}
+
+/// Null is what some programs write for nothing.
+fn null_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+impl RawDescriptor {
+    /// The descriptor, now that it is used.
+    fn used(self) -> Result<Descriptor, String> {
+        let digest = self.digest.unwrap_or_default();
+        let shown: String = digest.chars().take(80).collect();
+        let annotations = match self.annotations {
+            None | Some(Value::Null) => BTreeMap::new(),
+            Some(annotations) => serde_json::from_value(annotations)
+                .map_err(|_| "its annotations are not texts by name".to_owned())?,
+        };
+        Ok(Descriptor {
+            media_type: self.media_type.unwrap_or_default(),
+            digest: digest.parse().map_err(|_| {
+                format!("its digest {shown:?} is not sha256: and 64 lower-case hex digits")
+            })?,
+            size: self.size.ok_or("it has no size")?,
+            annotations,
+            platform: self.platform,
+        })
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(name)?.as_str()
+    }
+
+    /// Operating system and architecture, each empty when it is not said.
+    fn platform(&self) -> (&str, &str) {
+        self.platform
+            .as_ref()
+            .map_or(("", ""), |p| (p.os.as_str(), p.architecture.as_str()))
+    }
+
+    fn plain_media_type(&self) -> &str {
+        media::split_encrypted(self.media_type.as_deref().unwrap_or_default()).0
+    }
+
+    /// Whether there can be no archive with a file in this layer: what build tools write for steps that
+    /// change none. It could still be a tiny module that only bears the media type of an archive.
+    fn is_empty_layer(&self) -> bool {
+        media::is_tar(self.plain_media_type())
+            && (self.size.is_some_and(|size| size <= MAX_EMPTY_LAYER_BYTES)
+                || matches!(self.digest.as_deref(), Some(EMPTY_TAR | EMPTY_TAR_RECORD)))
+    }
+}
+
+/// No compressed archive with a file in it is this small.
+const MAX_EMPTY_LAYER_BYTES: u64 = 64;
+/// An archive that is two blocks of zeros, its end.
+const EMPTY_TAR: &str = "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef";
+/// The same, filled up to a record of twenty blocks.
+const EMPTY_TAR_RECORD: &str =
+    "sha256:84ff92691f909a05b224e1c56abb4864f01b4f8e3c854e4bb4c7baf1d3f6d652";
+/// The name of a layer's file, for tools that push single files.
+const TITLE: &str = "org.opencontainers.image.title";
+/// What an entry is that describes another one.
+const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
 impl Manifest {
     /// Parses the bytes of an image manifest, whose digest is computed here.
@@ -117,6 +228,13 @@ impl Manifest {
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ImageError> {
     let digest = Digest::of(bytes);
     let what = || format!("manifest {digest}");
+    if bytes.trim_ascii_start().starts_with(b"<") {
+        return Err(ImageError::layout(
+            what(),
+            "it is a web page; check the registry's address, and whether a proxy or a login page \
+             answers in its place",
+        ));
+    }
     let raw: Raw = serde_json::from_slice(bytes)
         .map_err(|e| ImageError::layout(what(), format!("it is not a manifest: {e}")))?;
     if raw.schema_version != 2 {
@@ -148,7 +266,7 @@ fn expect_media_type(
     given: Option<&str>,
     known: &[&str],
 ) -> Result<(), ImageError> {
-    match given {
+    match given.filter(|given| !given.is_empty()) {
         Some(given) if !known.contains(&given) => Err(ImageError::layout(
             what(),
             format!(
@@ -162,17 +280,20 @@ fn expect_media_type(
 
 fn image(
     digest: Digest,
-    config: Descriptor,
-    layers: Vec<Descriptor>,
+    mut config: RawDescriptor,
+    layers: Vec<Entry>,
 ) -> Result<Manifest, ImageError> {
     let what = format!("manifest {digest}");
-    let count = layers.len();
-    let Ok([layer]) = <[Descriptor; 1]>::try_from(layers) else {
-        return Err(ImageError::layout(
-            what,
-            format!("it has {count} layers; a Wasm image has one"),
-        ));
-    };
+    let data = config.data.take();
+    // Annotations of the config say nothing to us.
+    config.annotations = None;
+    let config = config
+        .used()
+        .map_err(|why| ImageError::layout(&what, format!("config: {why}")))?;
+    let config_data = data.map(|data| carried(&config, &data)).transpose()?;
+    let layer = choose_layer(layers)
+        .and_then(RawDescriptor::used)
+        .map_err(|why| ImageError::layout(&what, why))?;
     let (plain_type, suffixed) = media::split_encrypted(&layer.media_type);
     let form = LayerForm::of(plain_type).map_err(|why| ImageError::layout(&what, why))?;
     let encryption = LayerEncryption::from_annotations(&layer.annotations)
@@ -207,50 +328,124 @@ fn image(
         digest,
         index_digest: None,
         config,
+        config_data,
         layer,
         form,
         encryption,
     })
 }
 
-/// The entry of an index that is a Wasm image. Several platforms may be there, so WASI 0.2 comes
-/// before WASI 0.1; two entries for the same platform leave a choice open that nobody made.
-fn choose(what: &str, manifests: Vec<Descriptor>) -> Result<Descriptor, ImageError> {
+/// The content that a descriptor carries, which must be the one that it describes.
+fn carried(descriptor: &Descriptor, data: &str) -> Result<Bytes, ImageError> {
+    let what = format!("config {}, as the manifest carries it", descriptor.digest);
+    let bytes = STANDARD
+        .decode(data)
+        .map_err(|_| ImageError::layout(&what, "its data is not base64"))?;
+    let actual = Digest::of(&bytes);
+    if actual != descriptor.digest || bytes.len() as u64 != descriptor.size {
+        return Err(ImageError::DigestMismatch {
+            what,
+            expected: descriptor.digest.to_string(),
+            actual: actual.to_string(),
+        });
+    }
+    Ok(bytes.into())
+}
+
+/// The one layer that can hold the module. Layers without files and layers of other kinds (texts, lists
+/// of parts, signatures) are passed over; several that could be meant are refused.
+fn choose_layer(layers: Vec<Entry>) -> Result<RawDescriptor, String> {
+    let mut wasm = Vec::new();
+    let mut archives = Vec::new();
+    let mut empty = Vec::new();
+    let mut other = None;
+    for layer in layers.into_iter().filter_map(Entry::read) {
+        match LayerForm::of(layer.plain_media_type()) {
+            _ if layer.is_empty_layer() => empty.push(layer),
+            Ok(LayerForm::Wasm) => wasm.push(layer),
+            Ok(LayerForm::Archive) => archives.push(layer),
+            Err(_) if layer.plain_media_type() == media::EMPTY => {}
+            Err(why) => other = other.or(Some(why)),
+        }
+    }
+    let mut candidates = [wasm, archives, empty]
+        .into_iter()
+        .find(|candidates| !candidates.is_empty())
+        .unwrap_or_default();
+    let count = candidates.len();
+    if count > 1 {
+        let titled = |layer: &RawDescriptor| {
+            let title = layer.annotation(TITLE);
+            title.is_some_and(|title| title.ends_with(".wasm"))
+        };
+        if candidates.iter().filter(|layer| titled(layer)).count() == 1 {
+            candidates.retain(titled);
+        }
+    }
+    match (candidates.pop(), candidates.is_empty(), other) {
+        (Some(only), true, _) => Ok(only),
+        (None, _, Some(why)) => Err(why),
+        _ => Err(format!(
+            "it has {count} layers that could hold the module; a Wasm image has one, so put the \
+             module and what it needs into one layer"
+        )),
+    }
+}
+
+/// The entry of an index that is a Wasm image, or an index that has one. Several platforms may be
+/// there, so WASI 0.2 comes before WASI 0.1; two entries for the same platform leave a choice open that
+/// nobody made.
+fn choose(what: &str, manifests: Vec<Entry>) -> Result<Descriptor, ImageError> {
     const ORDER: [&str; 5] = ["wasip2", "wasi", "wasip1", "wasi0.2", "wasi0.1"];
-    let is_wasm = |entry: &&Descriptor| {
-        entry
-            .platform
-            .as_ref()
-            .is_some_and(|p| matches!(p.architecture.as_str(), "wasm" | "wasm32"))
+    let mut entries: Vec<RawDescriptor> = manifests
+        .into_iter()
+        .filter_map(Entry::read)
+        // Statements of build tools about their entries.
+        .filter(|entry| {
+            let (os, architecture) = entry.platform();
+            (os, architecture) != ("unknown", "unknown")
+                && entry.annotation(REFERENCE_TYPE).is_none()
+        })
+        .collect();
+    let wasm = |entry: &RawDescriptor| matches!(entry.platform().1, "wasm" | "wasm32");
+    let use_at = |entries: &mut Vec<RawDescriptor>, at: usize| {
+        entries.swap_remove(at).used().map_err(|why| {
+            ImageError::layout(what, format!("the entry of the index that is meant: {why}"))
+        })
+    };
+    let several = |platform: &str| {
+        ImageError::layout(
+            what,
+            format!("the index has several {platform} entries; pin one by its digest"),
+        )
     };
     for os in ORDER {
-        let mut found = manifests
-            .iter()
-            .filter(is_wasm)
-            .filter(|entry| entry.platform.as_ref().is_some_and(|p| p.os == os));
+        let mut found = (0..entries.len()).filter(|at| {
+            let entry = entries.get(*at);
+            entry.is_some_and(|entry| wasm(entry) && entry.platform().0 == os)
+        });
         match (found.next(), found.next()) {
-            (Some(entry), None) => return Ok(entry.clone()),
-            (Some(_), Some(_)) => {
-                return Err(ImageError::layout(
-                    what,
-                    format!("the index has several wasm/{os} entries; pin one by its digest"),
-                ));
-            }
+            (Some(at), None) => return use_at(&mut entries, at),
+            (Some(_), Some(_)) => return Err(several(&format!("wasm/{os}"))),
             (None, _) => {}
         }
     }
-    // Tools that index a single artifact leave the platform out.
-    if let [only] = manifests.as_slice()
-        && only.platform.is_none()
-    {
-        return Ok(only.clone());
+    match entries.iter().filter(|entry| wasm(entry)).count() {
+        0 => {}
+        1 => entries.retain(wasm),
+        _ => return Err(several("wasm")),
     }
-    let offered: Vec<String> = manifests
+    // Tools that index a single artifact leave its platform out, and those that build containers write
+    // the one of the machine. Whether there is a module in it, its layers tell.
+    if entries.len() == 1 {
+        return use_at(&mut entries, 0);
+    }
+    let offered: Vec<String> = entries
         .iter()
         .take(16)
-        .map(|entry| match &entry.platform {
-            Some(p) => format!("{}/{}", p.os, p.architecture),
-            None => "no platform".to_owned(),
+        .map(|entry| match entry.platform() {
+            ("", "") => "no platform".to_owned(),
+            (os, architecture) => format!("{os}/{architecture}"),
         })
         .collect();
     Err(ImageError::layout(
@@ -378,7 +573,12 @@ mod tests {
     #[test]
     fn indexes_without_one_wasm_entry_are_refused() {
         let linux = entry("linux", "amd64", "l");
-        assert!(refusal(&index_with(vec![linux.clone()])).contains("linux/amd64"));
+        let arm = entry("linux", "arm64", "a");
+        let words = refusal(&index_with(vec![linux, arm]));
+        assert!(
+            words.contains("linux/amd64") && words.contains("linux/arm64"),
+            "{words}"
+        );
         assert!(refusal(&index_with(vec![])).contains("no wasm entry"));
         let p1 = entry("wasip1", "wasm", "1");
         assert!(refusal(&index_with(vec![p1.clone(), p1])).contains("several"));
@@ -389,6 +589,181 @@ mod tests {
                 .to_string()
                 .contains("index")
         );
+    }
+
+    #[test]
+    fn what_is_not_used_may_be_anything() {
+        let wasm = || entry("wasip2", "wasm", "2");
+        let sha512 = format!("sha512:{}", "0".repeat(128));
+        let mut siblings = vec![
+            json!({"mediaType": media::OCI_MANIFEST, "digest": sha512, "size": 1,
+                   "platform": {"os": "linux", "architecture": "amd64"}}),
+            json!({"mediaType": media::OCI_MANIFEST, "digest": Digest::of(b"s"), "size": 1,
+                   "platform": {}, "annotations": null}),
+            json!({"digest": "", "platform": null, "annotations": {"a": 1, "b": {"c": []}}}),
+            json!({"size": -1, "platform": {"os": 7}}),
+            json!({}),
+            json!(null),
+            json!([1, 2]),
+        ];
+        siblings.push(wasm());
+        let mut index = index_with(siblings);
+        index["annotations"] = Value::Null;
+        index["subject"] = json!({"anything": [null]});
+        let Parsed::Index(chosen) = parsed(&index).unwrap() else {
+            panic!("an image")
+        };
+        assert_eq!(chosen.digest, Digest::of(b"2"));
+
+        let mut image = image_with(vec![descriptor(media::WASM_LAYER)]);
+        image["annotations"] = Value::Null;
+        image["subject"] = Value::Null;
+        image["manifests"] = Value::Null;
+        image["mediaType"] = json!("");
+        image["config"]["annotations"] = json!({"a": null});
+        image["config"]["platform"] = Value::Null;
+        image["layers"][0]["annotations"] = Value::Null;
+        image["layers"][0]["urls"] = Value::Null;
+        parsed(&image).unwrap();
+    }
+
+    #[test]
+    fn what_is_used_must_be_right() {
+        let sha512 = format!("sha512:{}", "0".repeat(128));
+        let with = |pointer: &str, value: Value| {
+            let mut image = image_with(vec![descriptor(media::WASM_LAYER)]);
+            *image.pointer_mut(pointer).unwrap() = value;
+            refusal(&image)
+        };
+        assert!(with("/layers/0/digest", json!(sha512)).contains("sha512"));
+        assert!(with("/layers/0/digest", Value::Null).contains("digest"));
+        assert!(with("/layers/0/size", Value::Null).contains("size"));
+        assert!(with("/config/digest", json!(sha512)).contains("sha512"));
+        let mut layer = descriptor(media::WASM_LAYER);
+        layer["annotations"] = json!({"a": 1});
+        assert!(refusal(&image_with(vec![layer])).contains("annotations"));
+        let mut wasm = entry("wasip2", "wasm", "2");
+        wasm["digest"] = json!(sha512);
+        assert!(refusal(&index_with(vec![wasm])).contains("sha512"));
+        assert!(
+            parse(b" <html>login</html>")
+                .unwrap_err()
+                .to_string()
+                .contains("web page")
+        );
+    }
+
+    #[test]
+    fn a_config_may_lie_in_the_manifest() {
+        let mut image = image_with(vec![descriptor(media::WASM_LAYER)]);
+        image["config"] = json!({"mediaType": media::EMPTY, "digest": Digest::of(b"{}"), "size": 2,
+                                 "data": "e30="});
+        let bytes = image.to_string();
+        let manifest = Manifest::parse(bytes.as_bytes()).unwrap();
+        assert_eq!(manifest.config_data.as_deref(), Some(&b"{}"[..]));
+        for (data, code) in [
+            ("e31=", "image-layout"),
+            ("W10=", "image-digest-mismatch"),
+            ("", "image-digest-mismatch"),
+        ] {
+            image["config"]["data"] = json!(data);
+            assert_eq!(parsed(&image).unwrap_err().code(), code, "{data}");
+        }
+        image["config"]["data"] = json!("e30=");
+        image["config"]["size"] = json!(3);
+        assert_eq!(parsed(&image).unwrap_err().code(), "image-digest-mismatch");
+    }
+
+    #[test]
+    fn the_layer_that_can_be_meant_is_chosen() {
+        let of = |media_type: &str, content: &str, size: u64| json!({"mediaType": media_type, "digest": Digest::of(content.as_bytes()), "size": size});
+        let tar = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+        let module = || of(tar, "module", 4000);
+        let titled = |title: &str, content: &str| {
+            let mut layer = of(tar, content, 4000);
+            layer["annotations"] = json!({TITLE: title});
+            layer
+        };
+        let mut zeros = of("application/vnd.oci.image.layer.v1.tar", "", 1024);
+        zeros["digest"] = json!(EMPTY_TAR);
+        for layers in [
+            vec![of(tar, "empty", 32), module()],
+            vec![module(), of(tar, "empty", 29), of(tar, "empty", 45)],
+            // A tiny module under the type of an archive.
+            vec![of(tar, "module", 41)],
+            vec![
+                of("application/vnd.oci.image.layer.v1.tar+zstd", "e", 22),
+                module(),
+            ],
+            vec![zeros, module()],
+            vec![of(media::EMPTY, "{}", 2), module()],
+            vec![of("text/markdown", "readme", 4000), module()],
+            vec![json!(null), module()],
+            vec![
+                titled("README.md", "readme"),
+                titled("module.wasm", "module"),
+            ],
+            vec![of("application/octet-stream", "module", 4000)],
+            vec![
+                of(tar, "assets", 9000),
+                of("Application/WASM", "module", 4000),
+            ],
+            vec![of(
+                "application/vnd.module.wasm.content.layer.v1+wasm",
+                "module",
+                40,
+            )],
+        ] {
+            let manifest = image_with(layers.clone()).to_string();
+            let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
+            assert_eq!(manifest.layer.digest, Digest::of(b"module"), "{layers:?}");
+        }
+        for (layers, words) in [
+            (vec![module(), of(tar, "other", 4000)], "2 layers"),
+            (
+                vec![titled("a.wasm", "a"), titled("b.wasm", "b")],
+                "2 layers",
+            ),
+            (
+                vec![of(media::WASM_LAYER, "a", 9), of(media::WASM_LAYER, "b", 9)],
+                "2 layers",
+            ),
+            (vec![of(tar, "empty", 32), of(tar, "empty", 32)], "2 layers"),
+            (vec![of(media::EMPTY, "{}", 2)], "0 layers"),
+            (
+                vec![of("application/vnd.oci.image.layer.v1.tar+zstd", "z", 4000)],
+                "zstd",
+            ),
+        ] {
+            let refused = refusal(&image_with(layers));
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_only_entry_of_an_index_is_looked_into() {
+        let attestation = json!({
+            "mediaType": media::OCI_MANIFEST, "digest": Digest::of(b"a"), "size": 1,
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {REFERENCE_TYPE: "attestation-manifest"},
+        });
+        let nested = json!({"mediaType": media::OCI_INDEX, "digest": Digest::of(b"x"), "size": 1});
+        let mut bare = entry("", "", "x");
+        bare["platform"] = json!({});
+        for only in [
+            nested,
+            bare,
+            entry("linux", "amd64", "x"),
+            entry("wasip9", "wasm", "x"),
+        ] {
+            let index = index_with(vec![attestation.clone(), only]);
+            let Parsed::Index(chosen) = parsed(&index).unwrap() else {
+                panic!("an image")
+            };
+            assert_eq!(chosen.digest, Digest::of(b"x"));
+        }
+        let two = vec![entry("wasip9", "wasm", "x"), entry("js", "wasm", "y")];
+        assert!(refusal(&index_with(two)).contains("several"));
     }
 
     proptest! {

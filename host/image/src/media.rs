@@ -16,6 +16,8 @@ pub const WASM_LAYER: &str = "application/wasm";
 pub const WASM_TO_OCI_CONFIG: &str = "application/vnd.wasm.config.v1+json";
 /// Layer as `wasm-to-oci` writes it.
 pub const WASM_TO_OCI_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
+/// What stands where something must stand and nothing is needed (OCI image specification 1.1).
+pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// What OCIcrypt appends to the media type of an encrypted layer.
 pub const ENCRYPTED_SUFFIX: &str = "+encrypted";
 
@@ -31,7 +33,24 @@ const TAR_LAYERS: &[&str] = &[
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
     "application/vnd.docker.image.rootfs.diff.tar",
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 ];
+
+/// What tools write that know nothing about the file, or only how it is packed.
+const UNSPECIFIC_LAYERS: &[&str] = &[
+    "application/octet-stream",
+    "application/gzip",
+    "application/x-gzip",
+    "application/tar",
+    "application/tar+gzip",
+    "application/x-tar",
+];
+
+/// Whether the layers of this media type are archives by name, whatever compresses them.
+pub(crate) fn is_tar(plain_media_type: &str) -> bool {
+    let media_type = plain_media_type.to_ascii_lowercase();
+    media_type.ends_with(".tar") || media_type.contains(".tar+") || media_type.contains(".tar.")
+}
 
 /// How the Wasm lies in a (decrypted) layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -40,21 +59,28 @@ pub enum LayerForm {
     /// The layer is the Wasm.
     Wasm,
     /// The layer is a tar archive, perhaps gzipped, with exactly one `.wasm` file; or Wasm that a
-    /// stock tool would only encrypt under a tar media type. The bytes tell which: the media type
+    /// stock tool would only encrypt under a tar media type, or that was pushed without a type. The bytes tell which: the media type
     /// of a layer is the least reliable thing about it.
     Archive,
 }
 
 impl LayerForm {
-    /// The form that the media type of a layer, without `+encrypted`, promises.
+    /// The form that the media type of a layer, without `+encrypted`, promises. Whatever ends in
+    /// `+wasm` is Wasm: each of the early runtimes had a name of its own.
     ///
     /// # Errors
     /// Says why the media type is not taken, and which are.
     pub fn of(plain_media_type: &str) -> Result<Self, String> {
-        if matches!(plain_media_type, WASM_LAYER | WASM_TO_OCI_LAYER) {
+        // Media types have no upper and lower case, and may have parameters (RFC 6838).
+        let essence = plain_media_type.split(';').next().unwrap_or_default();
+        let essence = essence.trim().to_ascii_lowercase();
+        if essence == WASM_LAYER || essence.ends_with("+wasm") {
             return Ok(Self::Wasm);
         }
-        if TAR_LAYERS.contains(&plain_media_type) {
+        if [TAR_LAYERS, UNSPECIFIC_LAYERS]
+            .concat()
+            .contains(&essence.as_str())
+        {
             return Ok(Self::Archive);
         }
         let shown: String = plain_media_type.chars().take(128).collect();
@@ -89,6 +115,33 @@ mod tests {
         assert_eq!(LayerForm::of(WASM_TO_OCI_LAYER), Ok(LayerForm::Wasm));
         for tar in TAR_LAYERS {
             assert_eq!(LayerForm::of(tar), Ok(LayerForm::Archive));
+            assert!(is_tar(tar), "{tar}");
+        }
+        assert!(is_tar("application/vnd.oci.image.layer.v1.tar+zstd"));
+        for other in UNSPECIFIC_LAYERS {
+            assert_eq!(LayerForm::of(other), Ok(LayerForm::Archive));
+            assert!(!is_tar(other) || other.contains("tar"), "{other}");
+        }
+    }
+
+    #[test]
+    fn types_of_early_runtimes_and_other_spellings_are_wasm() {
+        for wasm in [
+            "Application/WASM",
+            "application/wasm; charset=binary",
+            "application/vnd.module.wasm.content.layer.v1+wasm",
+            "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
+            "application/vnd.w3c.wasm.module.v1+wasm",
+        ] {
+            assert_eq!(LayerForm::of(wasm), Ok(LayerForm::Wasm), "{wasm}");
+        }
+        for other in [
+            "",
+            "wasm",
+            "application/vnd.wasm.config.v0+json",
+            "text/html",
+        ] {
+            LayerForm::of(other).unwrap_err();
         }
     }
 

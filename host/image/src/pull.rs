@@ -23,6 +23,8 @@ use crate::registry::{
 /// Chunks of the network that may wait for the decrypting threads. More would only use memory: a
 /// download that is ahead of decryption should be held back.
 const CHUNKS_IN_FLIGHT: usize = 16;
+/// The most indexes that may lie one in the other.
+const MAX_INDEXES: usize = 4;
 
 /// Pulls images. Cheap to clone; clones share connections and tokens.
 #[derive(Clone)]
@@ -41,7 +43,7 @@ impl Puller {
         })
     }
 
-    /// Fetches and checks the manifest of an image, following one index to its Wasm entry.
+    /// Fetches and checks the manifest of an image, following indexes to their Wasm entry.
     ///
     /// # Errors
     /// [`ImageError::NotFound`], [`ImageError::Unauthorized`], [`ImageError::Unavailable`],
@@ -57,19 +59,28 @@ impl Puller {
         reference: &ImageReference,
         deadline: Instant,
     ) -> Result<Manifest, ImageError> {
-        let bytes = self.manifest_bytes(reference, deadline).await?;
-        let mut manifest = match manifest::parse(&bytes)? {
-            Parsed::Image(manifest) => *manifest,
-            Parsed::Index(entry) => {
-                let pinned = reference.with_digest(entry.digest);
-                let bytes_of_entry = self.manifest_bytes(&pinned, deadline).await?;
-                let mut manifest = Manifest::parse(&bytes_of_entry)?;
-                manifest.index_digest = Some(Digest::of(&bytes));
-                manifest
+        let mut at = reference.clone();
+        let mut index_digest = None;
+        for _ in 0..=MAX_INDEXES {
+            let bytes = self.manifest_bytes(&at, deadline).await?;
+            match manifest::parse(&bytes)? {
+                Parsed::Image(mut manifest) => {
+                    manifest.reference = Some(reference.clone());
+                    manifest.index_digest = index_digest;
+                    return Ok(*manifest);
+                }
+                Parsed::Index(entry) => {
+                    index_digest = index_digest.or_else(|| Some(Digest::of(&bytes)));
+                    at = reference.with_digest(entry.digest);
+                }
             }
-        };
-        manifest.reference = Some(reference.clone());
-        Ok(manifest)
+        }
+        Err(ImageError::layout(
+            format!("manifest of {reference}"),
+            format!(
+                "more than {MAX_INDEXES} indexes lie one in the other; pin the image by its digest"
+            ),
+        ))
     }
 
     /// Pulls, decrypts and verifies an encrypted image. The key is asked for before the layer is.
@@ -154,6 +165,9 @@ impl Puller {
         manifest: &Manifest,
         deadline: Instant,
     ) -> Result<(), ImageError> {
+        if manifest.config_data.is_some() {
+            return Ok(());
+        }
         let config = &manifest.config;
         let what = format!("config {}", config.digest);
         if config.size > MAX_CONFIG_BYTES {

@@ -15,6 +15,7 @@ use crate::media::LayerForm;
 /// The four bytes that a WebAssembly binary starts with.
 pub(crate) const WASM_MAGIC: &[u8] = b"\0asm";
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
+const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// The most entries that an archive may have.
 const MAX_ENTRIES: usize = 10_000;
 /// The most bytes that an archive may unpack to for each byte of its largest allowed module. Files
@@ -48,7 +49,23 @@ pub(crate) fn wasm(
                 "it is not a WebAssembly binary (no \\0asm magic)".to_owned(),
             ));
         }
+        LayerForm::Archive if layer.starts_with(ZSTD_MAGIC) => {
+            return Err(refuse(
+                "it is compressed with zstd, which is not read; build the image with gzip, or push \
+                 the module as it is"
+                    .to_owned(),
+            ));
+        }
         LayerForm::Archive if layer.starts_with(GZIP_MAGIC) => {
+            let mut start = [0; 4];
+            let mut peek = MultiGzDecoder::new(Cursor::new(layer.as_slice()));
+            if peek.read_exact(&mut start).is_ok() && start == WASM_MAGIC {
+                return Err(refuse(
+                    "it is a gzipped module without an archive around it, which is not read; push \
+                     the module as it is"
+                        .to_owned(),
+                ));
+            }
             let unpacked = MultiGzDecoder::new(Cursor::new(layer.as_slice()));
             find(unpacked, what, max_bytes)?
         }
@@ -238,6 +255,8 @@ mod tests {
         assert!(refusal(&[]).contains("no .wasm file"));
         assert!(refusal(b"neither tar nor gzip").contains("not a readable"));
         assert!(refusal(&gzip(b"no tar")).contains("not a readable"));
+        assert!(refusal(&gzip(WASM)).contains("gzipped module"));
+        assert!(refusal(b"\x28\xb5\x2f\xfd rest").contains("zstd"));
         let whole = gzip(&tar_of(&[("a.wasm", WASM)]));
         assert!(refusal(&whole[..whole.len() / 2]).contains("not a readable"));
         let text = wasm(

@@ -7,6 +7,7 @@
 )]
 
 mod addresses;
+mod forms;
 mod hiccups;
 mod tokens;
 
