@@ -73,7 +73,8 @@ impl FromStr for ImageReference {
         if text.len() > MAX_LENGTH {
             return Err(refuse(format!("longer than {MAX_LENGTH} bytes")));
         }
-        let inner = Reference::from_str(text).map_err(|e| refuse(e.to_string()))?;
+        let inner =
+            Reference::from_str(&plain_spelling(text)).map_err(|e| refuse(e.to_string()))?;
         // A first part that is no host name is taken for repository, upper case and all.
         if inner.repository().bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(refuse("a repository is written in lower case".to_owned()));
@@ -85,6 +86,29 @@ impl FromStr for ImageReference {
             })?),
         };
         Ok(Self { inner, digest })
+    }
+}
+
+/// Without what tools put before a reference (`oci://`, `docker://`), and with Docker Hub under its one
+/// name, by which credentials and settings know it.
+fn plain_spelling(text: &str) -> String {
+    const TRANSPORTS: [&str; 2] = ["oci://", "docker://"];
+    const DOCKER_HUB: [&str; 3] = [
+        "index.docker.io",
+        "registry-1.docker.io",
+        "registry.hub.docker.com",
+    ];
+    let text = text.trim();
+    let rest = TRANSPORTS.iter().find_map(|transport| {
+        let (start, rest) = text.split_at_checked(transport.len())?;
+        start.eq_ignore_ascii_case(transport).then_some(rest)
+    });
+    let text = rest.unwrap_or(text);
+    match text.split_once('/') {
+        Some((host, path)) if DOCKER_HUB.iter().any(|hub| hub.eq_ignore_ascii_case(host)) => {
+            format!("docker.io/{path}")
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -129,6 +153,46 @@ mod tests {
         let reference: ImageReference = "hello".parse().unwrap();
         assert_eq!(reference.to_string(), "docker.io/library/hello:latest");
         assert_eq!(reference.registry_host(), "index.docker.io");
+    }
+
+    #[test]
+    fn spellings_of_other_tools_are_understood() {
+        for (text, expected) in [
+            ("oci://ghcr.io/org/app:v1", "ghcr.io/org/app:v1"),
+            ("OCI://ghcr.io/org/app:v1", "ghcr.io/org/app:v1"),
+            ("docker://hello", "docker.io/library/hello:latest"),
+            ("docker.io/hello:1", "docker.io/library/hello:1"),
+            (
+                "docker.io/someone/add.wasm",
+                "docker.io/someone/add.wasm:latest",
+            ),
+            (
+                "index.docker.io/someone/add.wasm",
+                "docker.io/someone/add.wasm:latest",
+            ),
+            (
+                "registry-1.docker.io/library/hello",
+                "docker.io/library/hello:latest",
+            ),
+            (
+                "docker://registry.hub.docker.com/hello",
+                "docker.io/library/hello:latest",
+            ),
+            (" ghcr.io/org/app:v1\n", "ghcr.io/org/app:v1"),
+            ("localhost:5000/add.wasm", "localhost:5000/add.wasm:latest"),
+        ] {
+            let reference: ImageReference = text.parse().unwrap();
+            assert_eq!(reference.to_string(), expected, "{text}");
+        }
+        for text in [
+            "oci://",
+            "oci:///a",
+            "oci://oci://a/b",
+            "https://ghcr.io/a",
+            "oci:a/b:c:d",
+        ] {
+            text.parse::<ImageReference>().unwrap_err();
+        }
     }
 
     #[test]

@@ -96,13 +96,17 @@ fn request(arguments: &Run) -> Result<Request, CliError> {
     Ok(request)
 }
 
-/// A misspelt file is not a reason to ask a registry for it.
+/// A misspelt file is not a reason to ask a registry for it. What begins with the name of a registry
+/// is asked for there, `.wasm` at its end or not.
 fn looks_like_a_file(component: &str) -> bool {
     let is_address = component.contains("://");
-    let is_path = ["/", "./", "../"]
+    let is_path = ["/", "./", "../", "~/"]
         .iter()
         .any(|start| component.starts_with(start));
-    !is_address && (is_path || component.ends_with(".wasm"))
+    let names_a_registry = component.split_once('/').is_some_and(|(host, _)| {
+        host == "localhost" || host.trim_matches('.').contains(['.', ':'])
+    });
+    !is_address && (is_path || (component.ends_with(".wasm") && !names_a_registry))
 }
 
 fn show(outcome: TaskOutcome, console: &mut Console<'_>) -> Result<(), CliError> {
@@ -132,4 +136,39 @@ fn show(outcome: TaskOutcome, console: &mut Console<'_>) -> Result<(), CliError>
         }
     }
     error.map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_and_references_are_told_apart() {
+        for file in [
+            "add.wasm",
+            "target/add.wasm",
+            "./docker.io/someone/add.wasm",
+            "../add.wasm",
+            "../a.b/add.wasm",
+            "/srv/add",
+            "~/add.wasm",
+            "someone/add.wasm",
+        ] {
+            assert!(looks_like_a_file(file), "{file}");
+        }
+        for reference in [
+            "docker.io/someone/add.wasm",
+            "localhost/add.wasm",
+            "localhost:5000/add.wasm",
+            "127.0.0.1:5000/team/add.wasm",
+            "oci://ghcr.io/org/add.wasm",
+            "docker://docker.io/someone/add.wasm",
+            "https://example.org/add.wasm",
+            "add",
+            "someone/add:v1",
+            "docker.io/someone/add.wasm:latest",
+        ] {
+            assert!(!looks_like_a_file(reference), "{reference}");
+        }
+    }
 }
