@@ -2,26 +2,57 @@
 //!
 //! Upstream's proplet takes such an address in `image_url`, so this one does. Nothing vouches for what
 //! comes from there, which is why it exists for plain tasks only. TLS is required except for hosts that
-//! the settings list under `http_hosts`, and which addresses are reached is decided by [`proplet_net::reach`].
+//! the settings list under `http_hosts`, and which addresses are reached is decided by
+//! [`proplet_net::reach`].
+//!
+//! What is behind the address is told by its first bytes. The content type only helps to say what came
+//! instead: storage services call everything `binary/octet-stream`, and many servers know no type for
+//! Wasm. A few redirects are followed, because a download usually lies in some storage. The allow-list
+//! names who is trusted to say where that is.
 
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use proplet_image::{ImageError, RegistryConfig};
-use proplet_net::reach::{Client, Error, Route};
-use proplet_settings::AllowList;
-use reqwest::{
-    Response, Url,
-    header::{CONTENT_TYPE, HeaderMap},
+use proplet_net::{
+    reach::{Answer, BodyError, Client, Error, Route, foreign_words},
+    retry::{self, Tries},
 };
+use proplet_settings::AllowList;
+use reqwest::{Url, header::HeaderMap};
+use tokio::time::Instant;
 
 use crate::refusal::Refusal;
+
+/// The most redirects that are followed.
+const MAX_REDIRECTS: usize = 5;
+/// The four bytes that a WebAssembly binary starts with.
+const MAGIC: &[u8] = b"\0asm";
 
 /// Fetches components over HTTP.
 pub(super) struct Fetcher {
     client: Client,
     max_bytes: u64,
     deadline: Duration,
+    retry_delay: Duration,
+}
+
+/// Why a try failed.
+struct Trouble {
+    refusal: Refusal,
+    /// Whether it may pass.
+    passing: bool,
+    /// What the server asked to be given.
+    asked: Option<Duration>,
+}
+
+impl Trouble {
+    fn lasting(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            passing: false,
+            asked: None,
+        }
+    }
 }
 
 impl Fetcher {
@@ -30,6 +61,7 @@ impl Fetcher {
             client: config.client()?,
             max_bytes: config.max_layer_bytes,
             deadline: config.deadline,
+            retry_delay: config.retry_delay,
         })
     }
 
@@ -49,38 +81,92 @@ impl Fetcher {
                 format!("the settings do not allow components from {host}; add it to [registry]"),
             ));
         }
-        match tokio::time::timeout(self.deadline, self.body(url)).await {
+        match tokio::time::timeout(self.deadline, self.persist(&url, &host)).await {
             Ok(body) => body,
             Err(_) => Err(unavailable(&host, &"no answer in time")),
         }
     }
 
-    async fn body(&self, url: Url) -> Result<Vec<u8>, Refusal> {
-        let host = authority(&url);
-        // Where a redirect leads was not checked against the allow-list, so none is followed.
+    /// Tries until it comes, or until another try cannot help.
+    async fn persist(&self, url: &Url, host: &str) -> Result<Vec<u8>, Refusal> {
+        let began = Instant::now();
+        let mut tries = Tries::new(self.retry_delay);
+        loop {
+            let trouble = match self.once(url, host).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(trouble) => trouble,
+            };
+            let left = self.deadline.saturating_sub(began.elapsed());
+            let wait = trouble.passing.then(|| tries.failed(trouble.asked, left));
+            match wait.flatten() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => return Err(trouble.refusal),
+            }
+        }
+    }
+
+    async fn once(&self, url: &Url, host: &str) -> Result<Vec<u8>, Trouble> {
         let route = Route {
-            home: &url,
-            redirects: 0,
+            home: url,
+            redirects: MAX_REDIRECTS,
         };
         let answer = self.client.get(route, url.clone(), &HeaderMap::new()).await;
-        let answer = answer.map_err(|error| refusal(&host, &error))?.response;
-        check(&answer, &host)?;
-        let mut bytes = Vec::new();
-        let mut chunks = answer.bytes_stream();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| unavailable(&host, &error.without_url()))?;
-            if (bytes.len() + chunk.len()) as u64 > self.max_bytes {
-                return Err(Refusal::new(
-                    "image-too-large",
-                    format!(
-                        "the component at {host} is larger than {} bytes",
-                        self.max_bytes
-                    ),
-                ));
-            }
-            bytes.extend_from_slice(&chunk);
+        let answer = answer.map_err(|error| broken(host, &error))?;
+        let (foreign, from) = (answer.foreign, answer.host.clone());
+        if !answer.response.status().is_success() {
+            return Err(refused(&answer, host));
         }
-        Ok(bytes)
+        let bytes = answer
+            .bytes(self.max_bytes)
+            .await
+            .map_err(|error| match error {
+                BodyError::Broken(error) => broken(host, &error),
+                BodyError::TooLarge(limit) => Trouble::lasting(Refusal::new(
+                    "image-too-large",
+                    format!("the component at {host} is larger than {limit} bytes"),
+                )),
+                BodyError::Encoding(_) => Trouble::lasting(Refusal::new(
+                    "image-layout",
+                    format!("the component at {host}: {error}"),
+                )),
+            })?;
+        if bytes.starts_with(MAGIC) {
+            return Ok(bytes);
+        }
+        Err(Trouble::lasting(if foreign {
+            tracing::warn!("{from}, which {host} sent this host to, gave something else than Wasm");
+            unavailable(host, &foreign_words(&from))
+        } else {
+            Refusal::new(
+                "image-layout",
+                format!(
+                    "what {host} answered with is not a WebAssembly binary (no \\0asm magic); check the \
+                     address, and whether a web page or an archive is there"
+                ),
+            )
+        }))
+    }
+}
+
+/// An answer that is no success.
+fn refused(answer: &Answer, host: &str) -> Trouble {
+    let status = answer.response.status();
+    let refusal = if answer.foreign {
+        let from = &answer.host;
+        tracing::warn!("{from}, which {host} sent this host to, answered with {status}");
+        unavailable(host, &foreign_words(from))
+    } else {
+        let code = if status.as_u16() == 404 {
+            "image-not-found"
+        } else {
+            "registry-unavailable"
+        };
+        Refusal::new(code, format!("{host} answered with status {status}"))
+    };
+    Trouble {
+        refusal,
+        passing: retry::may_pass(status),
+        asked: retry::retry_after(answer.response.headers(), std::time::SystemTime::now()),
     }
 }
 
@@ -92,40 +178,18 @@ fn authority(url: &Url) -> String {
     }
 }
 
-fn check(answer: &Response, host: &str) -> Result<(), Refusal> {
-    let status = answer.status();
-    if !status.is_success() {
-        let code = if status.as_u16() == 404 {
-            "image-not-found"
-        } else {
-            "registry-unavailable"
-        };
-        return Err(Refusal::new(
-            code,
-            format!("{host} answered with status {status}"),
-        ));
-    }
-    let kind = answer
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim());
-    match essence {
-        None | Some("" | "application/wasm" | "application/octet-stream") => Ok(()),
-        Some(_) => Err(Refusal::new(
-            "image-layout",
-            format!("{host} did not answer with application/wasm or application/octet-stream"),
-        )),
-    }
-}
-
 /// Addresses and schemes that the settings do not let anybody reach are no failure of the other side.
-fn refusal(host: &str, error: &Error) -> Refusal {
-    match error {
+fn broken(host: &str, error: &Error) -> Trouble {
+    let refusal = match error {
         Error::Refused { .. } | Error::PlainHttp { .. } => {
             Refusal::new("image-not-allowed", error.to_string())
         }
         Error::Failed { .. } | Error::Foreign { .. } => unavailable(host, error),
+    };
+    Trouble {
+        refusal,
+        passing: error.is_transient(),
+        asked: None,
     }
 }
 

@@ -49,7 +49,12 @@ impl Inner {
     }
 
     async fn fetch_plain(&self, image: &str) -> Result<Component, Refusal> {
-        if image.starts_with("http://") || image.starts_with("https://") {
+        // A scheme has no upper and lower case (RFC 3986).
+        let is_address = ["http://", "https://"].iter().any(|scheme| {
+            let start = image.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+        if is_address {
             let bytes = self
                 .fetcher
                 .fetch(image, &self.settings.registry.allowed)

@@ -32,7 +32,7 @@ use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     guests::{GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build},
     kbs::{DevKeyBroker, Policy as Release},
-    registry::Registry,
+    registry::{Fault, Registry, Target},
     tee::{FakeSnp, test_roots},
 };
 
@@ -401,6 +401,74 @@ async fn a_plain_component_comes_from_an_address_that_is_allowed() {
         code(&execute(&executor, at(&digest)).await),
         "image-too-large"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_comes_as_servers_send_it() {
+    let world = World::new().await;
+    let storage = Registry::start().await.unwrap();
+    let digest = world.registry.insert_blob(sum());
+    storage.insert_blob(sum());
+    let at = |registry: &Registry| format!("http://{}/v2/any/blobs/{digest}", registry.host());
+    let text = format!(
+        "[registry]\nhttp_hosts = [{:?}, {:?}]\n",
+        world.registry.host(),
+        storage.host()
+    );
+    let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
+    let executor = Executor::new(world.host(settings)).unwrap();
+    let run = async |times, fault: Fault| {
+        world.registry.heal();
+        world.registry.inject_times(times, Target::Blobs, fault);
+        let source = Source::Plain(at(&world.registry));
+        let request = Request {
+            source,
+            ..start(&"any/image".parse().unwrap())
+        };
+        execute(&executor, request).await
+    };
+    let typed = |kind: &str| Fault::Header("content-type", kind.to_owned());
+    for fault in [
+        typed("application/wasm"),
+        typed("Application/WASM"),
+        typed("application/wasm; charset=utf-8"),
+        typed("binary/octet-stream"),
+        typed("text/plain"),
+        typed(""),
+        Fault::Redirect(at(&storage)),
+        Fault::Redirect(format!("/v2/some/blobs/{digest}")),
+    ] {
+        let outcome = run(1, fault.clone()).await;
+        let result = (outcome.results.as_str(), code(&outcome));
+        assert_eq!(result, ("4711", ""), "{fault:?}");
+    }
+    // Trouble that passes: the second try gets it.
+    for fault in [Fault::Later(429, "0".to_owned()), Fault::Break(9)] {
+        assert_eq!(run(1, fault).await.results, "4711");
+    }
+    for (fault, expected) in [
+        (Fault::Body("<html></html>".into()), "image-layout"),
+        (
+            Fault::Header("content-encoding", "br".to_owned()),
+            "image-layout",
+        ),
+        (Fault::Redirect(at(&world.registry)), "registry-unavailable"),
+        (
+            Fault::Redirect("https://127.0.0.1:1/".to_owned()),
+            "registry-unavailable",
+        ),
+        (
+            Fault::Redirect("http://169.254.169.254/".to_owned()),
+            "registry-unavailable",
+        ),
+        (
+            Fault::Redirect(format!("http://{}/none", storage.host())),
+            "registry-unavailable",
+        ),
+    ] {
+        let outcome = run(usize::MAX, fault.clone()).await;
+        assert_eq!(code(&outcome), expected, "{fault:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
