@@ -14,9 +14,11 @@
 //! secrecy: what a key broker or relying party believes is evidence.
 #![deny(missing_docs)]
 
+mod anchor;
 pub mod clock;
 pub mod detection;
 mod evidence;
+mod form;
 mod provider;
 mod report_data;
 mod sample;
@@ -25,6 +27,7 @@ mod tee_name;
 pub mod verify;
 
 pub use evidence::Evidence;
+pub use form::FormError;
 pub use provider::{EvidenceError, TeeProvider};
 pub use report_data::{ReportData, ReportDataError};
 pub use tee_name::{TeeName, TeeNameError};

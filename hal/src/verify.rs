@@ -9,75 +9,82 @@
 
 use std::time::SystemTime;
 
+use crate::snp::{SnpReport, SnpTrust, TrustRoots};
 use crate::{Evidence, ReportData, TeeName, sample, snp};
 
 mod error;
 
+pub use crate::anchor::Anchor;
 pub use error::VerifyError;
 
 /// Which evidence a verifier accepts. Everything not named is refused.
 #[derive(Debug, Clone)]
 pub struct TrustPolicy {
-    snp_roots: snp::TrustRoots,
-    snp_reports: snp::ReportPolicy,
-    sample: bool,
+    /// One for each TEE that is accepted.
+    accepted: Vec<TeeTrust>,
+}
+
+/// What is believed of one TEE, and demanded of its evidence.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum TeeTrust {
+    /// AMD SEV-SNP.
+    Snp(Box<SnpTrust>),
+    /// Evidence of the `sample` TEE. Anybody can write such evidence about anything, so a verifier that
+    /// accepts it verifies nothing: for tests and demonstrations.
+    SampleThatProvesNothing,
 }
 
 impl TrustPolicy {
     /// Hardware only: SNP under AMD's built-in roots. No sample evidence.
     ///
     /// # Errors
-    /// As [`snp::TrustRoots::amd`].
+    /// As [`TrustRoots::amd`].
     pub fn hardware() -> Result<Self, VerifyError> {
-        Ok(Self::with_snp_roots(snp::TrustRoots::amd()?))
+        Ok(Self::with_snp_roots(TrustRoots::amd()?))
     }
 
-    /// SNP under the given roots in place of AMD's. No sample evidence.
-    pub fn with_snp_roots(roots: snp::TrustRoots) -> Self {
+    /// SNP under the given roots, with the default demands, and nothing else.
+    pub fn with_snp_roots(roots: TrustRoots) -> Self {
+        Self::of(TeeTrust::Snp(Box::new(SnpTrust::new(roots))))
+    }
+
+    /// One TEE and no other.
+    pub fn of(trust: TeeTrust) -> Self {
         Self {
-            snp_roots: roots,
-            snp_reports: snp::ReportPolicy::default(),
-            sample: false,
+            accepted: vec![trust],
         }
     }
 
-    /// The same policy with other demands on SNP reports.
-    pub fn with_snp_reports(self, snp_reports: snp::ReportPolicy) -> Self {
-        Self {
-            snp_reports,
-            ..self
-        }
+    /// The same policy, with this said about its TEE in place of what was.
+    #[must_use]
+    pub fn and(mut self, trust: TeeTrust) -> Self {
+        self.accepted.retain(|other| other.tee() != trust.tee());
+        self.accepted.push(trust);
+        self
     }
 
-    /// The same policy, accepting `sample` evidence too. Anybody can write such evidence about
-    /// anything, so a verifier that accepts it verifies nothing: for tests and demonstrations.
+    /// The same policy, accepting `sample` evidence too, see [`TeeTrust::SampleThatProvesNothing`].
     pub fn accepting_sample_evidence_that_proves_nothing(self) -> Self {
-        Self {
-            sample: true,
-            ..self
+        self.and(TeeTrust::SampleThatProvesNothing)
+    }
+}
+
+impl TeeTrust {
+    /// The TEE that this is about.
+    pub fn tee(&self) -> TeeName {
+        match self {
+            Self::Snp(_) => TeeName::SNP,
+            Self::SampleThatProvesNothing => TeeName::SAMPLE,
         }
     }
 }
 
-/// What stands behind verified evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Anchor {
-    /// The hardware vendor's roots, built in.
-    Vendor,
-    /// Roots that the verifier's owner gave: a newer vendor root, or a test PKI.
-    Given,
-    /// Nothing: `sample` evidence.
-    Nothing,
-}
-
-/// Facts about evidence that passed.
+/// Facts about evidence that passed: what a relying party compares whatever the TEE, then the TEE's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// The TEE.
-    pub tee: TeeName,
-    /// What vouches for it.
+    /// What vouches for the evidence.
     pub anchor: Anchor,
     /// The signed report data: 64 bytes for hardware TEEs, padding included; the bytes as sent for
     /// `sample`. Compare with [`Verified::binds`].
@@ -93,11 +100,29 @@ pub struct Verified {
     /// and with it everything in its memory. The bit is not part of the launch measurement, so a
     /// relying party that protects anything refuses `true`.
     pub migratable: bool,
-    /// The whole SNP report, when the TEE is SNP.
-    pub snp: Option<Box<snp::SnpReport>>,
+    /// What only this TEE says.
+    pub facts: TeeFacts,
+}
+
+/// What evidence of one TEE says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TeeFacts {
+    /// The whole SNP report.
+    Snp(Box<SnpReport>),
+    /// The `sample` TEE says nothing.
+    Sample,
 }
 
 impl Verified {
+    /// The TEE that the evidence is of.
+    pub fn tee(&self) -> TeeName {
+        match self.facts {
+            TeeFacts::Snp(_) => TeeName::SNP,
+            TeeFacts::Sample => TeeName::SAMPLE,
+        }
+    }
+
     /// Whether the evidence was made over exactly this report data.
     pub fn binds(&self, expected: &ReportData) -> bool {
         match self.anchor {
@@ -105,9 +130,33 @@ impl Verified {
             Anchor::Vendor | Anchor::Given => self.report_data == expected.padded(),
         }
     }
+
+    fn of_snp(report: SnpReport, anchor: Anchor) -> Self {
+        Self {
+            anchor,
+            report_data: report.report_data.to_vec(),
+            measurement: report.measurement.to_vec(),
+            init_data: report.init_data(),
+            debug: report.debug,
+            migratable: report.migration_agent,
+            facts: TeeFacts::Snp(Box::new(report)),
+        }
+    }
+
+    fn of_sample(report_data: Vec<u8>) -> Self {
+        Self {
+            anchor: Anchor::Nothing,
+            report_data,
+            measurement: Vec::new(),
+            init_data: None,
+            debug: false,
+            migratable: false,
+            facts: TeeFacts::Sample,
+        }
+    }
 }
 
-/// Verifies evidence of any supported TEE: `snp`, and `sample` where the policy accepts it.
+/// Verifies evidence of the TEEs that the policy accepts.
 ///
 /// `now` decides about certificate validity. See the module's documentation for what is left to the
 /// caller.
@@ -119,16 +168,76 @@ pub fn verify(
     policy: &TrustPolicy,
     now: SystemTime,
 ) -> Result<Verified, VerifyError> {
-    match evidence.tee.as_str() {
-        "snp" => {
-            let roots = &policy.snp_roots;
-            let report = snp::verify_with(&evidence.evidence, roots, &policy.snp_reports, now)?;
-            Ok(report.into_verified(roots.anchor()))
+    let trust = policy
+        .accepted
+        .iter()
+        .find(|trust| trust.tee() == evidence.tee);
+    match trust {
+        Some(TeeTrust::Snp(trust)) => {
+            let report = snp::verify(&evidence.evidence, trust, now)?;
+            Ok(Verified::of_snp(report, trust.roots.anchor()))
         }
-        "sample" if policy.sample => sample::verify(&evidence.evidence),
-        "sample" => Err(VerifyError::SampleRefused),
-        _ => Err(VerifyError::Unsupported {
+        Some(TeeTrust::SampleThatProvesNothing) => {
+            let report_data = sample::report_data(&evidence.evidence);
+            report_data
+                .map(Verified::of_sample)
+                .map_err(VerifyError::Sample)
+        }
+        None if evidence.tee == TeeName::SAMPLE => Err(VerifyError::SampleRefused),
+        None => Err(VerifyError::Unsupported {
             tee: evidence.tee.clone(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn sample_evidence_is_refused_unless_accepted_in_so_many_words() {
+        let sample = Evidence {
+            tee: TeeName::SAMPLE,
+            evidence: json!({"svn": "1", "report_data": STANDARD.encode([9; 48])}),
+        };
+        let strict = TrustPolicy::hardware().unwrap();
+        let now = SystemTime::UNIX_EPOCH;
+        assert_eq!(
+            verify(&sample, &strict, now),
+            Err(VerifyError::SampleRefused)
+        );
+
+        let lenient = strict.accepting_sample_evidence_that_proves_nothing();
+        let verified = verify(&sample, &lenient, now).unwrap();
+        assert_eq!(verified.anchor, Anchor::Nothing);
+        assert_eq!(verified.tee(), TeeName::SAMPLE);
+        assert!(verified.binds(&ReportData::new(&[9; 48]).unwrap()));
+        assert!(!verified.binds(&ReportData::new(&[9; 49]).unwrap()));
+    }
+
+    #[test]
+    fn what_is_said_later_about_a_tee_replaces_what_was_said() {
+        let roots = TrustRoots::amd().unwrap();
+        let lower = SnpTrust {
+            minimum_version: 2,
+            ..SnpTrust::new(roots)
+        };
+        let policy = TrustPolicy::hardware()
+            .unwrap()
+            .accepting_sample_evidence_that_proves_nothing()
+            .and(TeeTrust::Snp(Box::new(lower)));
+        let snp: Vec<u32> = policy
+            .accepted
+            .iter()
+            .filter_map(|trust| match trust {
+                TeeTrust::Snp(trust) => Some(trust.minimum_version),
+                TeeTrust::SampleThatProvesNothing => None,
+            })
+            .collect();
+        assert_eq!((policy.accepted.len(), snp), (2, vec![2]));
     }
 }

@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proplet_hal::snp::{
-    REPORT_LEN, ReportPolicy, SigningKey, SnpReport, TrustRoots, verify, verify_report,
+    REPORT_LEN, SigningKey, SnpError, SnpReport, SnpTrust, TrustRoots, verify, verify_report,
 };
-use proplet_hal::verify::{Anchor, TrustPolicy, VerifyError};
-use proplet_hal::{Evidence, ReportData, TeeName};
+use proplet_hal::verify::{Anchor, TeeFacts, TeeTrust, TrustPolicy, VerifyError};
+use proplet_hal::{Evidence, FormError, ReportData, TeeName};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -25,6 +25,18 @@ const ROOTS: &[u8] = include_bytes!("vectors/fake-snp/roots.pem");
 
 fn roots() -> TrustRoots {
     TrustRoots::from_pem(ROOTS).unwrap()
+}
+
+fn trust() -> SnpTrust {
+    SnpTrust::new(roots())
+}
+
+/// The same roots, and versions from 2 on.
+fn taking_version_2(roots: TrustRoots) -> SnpTrust {
+    SnpTrust {
+        minimum_version: 2,
+        ..SnpTrust::new(roots)
+    }
 }
 
 fn roots_der() -> Vec<Vec<u8>> {
@@ -48,14 +60,14 @@ fn recorded() -> Evidence {
 }
 
 /// The recorded evidence after a change.
-fn changed(change: impl FnOnce(&mut Value)) -> Result<SnpReport, VerifyError> {
+fn changed(change: impl FnOnce(&mut Value)) -> Result<SnpReport, SnpError> {
     let mut evidence = recorded().evidence;
     change(&mut evidence);
-    verify(&evidence, &roots(), now())
+    verify(&evidence, &trust(), now())
 }
 
-fn check(report: &[u8], vcek: &[u8]) -> Result<SnpReport, VerifyError> {
-    verify_report(report, vcek, &roots(), &ReportPolicy::default(), now())
+fn check(report: &[u8], vcek: &[u8]) -> Result<SnpReport, SnpError> {
+    verify_report(report, vcek, &trust(), now())
 }
 
 #[test]
@@ -65,14 +77,15 @@ fn recorded_evidence_verifies() {
     let data: [u8; 48] = std::array::from_fn(|at| at as u8);
     assert!(verified.binds(&ReportData::new(&data).unwrap()));
     assert!(!verified.binds(&ReportData::new(&data[..47]).unwrap()));
-    assert_eq!(verified.tee, TeeName::SNP);
+    assert_eq!(verified.tee(), TeeName::SNP);
     assert_eq!(verified.anchor, Anchor::Given);
     assert_eq!(
         verified.measurement,
         b"fake launch measurement: nothing measured it ..."
     );
     assert_eq!(verified.init_data.as_deref(), Some(&[0x42; 32][..]));
-    assert_eq!(*verified.snp.unwrap(), check(REPORT, VCEK).unwrap());
+    let report = check(REPORT, VCEK).unwrap();
+    assert_eq!(verified.facts, TeeFacts::Snp(Box::new(report)));
 }
 
 #[test]
@@ -90,11 +103,11 @@ fn one_flipped_bit_anywhere_in_a_report_is_refused() {
         let refused = check(&report, VCEK).unwrap_err();
         let expected = matches!(
             refused,
-            VerifyError::ReportSignature
+            SnpError::ReportSignature
                 // Fields that are looked at before the signature, and reserved bytes.
-                | VerifyError::ReportVersion { .. }
-                | VerifyError::Malformed { .. }
-                | VerifyError::SigningKey { .. }
+                | SnpError::ReportVersion { .. }
+                | SnpError::Form(FormError::Malformed { .. })
+                | SnpError::SigningKey { .. }
         );
         assert!(expected, "byte {at}: {refused}");
     }
@@ -114,7 +127,7 @@ fn reports_of_another_length_are_refused() {
     for report in [&REPORT[..REPORT_LEN - 1], &[REPORT, &[0]].concat(), &[]] {
         assert!(matches!(
             check(report, VCEK),
-            Err(VerifyError::Malformed { .. })
+            Err(SnpError::Form(FormError::Malformed { .. }))
         ));
     }
 }
@@ -126,10 +139,10 @@ fn amd_roots_do_not_vouch_for_it_even_when_its_own_chain_comes_along() {
     for (kind, der) in ["ARK", "ASK"].into_iter().zip(roots_der()) {
         chain.push(json!({ "cert_type": kind, "data": der }));
     }
-    let refused = verify(&evidence, &TrustRoots::amd().unwrap(), now());
+    let refused = verify(&evidence, &SnpTrust::amd().unwrap(), now());
     assert_eq!(
         refused,
-        Err(VerifyError::UnknownIssuer {
+        Err(SnpError::UnknownIssuer {
             certificate: SigningKey::Vcek
         })
     );
@@ -139,7 +152,7 @@ fn amd_roots_do_not_vouch_for_it_even_when_its_own_chain_comes_along() {
 fn roots_may_be_given_as_der() {
     let der = roots_der();
     let roots = TrustRoots::from_der(&[&der[1], &der[0]]).unwrap();
-    assert!(verify(&recorded().evidence, &roots, now()).is_ok());
+    assert!(verify(&recorded().evidence, &SnpTrust::new(roots), now()).is_ok());
 }
 
 #[test]
@@ -151,19 +164,19 @@ fn a_missing_doubled_or_unusable_certificate_is_refused() {
     ] {
         assert_eq!(
             changed(|e| e["cert_chain"] = chain),
-            Err(VerifyError::NoEndorsement)
+            Err(SnpError::NoEndorsement)
         );
     }
     let absent = changed(|e| {
         e.as_object_mut().unwrap().remove("cert_chain");
     });
-    assert_eq!(absent, Err(VerifyError::NoEndorsement));
+    assert_eq!(absent, Err(SnpError::NoEndorsement));
 
     let doubled = changed(|e| {
         let chain = e["cert_chain"].as_array_mut().unwrap();
         chain.push(json!({ "cert_type": "VLEK", "data": [] }));
     });
-    assert_eq!(doubled, Err(VerifyError::SeveralEndorsements { count: 2 }));
+    assert_eq!(doubled, Err(SnpError::SeveralEndorsements { count: 2 }));
 
     for data in [
         json!("MIIF"),
@@ -175,16 +188,16 @@ fn a_missing_doubled_or_unusable_certificate_is_refused() {
     ] {
         let refused = changed(|e| e["cert_chain"][0]["data"] = data);
         assert!(
-            matches!(refused, Err(VerifyError::Malformed { .. })),
+            matches!(refused, Err(SnpError::Form(FormError::Malformed { .. }))),
             "{refused:?}"
         );
     }
     assert!(matches!(
         changed(|e| e["cert_chain"] = json!("VCEK")),
-        Err(VerifyError::Malformed {
+        Err(SnpError::Form(FormError::Malformed {
             what: "cert_chain",
             ..
-        })
+        }))
     ));
 }
 
@@ -202,17 +215,20 @@ fn certificates_of_other_kinds_are_passed_over() {
 fn oversized_parts_are_refused_before_they_are_read() {
     let long = changed(|e| e["cert_chain"][0]["data"] = json!(vec![0; 8193]));
     assert!(
-        matches!(long, Err(VerifyError::TooLarge { limit: 8192, .. })),
+        matches!(
+            long,
+            Err(SnpError::Form(FormError::TooLarge { limit: 8192, .. }))
+        ),
         "{long:?}"
     );
     let many = changed(|e| e["cert_chain"] = json!(vec![e["cert_chain"][0].clone(); 17]));
     assert!(
         matches!(
             many,
-            Err(VerifyError::TooLarge {
+            Err(SnpError::Form(FormError::TooLarge {
                 what: "cert_chain",
                 ..
-            })
+            }))
         ),
         "{many:?}"
     );
@@ -291,7 +307,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_json_is_refused_without_panic(evidence in any_json()) {
-        prop_assert!(verify(&evidence, &roots(), now()).is_err());
+        prop_assert!(verify(&evidence, &trust(), now()).is_err());
     }
 
     #[test]
@@ -344,14 +360,8 @@ mod real {
         (vector("test-report.bin"), vector("test-vcek.der"))
     }
 
-    fn check(report: &[u8], vcek: &[u8], roots: &TrustRoots) -> Result<SnpReport, VerifyError> {
-        verify_report(
-            report,
-            vcek,
-            roots,
-            &ReportPolicy { minimum_version: 2 },
-            now(),
-        )
+    fn check(report: &[u8], vcek: &[u8], roots: &TrustRoots) -> Result<SnpReport, SnpError> {
+        verify_report(report, vcek, &taking_version_2(roots.clone()), now())
     }
 
     #[test]
@@ -366,11 +376,11 @@ mod real {
             assert_eq!(check(&report, &vcek, &given).unwrap(), facts);
 
             let json = Evidence::from_snp_report(&report, Some((SigningKey::Vcek, &vcek))).unwrap();
-            let policy = TrustPolicy::with_snp_roots(amd.clone())
-                .with_snp_reports(ReportPolicy { minimum_version: 2 });
+            let trust = taking_version_2(amd.clone());
+            let policy = TrustPolicy::of(TeeTrust::Snp(Box::new(trust)));
             let verified = proplet_hal::verify::verify(&json, &policy, now()).unwrap();
             assert_eq!(verified.anchor, Anchor::Vendor);
-            assert_eq!(*verified.snp.unwrap(), facts);
+            assert_eq!(verified.facts, TeeFacts::Snp(Box::new(facts)));
         }
     }
 
@@ -378,16 +388,10 @@ mod real {
     #[ignore = "reads third-party vectors from $PROPLET_VECTORS; .ci/run runs it"]
     fn milan_reports_are_of_a_version_that_is_refused_unless_allowed() {
         let (report, vcek) = milan();
-        let refused = verify_report(
-            &report,
-            &vcek,
-            &TrustRoots::amd().unwrap(),
-            &ReportPolicy::default(),
-            now(),
-        );
+        let refused = verify_report(&report, &vcek, &SnpTrust::amd().unwrap(), now());
         assert_eq!(
             refused,
-            Err(VerifyError::ReportVersion {
+            Err(SnpError::ReportVersion {
                 version: 2,
                 minimum: 3,
                 maximum: 5
@@ -422,7 +426,7 @@ mod real {
             let refused = check(report, vcek, &amd).unwrap_err();
             let expected = matches!(
                 refused,
-                VerifyError::ReportSignature | VerifyError::CertificateSignature { .. }
+                SnpError::ReportSignature | SnpError::CertificateSignature { .. }
             );
             assert!(expected, "{refused}");
         }
@@ -435,7 +439,7 @@ mod real {
         let refused = check(&report, &vcek, &roots());
         assert_eq!(
             refused,
-            Err(VerifyError::UnknownIssuer {
+            Err(SnpError::UnknownIssuer {
                 certificate: SigningKey::Vcek
             })
         );
@@ -446,11 +450,11 @@ mod real {
     fn real_certificates_expire() {
         let (report, vcek) = milan();
         let amd = TrustRoots::amd().unwrap();
-        let policy = ReportPolicy { minimum_version: 2 };
+        let trust = taking_version_2(amd);
         let later = now() + Duration::from_secs(10 * 365 * 24 * 3600);
         assert_eq!(
-            verify_report(&report, &vcek, &amd, &policy, later),
-            Err(VerifyError::CertificateTime {
+            verify_report(&report, &vcek, &trust, later),
+            Err(SnpError::CertificateTime {
                 what: "VCEK",
                 state: "expired"
             })

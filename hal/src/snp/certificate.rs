@@ -10,7 +10,8 @@ use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::spki::ObjectIdentifier;
 
-use crate::verify::VerifyError;
+use super::error::SnpError;
+use crate::FormError;
 
 /// Larger than any certificate of the chain (about 1.4 to 1.7 KiB).
 pub(super) const MAX_CERTIFICATE_LEN: usize = 8 * 1024;
@@ -31,18 +32,12 @@ pub(super) struct Certificate {
 
 impl Certificate {
     /// Parses DER of at most [`MAX_CERTIFICATE_LEN`] bytes.
-    pub(super) fn parse(what: &'static str, der: &[u8]) -> Result<Self, VerifyError> {
-        if der.len() > MAX_CERTIFICATE_LEN {
-            return Err(VerifyError::TooLarge {
-                what,
-                size: der.len(),
-                limit: MAX_CERTIFICATE_LEN,
-            });
-        }
-        let malformed = |error| VerifyError::malformed(what, error);
+    pub(super) fn parse(what: &'static str, der: &[u8]) -> Result<Self, SnpError> {
+        FormError::check_size(what, der.len(), MAX_CERTIFICATE_LEN)?;
+        let malformed = |error| SnpError::malformed(what, error);
         let parsed = x509_cert::Certificate::from_der(der).map_err(malformed)?;
         if parsed.to_der().map_err(malformed)? != der {
-            return Err(VerifyError::malformed(what, "it is not in canonical DER"));
+            return Err(SnpError::malformed(what, "it is not in canonical DER"));
         }
         let signed_part = parsed.tbs_certificate.to_der().map_err(malformed)?;
         Ok(Self {
@@ -69,7 +64,7 @@ impl Certificate {
 
     /// Checks the signature with `issuer`'s key: RSASSA-PSS with SHA-384 and a salt of 48 bytes, the
     /// only one that AMD uses.
-    pub(super) fn verify_signature(&self, issuer: &Self) -> Result<(), VerifyError> {
+    pub(super) fn verify_signature(&self, issuer: &Self) -> Result<(), SnpError> {
         let outer = &self.parsed.signature_algorithm;
         if outer.oid != RSASSA_PSS || *outer != self.parsed.tbs_certificate.signature {
             return Err(self.unusable("it is not signed with RSASSA-PSS"));
@@ -78,7 +73,7 @@ impl Certificate {
         if issuer_key.algorithm.oid != RSA_ENCRYPTION {
             return Err(issuer.unusable("its key is not an RSA key, so it cannot be an issuer"));
         }
-        let wrong = || VerifyError::CertificateSignature { what: self.what };
+        let wrong = || SnpError::CertificateSignature { what: self.what };
         let key = issuer_key.subject_public_key.as_bytes().ok_or_else(wrong)?;
         let signature = self.parsed.signature.as_bytes().ok_or_else(wrong)?;
         UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key)
@@ -87,7 +82,7 @@ impl Certificate {
     }
 
     /// Checks that `now` lies within the validity period, both ends included.
-    pub(super) fn verify_validity(&self, now: SystemTime) -> Result<(), VerifyError> {
+    pub(super) fn verify_validity(&self, now: SystemTime) -> Result<(), SnpError> {
         let validity = &self.parsed.tbs_certificate.validity;
         let state = if now < validity.not_before.to_system_time() {
             "not yet valid"
@@ -96,14 +91,14 @@ impl Certificate {
         } else {
             return Ok(());
         };
-        Err(VerifyError::CertificateTime {
+        Err(SnpError::CertificateTime {
             what: self.what,
             state,
         })
     }
 
     /// The uncompressed point of a P-384 public key.
-    pub(super) fn p384_key(&self) -> Result<&[u8], VerifyError> {
+    pub(super) fn p384_key(&self) -> Result<&[u8], SnpError> {
         let key = &self.parsed.tbs_certificate.subject_public_key_info;
         let curve = key
             .algorithm
@@ -129,7 +124,7 @@ impl Certificate {
     }
 
     /// The contents of an extension. `None` when it is absent.
-    pub(super) fn extension(&self, oid: ObjectIdentifier) -> Result<Option<&[u8]>, VerifyError> {
+    pub(super) fn extension(&self, oid: ObjectIdentifier) -> Result<Option<&[u8]>, SnpError> {
         let extensions = self
             .parsed
             .tbs_certificate
@@ -149,8 +144,8 @@ impl Certificate {
     }
 
     /// The error that says why this certificate cannot play its role.
-    pub(super) fn unusable(&self, reason: &'static str) -> VerifyError {
-        VerifyError::Certificate {
+    pub(super) fn unusable(&self, reason: &'static str) -> SnpError {
+        SnpError::Certificate {
             what: self.what,
             reason,
         }
@@ -168,7 +163,7 @@ mod tests {
         let refused = Certificate::parse("VCEK", &vec![0x30; MAX_CERTIFICATE_LEN + 1]);
         assert!(matches!(
             refused,
-            Err(VerifyError::TooLarge { what: "VCEK", .. })
+            Err(SnpError::Form(FormError::TooLarge { what: "VCEK", .. }))
         ));
     }
 

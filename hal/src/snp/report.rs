@@ -5,9 +5,8 @@ use std::fmt;
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 
-use super::ReportPolicy;
-use crate::TeeName;
-use crate::verify::{Anchor, Verified, VerifyError};
+use super::error::SnpError;
+use super::trust::SnpTrust;
 
 /// Size of a report in bytes, signature included (AMD document 56860, table 23).
 pub const REPORT_LEN: usize = 1184;
@@ -126,22 +125,22 @@ pub enum Generation {
 
 impl SnpReport {
     /// Reads a report without verifying any signature.
-    pub(super) fn parse(bytes: &[u8], policy: &ReportPolicy) -> Result<Self, VerifyError> {
+    pub(super) fn parse(bytes: &[u8], trust: &SnpTrust) -> Result<Self, SnpError> {
         if bytes.len() != REPORT_LEN {
             let reason = format!("it has {} bytes instead of {REPORT_LEN}", bytes.len());
-            return Err(VerifyError::malformed("SNP report", reason));
+            return Err(SnpError::malformed("SNP report", reason));
         }
         let version = bytes
             .iter()
             .take(4)
             .rev()
             .fold(0, |sum, byte| (sum << 8) | u32::from(*byte));
-        policy.check_version(version)?;
+        trust.check_version(version)?;
         let report = AttestationReport::from_bytes(bytes)
-            .map_err(|error| VerifyError::malformed("SNP report", error))?;
+            .map_err(|error| SnpError::malformed("SNP report", error))?;
         if report.sig_algo != ECDSA_P384_SHA384 {
             let reason = format!("its signature algorithm is {}, not 1", report.sig_algo);
-            return Err(VerifyError::malformed("SNP report", reason));
+            return Err(SnpError::malformed("SNP report", reason));
         }
         Ok(Self::from_fields(&report))
     }
@@ -187,19 +186,6 @@ impl SnpReport {
             .any(|byte| *byte != 0)
             .then(|| self.host_data.to_vec())
     }
-
-    pub(crate) fn into_verified(self, anchor: Anchor) -> Verified {
-        Verified {
-            tee: TeeName::SNP,
-            anchor,
-            report_data: self.report_data.to_vec(),
-            measurement: self.measurement.to_vec(),
-            init_data: self.init_data(),
-            debug: self.debug,
-            migratable: self.migration_agent,
-            snp: Some(Box::new(self)),
-        }
-    }
 }
 
 impl From<sev::firmware::host::TcbVersion> for Tcb {
@@ -230,6 +216,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::snp::TrustRoots;
+
+    fn taking(minimum_version: u32) -> SnpTrust {
+        SnpTrust {
+            minimum_version,
+            ..SnpTrust::new(TrustRoots::amd().unwrap())
+        }
+    }
 
     #[test]
     fn only_known_and_allowed_versions_are_read() {
@@ -242,14 +236,14 @@ mod tests {
             if version == 2 {
                 bytes[0x188] = 0;
             }
-            SnpReport::parse(&bytes, &ReportPolicy { minimum_version: 2 })
+            SnpReport::parse(&bytes, &taking(2))
         };
         for version in 2..=5 {
             assert_eq!(report(version).unwrap().version, u32::from(version));
         }
         for version in [0, 1, 6, 255] {
             assert!(
-                matches!(report(version), Err(VerifyError::ReportVersion { .. })),
+                matches!(report(version), Err(SnpError::ReportVersion { .. })),
                 "{version}"
             );
         }
@@ -261,7 +255,7 @@ mod tests {
         bytes[0] = 3;
         bytes[52] = 1;
         bytes[0x188] = 0x19;
-        let parse = |bytes: &[u8]| SnpReport::parse(bytes, &ReportPolicy::default()).unwrap();
+        let parse = |bytes: &[u8]| SnpReport::parse(bytes, &taking(3)).unwrap();
         assert_eq!(parse(&bytes).init_data(), None);
         bytes[192] = 1;
         assert_eq!(parse(&bytes).init_data().unwrap().len(), 32);
@@ -278,7 +272,7 @@ mod tests {
                 bytes[8..].fill(0);
             }
             bytes[..4].copy_from_slice(&[version, 0, 0, 0]);
-            let _ = SnpReport::parse(&bytes, &ReportPolicy { minimum_version: 0 });
+            let _ = SnpReport::parse(&bytes, &taking(0));
         }
     }
 }

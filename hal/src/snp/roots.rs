@@ -7,9 +7,11 @@
 use sev::certs::snp::builtin;
 use x509_cert::der::pem;
 
-use super::Generation;
 use super::certificate::Certificate;
-use crate::verify::{Anchor, VerifyError};
+use super::error::SnpError;
+use super::report::Generation;
+use crate::FormError;
+use crate::anchor::Anchor;
 
 /// More certificates than all of AMD's generations have together.
 const MAX_ROOTS: usize = 32;
@@ -38,8 +40,8 @@ impl TrustRoots {
     /// [`TrustRoots::from_pem`] with the `vlek` chain from AMD's key distribution service.
     ///
     /// # Errors
-    /// [`VerifyError`] if a built-in certificate were unusable, which a test excludes.
-    pub fn amd() -> Result<Self, VerifyError> {
+    /// [`SnpError`] if a built-in certificate were unusable, which a test excludes.
+    pub fn amd() -> Result<Self, SnpError> {
         let builtin = [
             (Generation::Milan, builtin::milan::ARK, builtin::milan::ASK),
             (Generation::Genoa, builtin::genoa::ARK, builtin::genoa::ASK),
@@ -53,7 +55,7 @@ impl TrustRoots {
             }
             Ok(authorities)
         });
-        let authorities = authorities.collect::<Result<Vec<_>, VerifyError>>()?;
+        let authorities = authorities.collect::<Result<Vec<_>, SnpError>>()?;
         Ok(Self {
             authorities: authorities.concat(),
             anchor: Anchor::Vendor,
@@ -64,9 +66,9 @@ impl TrustRoots {
     /// that it signed. AMD's `cert_chain` files have this form.
     ///
     /// # Errors
-    /// [`VerifyError`] when a certificate does not parse, an ARK is not signed by itself, an
+    /// [`SnpError`] when a certificate does not parse, an ARK is not signed by itself, an
     /// intermediate not by an ARK of the bundle, or an ARK has no intermediate.
-    pub fn from_pem(bundle: &[u8]) -> Result<Self, VerifyError> {
+    pub fn from_pem(bundle: &[u8]) -> Result<Self, SnpError> {
         let authorities = authorities(pem_certificates(bundle)?)?;
         Ok(Self {
             authorities,
@@ -78,7 +80,7 @@ impl TrustRoots {
     ///
     /// # Errors
     /// As [`TrustRoots::from_pem`].
-    pub fn from_der(certificates: &[&[u8]]) -> Result<Self, VerifyError> {
+    pub fn from_der(certificates: &[&[u8]]) -> Result<Self, SnpError> {
         let parsed = certificates
             .iter()
             .map(|der| Certificate::parse("root", der));
@@ -110,15 +112,8 @@ impl TrustRoots {
 }
 
 /// Sorts certificates into ARKs and what they signed, and checks every signature.
-fn authorities(certificates: Vec<Certificate>) -> Result<Vec<Authority>, VerifyError> {
-    if certificates.len() > MAX_ROOTS {
-        let size = certificates.len();
-        return Err(VerifyError::TooLarge {
-            what: "roots",
-            size,
-            limit: MAX_ROOTS,
-        });
-    }
+fn authorities(certificates: Vec<Certificate>) -> Result<Vec<Authority>, SnpError> {
+    FormError::check_size("roots", certificates.len(), MAX_ROOTS)?;
     let (arks, intermediates): (Vec<_>, Vec<_>) = certificates
         .into_iter()
         .partition(Certificate::is_self_issued);
@@ -142,10 +137,7 @@ fn authorities(certificates: Vec<Certificate>) -> Result<Vec<Authority>, VerifyE
         authority.intermediates.push(intermediate);
     }
     if authorities.is_empty() {
-        return Err(VerifyError::malformed(
-            "roots",
-            "there is no ARK among them",
-        ));
+        return Err(SnpError::malformed("roots", "there is no ARK among them"));
     }
     match authorities
         .iter()
@@ -158,9 +150,9 @@ fn authorities(certificates: Vec<Certificate>) -> Result<Vec<Authority>, VerifyE
     }
 }
 
-fn pem_certificates(bundle: &[u8]) -> Result<Vec<Certificate>, VerifyError> {
+fn pem_certificates(bundle: &[u8]) -> Result<Vec<Certificate>, SnpError> {
     const END: &str = "-----END CERTIFICATE-----";
-    let malformed = |reason: &str| VerifyError::malformed("roots", reason);
+    let malformed = |reason: &str| SnpError::malformed("roots", reason);
     let text = std::str::from_utf8(bundle).map_err(|_| malformed("they are not PEM text"))?;
     let mut certificates = Vec::new();
     for block in text.split_inclusive(END) {
@@ -169,7 +161,7 @@ fn pem_certificates(bundle: &[u8]) -> Result<Vec<Certificate>, VerifyError> {
         };
         let block = block.get(start..).unwrap_or_default();
         let (label, der) = pem::decode_vec(block.as_bytes())
-            .map_err(|error| VerifyError::malformed("roots", error))?;
+            .map_err(|error| SnpError::malformed("roots", error))?;
         if label != "CERTIFICATE" {
             return Err(malformed("they hold PEM other than certificates"));
         }
@@ -214,24 +206,27 @@ mod tests {
     #[test]
     fn incomplete_and_mixed_bundles_are_refused() {
         let refused = |bundle: &[u8]| TrustRoots::from_pem(bundle).unwrap_err();
-        assert!(matches!(refused(b""), VerifyError::Malformed { .. }));
+        assert!(matches!(
+            refused(b""),
+            SnpError::Form(FormError::Malformed { .. })
+        ));
         assert!(matches!(
             refused(builtin::milan::ARK),
-            VerifyError::Certificate { what: "ARK", .. }
+            SnpError::Certificate { what: "ARK", .. }
         ));
         assert!(matches!(
             refused(builtin::milan::ASK),
-            VerifyError::Certificate { what: "ASK", .. }
+            SnpError::Certificate { what: "ASK", .. }
         ));
         let mixed = [builtin::milan::ARK, builtin::genoa::ASK].concat();
         assert!(matches!(
             refused(&mixed),
-            VerifyError::Certificate { what: "ASK", .. }
+            SnpError::Certificate { what: "ASK", .. }
         ));
         let many = [builtin::milan::ARK; MAX_ROOTS + 1].concat();
         assert!(matches!(
             refused(&many),
-            VerifyError::TooLarge { what: "roots", .. }
+            SnpError::Form(FormError::TooLarge { what: "roots", .. })
         ));
     }
 
@@ -243,7 +238,7 @@ mod tests {
         *ark.last_mut().unwrap() ^= 1;
         assert!(matches!(
             TrustRoots::from_der(&[&ark, &ask]),
-            Err(VerifyError::CertificateSignature { what: "ARK" })
+            Err(SnpError::CertificateSignature { what: "ARK" })
         ));
     }
 

@@ -26,9 +26,11 @@ use sev::parser::ByteParser as _;
 use x509_cert::spki::ObjectIdentifier;
 
 use super::certificate::{Certificate, MAX_CERTIFICATE_LEN};
+use super::error::SnpError;
 use super::report::{self, SigningKey, SnpReport};
 use super::roots::TrustRoots;
-use crate::verify::VerifyError;
+use super::trust::SnpTrust;
+use crate::FormError;
 
 /// More entries than a certificate table has kinds of certificates.
 const MAX_CHAIN_ENTRIES: usize = 16;
@@ -38,53 +40,21 @@ const STORED_SCALAR_LEN: usize = 72;
 /// Length of the number itself on P-384.
 const SCALAR_LEN: usize = 48;
 
-/// The demands on a report that a relying party may want otherwise.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReportPolicy {
-    /// The lowest report version accepted; 3 unless changed, as Trustee demands. Version 2 does not
-    /// name the CPU, so with it the root's generation cannot be compared and the TCB's layout is
-    /// guessed from the chip id. The highest version is 5: later layouts are not known here.
-    pub minimum_version: u32,
-}
-
-impl Default for ReportPolicy {
-    fn default() -> Self {
-        Self { minimum_version: 3 }
-    }
-}
-
-/// Verifies SNP evidence in Trustee's form, with the default [`ReportPolicy`].
-///
-/// # Errors
-/// [`VerifyError`], see the module's documentation.
-pub fn verify(
-    evidence: &Value,
-    roots: &TrustRoots,
-    now: SystemTime,
-) -> Result<SnpReport, VerifyError> {
-    verify_with(evidence, roots, &ReportPolicy::default(), now)
-}
-
 /// Verifies SNP evidence in Trustee's form:
 /// `{"attestation_report":{…},"cert_chain":[{"cert_type":"VCEK","data":[…]}]}`.
 ///
 /// Only the VCEK or VLEK entry of `cert_chain` is used; entries of other kinds are passed over.
 ///
 /// # Errors
-/// [`VerifyError`], see the module's documentation.
-pub fn verify_with(
-    evidence: &Value,
-    roots: &TrustRoots,
-    policy: &ReportPolicy,
-    now: SystemTime,
-) -> Result<SnpReport, VerifyError> {
+/// [`SnpError`], see the module's documentation.
+pub fn verify(evidence: &Value, trust: &SnpTrust, now: SystemTime) -> Result<SnpReport, SnpError> {
     let fields = evidence.get("attestation_report").unwrap_or(&Value::Null);
     let fields = AttestationReport::deserialize(fields)
-        .map_err(|error| VerifyError::malformed("attestation_report", error))?;
-    policy.check_version(fields.version)?;
+        .map_err(|error| SnpError::malformed("attestation_report", error))?;
+    trust.check_version(fields.version)?;
     let report = fields
         .to_bytes()
-        .map_err(|error| VerifyError::malformed("attestation_report", error))?;
+        .map_err(|error| SnpError::malformed("attestation_report", error))?;
     let (label, endorsement) = endorsement(evidence)?;
     let endorsement = EndorsementKey::parse(&endorsement)?;
     if endorsement.kind != label {
@@ -92,39 +62,31 @@ pub fn verify_with(
             .certificate
             .unusable("it is labelled as a key of another kind"));
     }
-    endorsement.verify(&report, roots, policy, now)
+    endorsement.verify(&report, trust, now)
 }
 
 /// Verifies a report as the firmware wrote it ([`super::REPORT_LEN`] bytes) and the DER certificate of the
 /// VCEK or VLEK that signed it.
 ///
 /// # Errors
-/// [`VerifyError`], see the module's documentation.
+/// [`SnpError`], see the module's documentation.
 pub fn verify_report(
     report: &[u8],
     endorsement_der: &[u8],
-    roots: &TrustRoots,
-    policy: &ReportPolicy,
+    trust: &SnpTrust,
     now: SystemTime,
-) -> Result<SnpReport, VerifyError> {
-    EndorsementKey::parse(endorsement_der)?.verify(report, roots, policy, now)
+) -> Result<SnpReport, SnpError> {
+    EndorsementKey::parse(endorsement_der)?.verify(report, trust, now)
 }
 
 /// Finds the one endorsement key certificate in `cert_chain`.
-fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), VerifyError> {
+fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), SnpError> {
     let chain = match evidence.get("cert_chain") {
-        None | Some(Value::Null) => return Err(VerifyError::NoEndorsement),
+        None | Some(Value::Null) => return Err(SnpError::NoEndorsement),
         Some(Value::Array(chain)) => chain,
-        Some(_) => return Err(VerifyError::malformed("cert_chain", "it is not a list")),
+        Some(_) => return Err(SnpError::malformed("cert_chain", "it is not a list")),
     };
-    if chain.len() > MAX_CHAIN_ENTRIES {
-        let (size, limit) = (chain.len(), MAX_CHAIN_ENTRIES);
-        return Err(VerifyError::TooLarge {
-            what: "cert_chain",
-            size,
-            limit,
-        });
-    }
+    FormError::check_size("cert_chain", chain.len(), MAX_CHAIN_ENTRIES)?;
     let kind = |entry: &Value| match entry.get("cert_type").and_then(Value::as_str) {
         Some("VCEK") => Some(SigningKey::Vcek),
         Some("VLEK") => Some(SigningKey::Vlek),
@@ -135,50 +97,29 @@ fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), VerifyError> {
         .filter_map(|entry| Some((kind(entry)?, entry.get("data"))))
         .collect();
     let (kind, data) = match endorsements.as_slice() {
-        [] => return Err(VerifyError::NoEndorsement),
+        [] => return Err(SnpError::NoEndorsement),
         [(kind, Some(Value::Array(data)))] => (*kind, data),
         [_] => {
-            return Err(VerifyError::malformed(
+            return Err(SnpError::malformed(
                 "cert_chain",
                 "an entry's data is not a list",
             ));
         }
         several => {
-            return Err(VerifyError::SeveralEndorsements {
+            return Err(SnpError::SeveralEndorsements {
                 count: several.len(),
             });
         }
     };
-    if data.len() > MAX_CERTIFICATE_LEN {
-        let (size, limit) = (data.len(), MAX_CERTIFICATE_LEN);
-        return Err(VerifyError::TooLarge {
-            what: "endorsement certificate",
-            size,
-            limit,
-        });
-    }
+    let what = "endorsement certificate";
+    FormError::check_size(what, data.len(), MAX_CERTIFICATE_LEN)?;
     let bytes = data
         .iter()
         .map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok()));
     let bytes = bytes
         .collect::<Option<_>>()
-        .ok_or_else(|| VerifyError::malformed("cert_chain", "an entry's data is not bytes"))?;
+        .ok_or_else(|| SnpError::malformed("cert_chain", "an entry's data is not bytes"))?;
     Ok((kind, bytes))
-}
-
-impl ReportPolicy {
-    pub(super) fn check_version(&self, version: u32) -> Result<(), VerifyError> {
-        let (minimum, maximum) = (self.minimum_version, report::MAXIMUM_VERSION);
-        if (minimum..=maximum).contains(&version) {
-            Ok(())
-        } else {
-            Err(VerifyError::ReportVersion {
-                version,
-                minimum,
-                maximum,
-            })
-        }
-    }
 }
 
 /// A VCEK or VLEK certificate, not yet verified.
@@ -188,7 +129,7 @@ struct EndorsementKey {
 }
 
 impl EndorsementKey {
-    fn parse(der: &[u8]) -> Result<Self, VerifyError> {
+    fn parse(der: &[u8]) -> Result<Self, SnpError> {
         let certificate = Certificate::parse("endorsement", der)?;
         let kind = match certificate.common_name() {
             Some(b"SEV-VCEK") => SigningKey::Vcek,
@@ -209,24 +150,23 @@ impl EndorsementKey {
     fn verify(
         &self,
         bytes: &[u8],
-        roots: &TrustRoots,
-        policy: &ReportPolicy,
+        trust: &SnpTrust,
         now: SystemTime,
-    ) -> Result<SnpReport, VerifyError> {
-        let report = SnpReport::parse(bytes, policy)?;
+    ) -> Result<SnpReport, SnpError> {
+        let report = SnpReport::parse(bytes, trust)?;
         if report.signing_key != self.kind {
             let (reported, certificate) = (report.signing_key, self.kind);
-            return Err(VerifyError::SigningKey {
+            return Err(SnpError::SigningKey {
                 reported,
                 certificate,
             });
         }
-        self.verify_chain(&report, roots, now)?;
+        self.verify_chain(&report, &trust.roots, now)?;
         self.verify_report_signature(bytes)?;
         self.verify_tcb(&report)?;
         self.verify_chip(&report)?;
         if report.vmpl != 0 {
-            return Err(VerifyError::Vmpl { vmpl: report.vmpl });
+            return Err(SnpError::Vmpl { vmpl: report.vmpl });
         }
         Ok(report)
     }
@@ -238,8 +178,8 @@ impl EndorsementKey {
         report: &SnpReport,
         roots: &TrustRoots,
         now: SystemTime,
-    ) -> Result<(), VerifyError> {
-        let mut refusal = VerifyError::UnknownIssuer {
+    ) -> Result<(), SnpError> {
+        let mut refusal = SnpError::UnknownIssuer {
             certificate: self.kind,
         };
         for (authority, issuer) in roots.issuers(&self.certificate) {
@@ -250,7 +190,7 @@ impl EndorsementKey {
             if let (Some(root), Some(cpu)) = (authority.generation, report.generation)
                 && root != cpu
             {
-                return Err(VerifyError::Generation);
+                return Err(SnpError::Generation);
             }
             self.certificate.verify_validity(now)?;
             issuer.verify_validity(now)?;
@@ -259,18 +199,18 @@ impl EndorsementKey {
         Err(refusal)
     }
 
-    fn verify_report_signature(&self, bytes: &[u8]) -> Result<(), VerifyError> {
+    fn verify_report_signature(&self, bytes: &[u8]) -> Result<(), SnpError> {
         let key = UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, self.certificate.p384_key()?);
         let (signed, signature) = bytes
             .split_at_checked(report::SIGNED_LEN)
-            .ok_or(VerifyError::ReportSignature)?;
-        let signature = fixed_signature(signature).ok_or(VerifyError::ReportSignature)?;
+            .ok_or(SnpError::ReportSignature)?;
+        let signature = fixed_signature(signature).ok_or(SnpError::ReportSignature)?;
         key.verify(signed, &signature)
-            .map_err(|_| VerifyError::ReportSignature)
+            .map_err(|_| SnpError::ReportSignature)
     }
 
     /// Compares the TCB that the key was derived for with the one that the report states.
-    fn verify_tcb(&self, report: &SnpReport) -> Result<(), VerifyError> {
+    fn verify_tcb(&self, report: &SnpReport) -> Result<(), SnpError> {
         let tcb = &report.reported_tcb;
         let components = [
             ("bootloader", oid::BOOTLOADER, Some(tcb.bootloader)),
@@ -289,7 +229,7 @@ impl EndorsementKey {
                 .and_then(der_u8)
                 .ok_or_else(|| self.certificate.unusable("it does not name its whole TCB"))?;
             if certified != reported {
-                return Err(VerifyError::Tcb {
+                return Err(SnpError::Tcb {
                     component,
                     reported,
                     certified,
@@ -300,14 +240,14 @@ impl EndorsementKey {
     }
 
     /// A VCEK is one chip's; a VLEK is not and names none.
-    fn verify_chip(&self, report: &SnpReport) -> Result<(), VerifyError> {
+    fn verify_chip(&self, report: &SnpReport) -> Result<(), SnpError> {
         let hardware_id = self.certificate.extension(oid::HARDWARE_ID)?;
         match (self.kind, hardware_id) {
             (SigningKey::Vcek, Some(hardware_id)) => {
                 if is_chip(hardware_id, &report.chip_id) {
                     Ok(())
                 } else {
-                    Err(VerifyError::ChipId)
+                    Err(SnpError::ChipId)
                 }
             }
             (SigningKey::Vcek, None) => Err(self.certificate.unusable("it names no chip")),

@@ -216,10 +216,11 @@ fn warn_of_fakes(report: &mut Report, verified: &Verified, claims: &Claims) {
         ),
         _ => report.warn("the evidence is SAMPLE EVIDENCE: it proves nothing about anything"),
     }
-    if claims.attester != verified.tee.as_str() {
+    if claims.attester != verified.tee().as_str() {
         report.warn(&format!(
             "the host names its attester {:?}: it is a FAKE, not the TEE `{}`",
-            claims.attester, verified.tee
+            claims.attester,
+            verified.tee()
         ));
     }
 }

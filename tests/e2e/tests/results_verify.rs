@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use proplet_hal::TeeProvider as _;
+use proplet_hal::snp::SnpError;
 use proplet_hal::verify::{Anchor, TrustPolicy, VerifyError as EvidenceError};
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::claims::{Claims, Workload};
@@ -212,7 +213,7 @@ async fn tampered_evidence_is_refused() {
             &Expectations::of_any_measurement(),
             SystemTime::now(),
         );
-        let expected = VerifyError::Evidence(EvidenceError::ReportSignature);
+        let expected = VerifyError::Evidence(EvidenceError::Snp(SnpError::ReportSignature));
         assert_eq!(refused.unwrap_err(), expected, "{tampering:?}");
     }
 }
@@ -232,7 +233,7 @@ async fn certificates_are_judged_at_the_given_time() {
     assert!(
         matches!(
             refused,
-            VerifyError::Evidence(EvidenceError::CertificateTime { .. })
+            VerifyError::Evidence(EvidenceError::Snp(SnpError::CertificateTime { .. }))
         ),
         "{refused}"
     );

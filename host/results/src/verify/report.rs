@@ -53,7 +53,7 @@ impl Report {
         Self {
             checks: Vec::new(),
             warnings: Vec::new(),
-            tee: verified.tee.clone(),
+            tee: verified.tee(),
             anchor: verified.anchor,
             measurement: verified.measurement.clone(),
             init_data: verified.init_data.clone(),

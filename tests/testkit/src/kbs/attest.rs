@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use proplet_hal::verify::{TrustPolicy, Verified, verify};
+use proplet_hal::verify::{TeeFacts, TrustPolicy, Verified, verify};
 use proplet_hal::{Evidence, ReportData, TeeName};
 use proplet_kbs::protocol::{Attestation, HashAlgorithm, InitData, RuntimeData};
 use ring::digest::{self, SHA256, SHA384, SHA512};
@@ -133,7 +133,7 @@ fn check_init_data(sent: &InitData, verified: &Verified) -> Result<Value, Refusa
         .as_ref()
         .to_vec();
     // The sample TEE has nothing to compare with.
-    if verified.snp.is_some() {
+    if matches!(verified.facts, TeeFacts::Snp(_)) {
         expected.resize(32, 0);
         if verified.init_data.as_ref() != Some(&expected) {
             return Err(Refusal::attest(
@@ -169,7 +169,7 @@ fn submod(known: bool, annotated: Value) -> Value {
 }
 
 fn tee_claims(verified: &Verified) -> Value {
-    let Some(report) = &verified.snp else {
+    let TeeFacts::Snp(report) = &verified.facts else {
         return json!({
             "svn": "1",
             "launch_digest": "abcde",

@@ -166,8 +166,10 @@ fn stored_scalar(big_endian: &[u8]) -> [u8; 72] {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use proplet_hal::snp::{Generation, ReportPolicy, TrustRoots};
-    use proplet_hal::verify::{Anchor, TrustPolicy, Verified, VerifyError, verify};
+    use proplet_hal::snp::{Generation, SnpError, SnpReport, SnpTrust, TrustRoots};
+    use proplet_hal::verify::{
+        Anchor, TeeFacts, TeeTrust, TrustPolicy, Verified, VerifyError, verify,
+    };
 
     use super::builder::CHIP_TURIN;
     use super::*;
@@ -186,8 +188,18 @@ mod tests {
         )
     }
 
-    async fn refused(builder: FakeSnpBuilder) -> VerifyError {
-        verified(&builder.build()).await.unwrap_err()
+    async fn refused(builder: FakeSnpBuilder) -> SnpError {
+        match verified(&builder.build()).await.unwrap_err() {
+            VerifyError::Snp(error) => error,
+            error => panic!("{error}"),
+        }
+    }
+
+    fn report(verified: Verified) -> SnpReport {
+        match verified.facts {
+            TeeFacts::Snp(report) => *report,
+            facts => panic!("{facts:?}"),
+        }
     }
 
     #[tokio::test]
@@ -227,7 +239,7 @@ mod tests {
         for (cpu, generation) in generations {
             for version in 3..=5 {
                 let tee = FakeSnp::builder().cpu(cpu).report_version(version).build();
-                let report = verified(&tee).await.unwrap().snp.unwrap();
+                let report = report(verified(&tee).await.unwrap());
                 assert_eq!(
                     (report.version, report.generation),
                     (version, Some(generation))
@@ -235,30 +247,26 @@ mod tests {
                 assert_eq!(report.reported_tcb.fmc.is_some(), cpu == Cpu::Turin);
             }
         }
-        let report = verified(&FakeSnp::builder().vlek().build())
-            .await
-            .unwrap()
-            .snp
-            .unwrap();
+        let report = report(verified(&FakeSnp::builder().vlek().build()).await.unwrap());
         assert_eq!(report.signing_key, SigningKey::Vlek);
     }
 
     #[tokio::test]
     async fn version_2_needs_a_policy_that_takes_it() {
         let tee = FakeSnp::builder().report_version(2).build();
-        let minimum = VerifyError::ReportVersion {
+        let minimum = SnpError::ReportVersion {
             version: 2,
             minimum: 3,
             maximum: 5,
         };
-        assert_eq!(verified(&tee).await, Err(minimum));
-        let policy = TrustPolicy::with_snp_roots(test_roots())
-            .with_snp_reports(ReportPolicy { minimum_version: 2 });
+        assert_eq!(verified(&tee).await, Err(minimum.into()));
+        let trust = SnpTrust {
+            minimum_version: 2,
+            ..SnpTrust::new(test_roots())
+        };
+        let policy = TrustPolicy::of(TeeTrust::Snp(Box::new(trust)));
         let evidence = tee.evidence(&data()).await.unwrap();
-        let report = verify(&evidence, &policy, SystemTime::now())
-            .unwrap()
-            .snp
-            .unwrap();
+        let report = report(verify(&evidence, &policy, SystemTime::now()).unwrap());
         assert_eq!((report.version, report.generation), (2, None));
     }
 
@@ -272,7 +280,10 @@ mod tests {
                 SystemTime::now(),
             );
             assert!(
-                matches!(refused, Err(VerifyError::UnknownIssuer { .. })),
+                matches!(
+                    refused,
+                    Err(VerifyError::Snp(SnpError::UnknownIssuer { .. }))
+                ),
                 "{refused:?}"
             );
         }
@@ -289,13 +300,13 @@ mod tests {
         ] {
             assert_eq!(
                 tampered(changed).await,
-                VerifyError::ReportSignature,
+                SnpError::ReportSignature,
                 "{changed:?}"
             );
         }
         assert_eq!(
             tampered(Tampering::Tcb).await,
-            VerifyError::Tcb {
+            SnpError::Tcb {
                 component: "microcode",
                 reported: 220,
                 certified: 219
@@ -303,19 +314,19 @@ mod tests {
         );
         assert_eq!(
             tampered(Tampering::ClaimsVlek).await,
-            VerifyError::SigningKey {
+            SnpError::SigningKey {
                 reported: SigningKey::Vlek,
                 certificate: SigningKey::Vcek
             }
         );
         let labelled = tampered(Tampering::LabelledVlek).await;
         assert!(
-            matches!(labelled, VerifyError::Certificate { what: "VCEK", .. }),
+            matches!(labelled, SnpError::Certificate { what: "VCEK", .. }),
             "{labelled:?}"
         );
         assert_eq!(
             tampered(Tampering::NoCertificate).await,
-            VerifyError::NoEndorsement
+            SnpError::NoEndorsement
         );
     }
 
@@ -324,18 +335,18 @@ mod tests {
         for chip in [[1; 64], [0; 64]] {
             assert_eq!(
                 refused(FakeSnp::builder().chip_id(chip)).await,
-                VerifyError::ChipId
+                SnpError::ChipId
             );
         }
         let mut turin = [0; 64];
         turin[..8].copy_from_slice(CHIP_TURIN);
         turin[63] = 1;
         let builder = FakeSnp::builder().cpu(Cpu::Turin).chip_id(turin);
-        assert_eq!(refused(builder).await, VerifyError::ChipId);
+        assert_eq!(refused(builder).await, SnpError::ChipId);
         for vmpl in [1, 3] {
             assert_eq!(
                 refused(FakeSnp::builder().vmpl(vmpl)).await,
-                VerifyError::Vmpl { vmpl }
+                SnpError::Vmpl { vmpl }
             );
         }
     }
@@ -351,10 +362,10 @@ mod tests {
         ] {
             assert_eq!(
                 verify(&evidence, &policy, now),
-                Err(VerifyError::CertificateTime {
+                Err(VerifyError::Snp(SnpError::CertificateTime {
                     what: "VCEK",
                     state
-                })
+                }))
             );
         }
     }

@@ -1,0 +1,47 @@
+//! What a verifier believes of SNP.
+
+use super::TrustRoots;
+use super::error::SnpError;
+use super::report::MAXIMUM_VERSION;
+
+/// The roots that vouch for SNP evidence, and the demands on it.
+#[derive(Debug, Clone)]
+pub struct SnpTrust {
+    /// The certificates that endorsement keys have to be issued by.
+    pub roots: TrustRoots,
+    /// The lowest report version accepted; 3 unless changed, as Trustee demands. Version 2 does not
+    /// name the CPU, so with it the root's generation cannot be compared and the TCB's layout is
+    /// guessed from the chip id. The highest version is 5: later layouts are not known here.
+    pub minimum_version: u32,
+}
+
+impl SnpTrust {
+    /// These roots and the default demands.
+    #[must_use]
+    pub fn new(roots: TrustRoots) -> Self {
+        Self {
+            roots,
+            minimum_version: 3,
+        }
+    }
+
+    /// AMD's built-in roots and the default demands.
+    ///
+    /// # Errors
+    /// As [`TrustRoots::amd`].
+    pub fn amd() -> Result<Self, SnpError> {
+        Ok(Self::new(TrustRoots::amd()?))
+    }
+
+    pub(super) fn check_version(&self, version: u32) -> Result<(), SnpError> {
+        let (minimum, maximum) = (self.minimum_version, MAXIMUM_VERSION);
+        if (minimum..=maximum).contains(&version) {
+            return Ok(());
+        }
+        Err(SnpError::ReportVersion {
+            version,
+            minimum,
+            maximum,
+        })
+    }
+}
