@@ -119,6 +119,22 @@ impl PublicKey {
         &self.0
     }
 
+    /// A key that was read from another form than a JWK.
+    pub(crate) fn from_p256(key: &p256::PublicKey) -> Self {
+        let mut sec1 = [0_u8; 65];
+        sec1.copy_from_slice(key.to_encoded_point(false).as_bytes());
+        Self(Point::P256(sec1))
+    }
+
+    /// The u-coordinate of a key that was read from another form than a JWK.
+    pub(crate) fn from_x25519(u: &[u8]) -> Result<Self, Error> {
+        let u = u
+            .try_into()
+            .map_err(|_| key_error("an X25519 key has 32 bytes"))?;
+        check_order(u)?;
+        Ok(Self(Point::X25519(u)))
+    }
+
     /// A key from the bytes of a point that this process computed itself, unchecked beyond its length.
     pub(crate) fn from_own_point(curve_of: &Self, bytes: &[u8]) -> Result<Self, Error> {
         let wrong = |_| Error::Crypto("a public key has an unexpected length");

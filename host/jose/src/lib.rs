@@ -9,6 +9,8 @@
 //! | JWK (RFC 7517) | keys for the above, RFC 7638 thumbprints | [`jwk`] |
 //! | JCS (RFC 8785) | canonical JSON, the input of every digest over JSON | [`jcs`] |
 //!
+//! [`keyfile`] recognises files that people hold keys in.
+//!
 //! Primitives come from `ring` wherever it has them. Two it has not: agreement with a long-lived
 //! private key (`p256`, `x25519-dalek`) and AES key wrap (`aes-kw`). Sealing needs an ephemeral key
 //! only, so it runs on `ring` alone; opening uses the other two.
@@ -27,6 +29,7 @@ pub mod jwe;
 pub mod jwk;
 pub mod jws;
 mod kdf;
+pub mod keyfile;
 mod random;
 
 pub use error::Error;
