@@ -15,7 +15,7 @@ mod report;
 
 use std::time::SystemTime;
 
-use proplet_hal::verify::{self as hal, Anchor, TrustPolicy, Verified};
+use proplet_hal::verify::{self as hal, Anchor, TeeFacts, TrustPolicy, Verified};
 
 use crate::claims::{Claims, ClaimsError, ClaimsKind};
 use crate::receipt::{ReceiptClaims, ReceiptError, SelfSigned};
@@ -191,6 +191,7 @@ fn verify_evidence(
     }
     report.verified("claims");
     warn_of_fakes(&mut report, &verified, &claims);
+    warn_of_old_reports(&mut report, &verified);
     if verified.debug {
         if !expectations.allow_debug {
             return Err(VerifyError::Debug);
@@ -221,6 +222,18 @@ fn warn_of_fakes(report: &mut Report, verified: &Verified, claims: &Claims) {
             "the host names its attester {:?}: it is a FAKE, not the TEE `{}`",
             claims.attester,
             verified.tee()
+        ));
+    }
+}
+
+fn warn_of_old_reports(report: &mut Report, verified: &Verified) {
+    if let TeeFacts::Snp(snp) = &verified.facts
+        && snp.version < 3
+    {
+        report.warn(&format!(
+            "the SNP report is of VERSION {}, which does not name the CPU: that its root is that of its \
+             generation was not checked",
+            snp.version
         ));
     }
 }

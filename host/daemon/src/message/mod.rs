@@ -11,12 +11,30 @@ pub mod stop;
 mod tolerant;
 pub mod topics;
 
+use proplet_executor::request::MAX_INPUTS;
+
 pub use self::{
     outgoing::{Alive, Create, ResultMessage},
     start::{BadStart, Decoded},
     stop::Stop,
     topics::Topics,
 };
+
+/// The inputs of a start message, from its member of that name: strings as they are, numbers as their
+/// decimal text. For whoever has to name the same inputs without being a host.
+///
+/// # Errors
+///
+/// What is wrong with them; nothing of them is repeated.
+pub fn read_inputs(inputs: serde_json::Value) -> Result<Vec<String>, serde_json::Error> {
+    let inputs = tolerant::inputs(inputs)?;
+    if inputs.len() > MAX_INPUTS {
+        return Err(serde::de::Error::custom(
+            "there are more inputs than a task may have",
+        ));
+    }
+    Ok(inputs)
+}
 
 /// Whether a message that names `proplet_id` is for `entity`. An empty name counts as absent, and a
 /// message without a name is for everybody: Managers before 2026-04 never named one.

@@ -1,12 +1,13 @@
 //! What can be typed: every subcommand, its options, and the words of `--help`.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, time::SystemTime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use proplet_image::ImageReference;
 use proplet_kbs::{ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use proplet_net::{Proxy, ProxyError};
 use proplet_results::Digest;
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
 
 /// The exit codes, as every `--help` shows them.
@@ -254,7 +255,7 @@ pub(super) struct Open {
     /// standard input
     #[arg(value_name = "RESULT")]
     pub document: PathBuf,
-    /// The recipient's private key, as `proplet keygen` writes it
+    /// The recipient's private key, as `proplet keygen` writes it: a JWK, or PKCS#8 in PEM
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// Where the content goes, instead of standard output. The file must not exist
@@ -286,6 +287,13 @@ pub(super) struct Trust {
     /// SNP root certificates (PEM: ARK, ASK) instead of AMD's built-in ones
     #[arg(long, value_name = "FILE")]
     pub roots: Option<PathBuf>,
+    /// Judge certificates as of this time instead of now: 2026-01-31, or 2026-01-31T12:00:00Z. For
+    /// documents that are older than the certificates live; the report warns of it
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub at: Option<Moment>,
+    /// Accept SNP reports of version 2, which do not name the CPU. The report warns of it
+    #[arg(long)]
+    pub allow_report_v2: bool,
     /// Accept evidence of the kind `sample`, which anybody can write. For tests: it proves nothing
     #[arg(long)]
     pub accept_sample: bool,
@@ -385,6 +393,37 @@ fn proxy(text: &str) -> Result<Proxy, ProxyError> {
     Proxy::new(text, &[])
 }
 
+/// A point in time that somebody typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment(OffsetDateTime);
+
+impl From<Moment> for SystemTime {
+    fn from(moment: Moment) -> Self {
+        moment.0.into()
+    }
+}
+
+/// RFC 3339, in UTC.
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_offset(UtcOffset::UTC).format(&Rfc3339);
+        f.write_str(&text.map_err(|_| fmt::Error)?)
+    }
+}
+
+fn moment(text: &str) -> Result<Moment, String> {
+    let whole = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        _ => text.to_owned(),
+    };
+    match OffsetDateTime::parse(&whole, &Rfc3339) {
+        Ok(time) if (1970..=9998).contains(&time.year()) => Ok(Moment(time)),
+        _ => Err(
+            "write a date, 2026-01-31, or a time with its zone, 2026-01-31T12:00:00Z".to_owned(),
+        ),
+    }
+}
+
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -397,6 +436,31 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+
+    #[test]
+    fn moments_are_dates_or_times_with_their_zone() {
+        for (text, shown) in [
+            ("2026-01-31", "2026-01-31T00:00:00Z"),
+            ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
+            ("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00Z"),
+        ] {
+            assert_eq!(moment(text).unwrap().to_string(), shown);
+        }
+        for wrong in [
+            "",
+            "now",
+            "2026-02-30",
+            "2026-01-31T12:00:00",
+            "1969-12-31",
+            "31.01.2026",
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+        ] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+        let start: SystemTime = moment("1970-01-02").unwrap().into();
+        let day = std::time::Duration::from_secs(24 * 3600);
+        assert_eq!(start, SystemTime::UNIX_EPOCH + day);
+    }
 
     #[test]
     fn the_definitions_are_consistent() {

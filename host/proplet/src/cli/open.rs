@@ -6,12 +6,12 @@
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proplet_jose::{json as strict, jwk::PrivateKey};
+use proplet_jose::{jwk::PrivateKey, keyfile};
 use proplet_results::{
     OpenError, Opened, ResultDocument,
     failure::{self, Failure},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     Context,
@@ -45,12 +45,13 @@ pub(super) async fn run(
             ));
         }
     };
-    let now = context.clock.now();
-    let opened = blocking(move || {
+    let now = relying::moment(&arguments.trust, context);
+    let mut opened = blocking(move || {
         proplet_results::open(&document, &key, &trust, &expectations, now)
             .map_err(|error| not_opened(error, &document, &key))
     })
     .await?;
+    relying::note_moment(&arguments.trust, &mut opened.report);
     if !console.json {
         let report = report::to_text(&opened.report);
         console.note(report.trim_end());
@@ -67,29 +68,10 @@ pub(super) async fn run(
     }
 }
 
-/// A private key: a JWK, or PKCS#8 in PEM.
+/// A private key, in any form that is recognised.
 fn read_key(path: &Path) -> Result<PrivateKey, CliError> {
-    let text = files::read_text("key", path, files::MAX_KEY_BYTES)?;
-    let key = if text.trim_start().starts_with("-----BEGIN") {
-        PrivateKey::from_pkcs8_pem(&text)
-    } else {
-        strict::value(text.as_bytes()).and_then(|mut jwk| {
-            let key = PrivateKey::from_jwk(&jwk);
-            wipe(&mut jwk);
-            key
-        })
-    };
-    key.map_err(|error| {
-        let advice = "give the private key, as `proplet keygen` writes it";
-        CliError::input("key", path, format!("{error}; {advice}"))
-    })
-}
-
-/// The parser's copy of the private number.
-fn wipe(jwk: &mut Value) {
-    if let Some(Value::String(d)) = jwk.get_mut("d") {
-        zeroize::Zeroize::zeroize(d);
-    }
+    let file = files::read("key", path, files::MAX_KEY_BYTES)?;
+    keyfile::private_key(&file).map_err(|error| CliError::input("key", path, error))
 }
 
 fn not_opened(error: OpenError, document: &ResultDocument, key: &PrivateKey) -> CliError {

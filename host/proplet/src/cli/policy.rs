@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use proplet_jose::{json as strict, jwk::PublicKey};
+use proplet_jose::{jwk::PublicKey, keyfile};
 use proplet_kbs::{ImageKeyTypes, ResourceUri};
 use proplet_results::Digest;
 use proplet_runtime::policy::{MAX_POLICY_BYTES, Policy, Recipients};
@@ -189,16 +189,9 @@ fn read(path: &Path) -> Result<(String, Policy), CliError> {
 fn read_recipients(paths: &[PathBuf]) -> Result<Vec<Value>, CliError> {
     let mut keys: Vec<Value> = Vec::new();
     for path in paths {
-        let text = files::read("recipient", path, files::MAX_KEY_BYTES)?;
-        let refused = |error: proplet_jose::Error| {
-            CliError::input(
-                "recipient",
-                path,
-                format!("{error}; give a public key, as `proplet keygen` writes to <FILE>.pub"),
-            )
-        };
-        let set = strict::value(&text).map_err(refused)?;
-        for key in PublicKey::from_jwk_set(&set).map_err(refused)? {
+        let file = files::read("recipient", path, files::MAX_KEY_BYTES)?;
+        let read = keyfile::public_keys(&file);
+        for key in read.map_err(|error| CliError::input("recipient", path, error))? {
             let jwk = key.to_jwk();
             if !keys.contains(&jwk) {
                 keys.push(jwk);
@@ -299,7 +292,7 @@ mod tests {
         let private = PrivateKey::generate_p256().unwrap().to_jwk();
         let private = files.write("private", &private);
         let error = compose(None, &[private]).unwrap_err();
-        assert!(error.words().contains("give a public key"), "{error:?}");
+        assert!(error.words().contains("a private key"), "{error:?}");
         let policy = files.write("policy.toml", "version = 1\nsecret = []\n");
         let error = compose(Some(&policy), &[]).unwrap_err();
         assert!(error.words().contains("policy.toml"), "{error:?}");

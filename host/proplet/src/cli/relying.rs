@@ -1,17 +1,21 @@
 //! What a relying party believes and expects, from the command line.
 
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
-use proplet_daemon::message::Decoded;
-use proplet_hal::{snp::TrustRoots, verify::TrustPolicy};
+use proplet_daemon::message;
+use proplet_hal::{
+    snp::{SnpTrust, TrustRoots},
+    verify::{TeeTrust, TrustPolicy},
+};
 use proplet_jose::json as strict;
 use proplet_results::{
     digest::of_inputs,
     verify::{CheckOutcome, Expectations, ExpectedMeasurement, Report},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
+    Context,
     arguments::{Expected, Trust},
     error::CliError,
     files,
@@ -46,21 +50,42 @@ const ALL: &str = "all";
 
 /// Whose evidence is believed.
 pub(super) fn trust(arguments: &Trust) -> Result<TrustPolicy, CliError> {
-    let policy = match &arguments.roots {
-        None => TrustPolicy::hardware()
+    let roots = match &arguments.roots {
+        None => TrustRoots::amd()
             .map_err(|error| CliError::failed("internal", format!("built-in roots: {error}")))?,
         Some(path) => {
             let pem = files::read("roots", path, files::MAX_KEY_BYTES)?;
-            let roots = TrustRoots::from_pem(&pem)
-                .map_err(|error| CliError::input("roots", path, error))?;
-            TrustPolicy::with_snp_roots(roots)
+            TrustRoots::from_pem(&pem).map_err(|error| CliError::input("roots", path, error))?
         }
     };
+    let mut snp = SnpTrust::new(roots);
+    if arguments.allow_report_v2 {
+        snp.minimum_version = 2;
+    }
+    let policy = TrustPolicy::of(TeeTrust::Snp(Box::new(snp)));
     Ok(if arguments.accept_sample {
         policy.accepting_sample_evidence_that_proves_nothing()
     } else {
         policy
     })
+}
+
+/// As of when certificates are judged: now, unless another time was asked for.
+pub(super) fn moment(arguments: &Trust, context: &Context) -> SystemTime {
+    match arguments.at {
+        Some(at) => at.into(),
+        None => context.clock.now(),
+    }
+}
+
+/// Says in the report that it is not about now.
+pub(super) fn note_moment(arguments: &Trust, report: &mut Report) {
+    if let Some(at) = arguments.at {
+        report.warnings.push(format!(
+            "JUDGED AS OF {at}, as was asked: what expired or was revoked since then passes, and a key \
+             that leaked since then can have signed it"
+        ));
+    }
 }
 
 /// What is expected.
@@ -183,13 +208,7 @@ fn read_inputs(path: &Path) -> Result<Vec<String>, CliError> {
         return Err(bad(&"the inputs are not an array"));
     }
     // The host's own reader decides what a number's text is.
-    let message = json!({
-        "id": "inputs", "name": "inputs", "image_url": "inputs", "inputs": inputs, "broadcast": true,
-    });
-    match Decoded::from_bytes(message.to_string().as_bytes(), "") {
-        Decoded::Task(start) => Ok(start.inputs),
-        _ => Err(bad(&"an input must be a string or a number")),
-    }
+    message::read_inputs(inputs).map_err(|error| bad(&error))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `proplet verify`: evidence or a sealed result, offline and without any key.
 
+use proplet_hal::{snp::SnpError, verify::VerifyError as EvidenceError};
 use proplet_results::verify::{VerifyError, verify, verify_bundle};
 
 use super::{
@@ -23,8 +24,8 @@ pub(super) async fn run(
     let trust = relying::trust(&arguments.trust)?;
     let expectations = relying::expectations(&arguments.expectations, &arguments.trust)?;
     let document = Document::read(&arguments.document, console.stdin)?;
-    let now = context.clock.now();
-    let report = blocking(move || {
+    let now = relying::moment(&arguments.trust, context);
+    let mut report = blocking(move || {
         match &document {
             Document::Result(result) => verify(result, &trust, &expectations, now),
             Document::Evidence(bundle) => verify_bundle(bundle, &trust, &expectations, now),
@@ -32,6 +33,7 @@ pub(super) async fn run(
         .map_err(|error| failed(&error))
     })
     .await?;
+    relying::note_moment(&arguments.trust, &mut report);
     let enforced = required.enforce(&report);
     if console.json {
         console.value(&report::to_json(&report))?;
@@ -41,13 +43,32 @@ pub(super) async fn run(
     enforced
 }
 
-/// A check that failed.
+/// A check that failed, with the option that bears on it.
 pub(super) fn failed(error: &VerifyError) -> CliError {
     let failed = CliError::failed("not-verified", error.to_string());
+    match option_for(error) {
+        Some(option) => failed.and(option),
+        None => failed,
+    }
+}
+
+fn option_for(error: &VerifyError) -> Option<&'static str> {
     match error {
         VerifyError::NoExpectedMeasurement { .. } => {
-            failed.and("give --expect-measurement HEX, or --any-measurement")
+            Some("give --expect-measurement HEX, or --any-measurement")
         }
-        _ => failed,
+        VerifyError::Debug => Some("--allow-debug allows them"),
+        VerifyError::Evidence(EvidenceError::SampleRefused) => Some("--accept-sample accepts it"),
+        VerifyError::Evidence(EvidenceError::Snp(error)) => match error {
+            SnpError::ReportVersion { version: 2, .. } => {
+                Some("--allow-report-v2 accepts reports that do not name the CPU")
+            }
+            SnpError::CertificateTime { .. } => {
+                Some("--at TIME judges as of a time when it was valid")
+            }
+            SnpError::UnknownIssuer { .. } => Some("--roots FILE gives other roots"),
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -129,7 +129,7 @@ async fn what_cannot_be_encrypted_is_refused_before_anything_is_written() {
         (
             "@c.wasm",
             "--key-out @kek --recipient @reader",
-            "give a public key",
+            "a private key",
         ),
         ("@c.wasm", "--key-out @kept", "is not overwritten"),
         ("@c.wasm", "--key @short", "32 bytes"),

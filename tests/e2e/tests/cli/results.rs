@@ -561,6 +561,86 @@ async fn samples_and_debuggable_vms_are_refused_unless_allowed() {
 }
 
 #[tokio::test]
+async fn certificates_are_judged_as_of_the_time_that_is_asked_for() {
+    let (desk, _) = desk().await;
+    for line in [OPEN, VERIFY] {
+        // The certificates of the test PKI live from 2020 on.
+        let ended = desk.run(&format!("{line} --at 2018-01-01")).await;
+        let ended = ended.refused(ExitCode::Failed, "--at TIME");
+        assert!(ended.stderr.contains("not yet valid"), "{ended:?}");
+        let ended = desk
+            .run(&format!("{line} --at 2030-01-01T12:00:00+01:00"))
+            .await
+            .done();
+        let report = format!("{}{}", ended.stderr, ended.text());
+        assert!(
+            report.contains("WARNING: JUDGED AS OF 2030-01-01T11:00:00Z"),
+            "{report}"
+        );
+        let json = desk.run(&format!("{line} --at 2030-01-01 --json")).await;
+        let json = json.done().json();
+        let report = json.get("report").unwrap_or(&json);
+        let warnings = report["warnings"].to_string();
+        assert!(warnings.contains("JUDGED AS OF"), "{warnings}");
+        desk.run(&format!("{line} --at yesterday"))
+            .await
+            .misused("2026-01-31");
+    }
+}
+
+#[tokio::test]
+async fn reports_of_version_2_need_the_option_that_their_refusal_names() {
+    let (desk, reader) = empty().await;
+    let host = FakeSnp::builder().report_version(2).build();
+    put(&desk, &Ran::on(&host).gave(b"30", TEXT, &reader).await);
+    for line in [OPEN, VERIFY] {
+        desk.run(line)
+            .await
+            .refused(ExitCode::Failed, "--allow-report-v2");
+        let ended = desk.run(&format!("{line} --allow-report-v2")).await.done();
+        let report = format!("{}{}", ended.stderr, ended.text());
+        assert!(report.contains("WARNING: the SNP report is of VERSION 2"));
+    }
+    // Nothing is warned of where nothing was let through.
+    put(
+        &desk,
+        &Ran::on(&FakeSnp::new()).gave(b"30", TEXT, &reader).await,
+    );
+    let ended = desk
+        .run(&format!("{VERIFY} --allow-report-v2"))
+        .await
+        .done();
+    assert!(!ended.text().contains("VERSION"), "{ended:?}");
+}
+
+#[tokio::test]
+async fn key_files_are_recognized() {
+    let (desk, _) = desk().await;
+    let key = std::fs::read_to_string(desk.path("key")).unwrap();
+    let mut members: Value = serde_json::from_str(&key).unwrap();
+    members["alg"] = json!("ECDH-ES");
+    for file in [format!("\u{feff}{key}"), members.to_string()] {
+        desk.write("other", file);
+        let ended = desk.run(&OPEN.replace("@key", "@other")).await.done();
+        assert_eq!(ended.stdout, b"30");
+    }
+    for (file, words) in [
+        (vec![7; 32], "the key of an image"),
+        (b"ssh-ed25519 AAAA".to_vec(), "an OpenSSH public key"),
+        (TEST_ROOTS_PEM.into(), "PEM with several blocks"),
+        (
+            json!({"kty": "RSA"}).to_string().into_bytes(),
+            "an RSA key: results are sealed to P-256",
+        ),
+    ] {
+        desk.write("other", file);
+        desk.run(&OPEN.replace("@key", "@other"))
+            .await
+            .refused(ExitCode::Usage, words);
+    }
+}
+
+#[tokio::test]
 async fn every_check_of_a_report_can_be_required() {
     let (desk, _) = desk().await;
     let result = desk.run(&format!("{VERIFY} --json")).await.done().json();
