@@ -291,7 +291,7 @@ impl Service {
                 Decoded::NotForUs => {}
                 Decoded::Bad(bad) => self.bad_start(bad, not_before),
                 Decoded::Task(start) if stopping => {
-                    self.refuse(&start.id, &tasks::stopping(), not_before);
+                    self.refuse(&start.task.id, &tasks::stopping(), not_before);
                 }
                 Decoded::Task(start) => self.start(*start, not_before),
             },
@@ -304,17 +304,17 @@ impl Service {
         }
     }
 
-    fn start(&mut self, start: Request, not_before: Instant) {
-        info!("Received start command for task: {}", start.id);
-        if self.tasks.is_known(&start.id) {
+    fn start(&mut self, request: Request, not_before: Instant) {
+        info!("Received start command for task: {}", request.task.id);
+        if self.tasks.is_known(&request.task.id) {
             warn!(
                 "Task {} is running already; the repeated start is ignored",
-                start.id
+                request.task.id
             );
             return;
         }
-        let id = start.id.clone();
-        if let Err(refusal) = self.tasks.start(start, not_before) {
+        let id = request.task.id.clone();
+        if let Err(refusal) = self.tasks.start(request, not_before) {
             self.refuse(&id, &refusal, not_before);
         }
     }

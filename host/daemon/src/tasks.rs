@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use proplet_executor::{Executor, Refusal, Request, Source, TaskOutcome};
+use proplet_executor::{Executor, Refusal, Request, Source, TaskOutcome, host_text};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
 use tokio::{
@@ -83,44 +83,40 @@ impl Tasks {
     }
 
     /// Runs a task as soon as there is a place. Does not wait for it.
-    pub(super) fn start(&mut self, start: Request, not_before: Instant) -> Result<(), Refusal> {
+    pub(super) fn start(&mut self, request: Request, not_before: Instant) -> Result<(), Refusal> {
         if self.count() >= self.most {
             return Err(Refusal::new(
                 "queue-full",
-                format!(
+                host_text!(
                     "{} tasks run or wait on this proplet already; start the task later or elsewhere, \
                      or raise [limits] queue",
                     self.most
                 ),
             ));
         }
-        if let Source::Encrypted { image, .. } = &start.source {
+        if let Source::Encrypted { image, .. } = &request.source {
             info!("Encrypted workload with image_url: {}", loggable(image));
         }
-        let encrypted = matches!(start.source, Source::Encrypted { .. });
         let cancel = CancelToken::new();
         self.shared
-            .with(|known| known.insert(start.id.clone(), cancel.clone()));
+            .with(|known| known.insert(request.task.id.clone(), cancel.clone()));
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            let id = start.id.clone();
+            let id = request.task.id.clone();
             // Whatever happens below, the task does not stay in the table.
             let _known = Known {
                 shared: Arc::clone(&shared),
                 id: id.clone(),
             };
-            let running = tokio::spawn(run(Arc::clone(&shared), start, cancel));
+            let running = tokio::spawn(run(Arc::clone(&shared), request, cancel));
             let outcome = match running.await {
                 Ok(outcome) => outcome,
-                Err(_) => TaskOutcome {
-                    error: Some(Refusal::new(
-                        "host-failed",
-                        "the task broke down inside the proplet; report it with the proplet's log",
-                    )),
-                    ..TaskOutcome::default()
-                },
+                Err(_) => TaskOutcome::failed(Refusal::new(
+                    "host-failed",
+                    "the task broke down inside the proplet; report it with the proplet's log",
+                )),
             };
-            let message = shared.report(&id, outcome, encrypted);
+            let message = shared.report(&id, outcome);
             shared.delivery.submit_waiting(message, not_before).await;
         });
         Ok(())
@@ -151,21 +147,20 @@ impl Tasks {
     }
 }
 
-async fn run(shared: Arc<Shared>, start: Request, cancel: CancelToken) -> TaskOutcome {
+async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> TaskOutcome {
     let place = tokio::select! {
         biased;
         () = cancel.cancelled() => None,
         place = shared.places.acquire() => place.ok(),
     };
     let Some(_place) = place else {
-        let refusal = Refusal::new("stopped", "the task was stopped before it began");
-        return TaskOutcome {
-            error: Some(refusal),
-            ..TaskOutcome::default()
-        };
+        return TaskOutcome::failed(Refusal::new(
+            "stopped",
+            "the task was stopped before it began",
+        ));
     };
-    info!("Executing task {} in spawned task", start.id);
-    shared.executor.execute(start, cancel).await
+    info!("Executing task {} in spawned task", request.task.id);
+    shared.executor.execute(request, cancel).await
 }
 
 impl Shared {
@@ -177,33 +172,27 @@ impl Shared {
     }
 
     /// The message for an outcome, within the size that the broker takes.
-    fn report(&self, id: &str, outcome: TaskOutcome, encrypted: bool) -> ResultMessage {
+    fn report(&self, id: &str, outcome: TaskOutcome) -> ResultMessage {
         let TaskOutcome {
-            results,
-            mut error,
-            usage,
+            results, mut error, ..
         } = outcome;
-        // The words of an encrypted task are the host's; those of a plain one that ran may be a guest's.
-        let host_speaks = encrypted || usage.is_none();
         if self.stopping.load(Ordering::Relaxed)
             && error
                 .as_ref()
-                .is_some_and(|refusal| refusal.code() == "stopped")
+                .is_some_and(|error| error.code() == "stopped")
         {
-            error = Some(stopping());
+            error = Some(stopping().into());
         }
         match &error {
             None => info!("Task {id} completed successfully"),
-            Some(refusal) if host_speaks => {
-                error!("Task {id} failed: {}", loggable(&refusal.to_string()));
-            }
-            Some(refusal) => error!("Task {id} failed: {}", refusal.code()),
+            // What a plain component said is not shown by this.
+            Some(error) => error!("Task {id} failed: {}", loggable(&error.to_string())),
         }
         let message = ResultMessage {
             task_id: id.to_owned(),
             proplet_id: self.entity.clone(),
             results,
-            error: error.map(|refusal| refusal.to_string()),
+            error: error.map(|error| error.full_text()),
         };
         let size = serde_json::to_vec(&message).map_or(usize::MAX, |text| text.len());
         if size <= self.max_result_bytes {
@@ -211,9 +200,10 @@ impl Shared {
         }
         let refusal = Refusal::new(
             "result-too-large",
-            format!(
-                "the results message has {size} bytes and the broker takes {}; make the result \
+            host_text!(
+                "the results message has {} bytes and the broker takes {}; make the result \
                  smaller, or raise [mqtt] max_result_bytes if the broker takes more",
+                size,
                 self.max_result_bytes
             ),
         );

@@ -17,7 +17,7 @@ use proplet_hal::TeeProvider;
 
 use proplet_settings::Settings;
 
-use crate::refusal::Refusal;
+use crate::{host_text, refusal::Refusal};
 
 /// When the rule refuses, rather than reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,10 +83,11 @@ impl Binding {
         }
         Err(Refusal::new(
             "settings-not-measured",
-            format!(
-                "encrypted tasks are refused because {self}; start the VM with the SHA-256 of the \
-                 settings document as HOST_DATA or MRCONFIGID, or write allow_unmeasured_settings = \
-                 true under [confidential]"
+            host_text!(
+                "encrypted tasks are refused because {}; start the VM with the SHA-256 of the settings \
+                 document as HOST_DATA or MRCONFIGID, or write allow_unmeasured_settings = true under \
+                 [confidential]",
+                *self
             ),
         ))
     }

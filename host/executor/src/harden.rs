@@ -10,7 +10,7 @@ use std::{fs, io, path::Path};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use thiserror::Error;
 
-use crate::refusal::Refusal;
+use crate::{host_text, refusal::Refusal, text::Known};
 
 /// The process could not be hardened.
 #[derive(Debug, Error)]
@@ -92,16 +92,23 @@ impl Swap {
     pub fn enforce(&self, rule: SwapRule) -> Result<(), Refusal> {
         let found = match self {
             Self::None => return Ok(()),
-            Self::Present(areas) => format!("this machine has swap ({})", areas.join(", ")),
-            Self::Unknown(error) => format!("it cannot be told whether there is swap ({error})"),
+            Self::Present(areas) => {
+                let areas = Known::of_machine(&areas.join(", "));
+                host_text!("this machine has swap ({})", areas)
+            }
+            Self::Unknown(error) => {
+                let error = Known::of_machine(error);
+                host_text!("it cannot be told whether there is swap ({})", error)
+            }
         };
         match rule {
             SwapRule::Warn => Ok(()),
             SwapRule::Refuse => Err(Refusal::new(
                 "swap-present",
-                format!(
-                    "encrypted tasks are refused because {found}: plaintext could be written to \
-                     disk; run `swapoff -a`, remove the areas from /etc/fstab and restart proplet"
+                host_text!(
+                    "encrypted tasks are refused because {}: plaintext could be written to disk; run \
+                     `swapoff -a`, remove the areas from /etc/fstab and restart proplet",
+                    found
                 ),
             )),
         }

@@ -12,10 +12,10 @@ use proplet_results::{
 use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence};
 use tokio::sync::Mutex;
 
-use crate::refusal::Refusal;
+use crate::{host_text, refusal::Refusal, text::Known};
 
 /// The identity of one task's component. The component chooses the challenge and nothing else.
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub provider: Option<Arc<dyn TeeProvider>>,
     /// Name of the TEE, kept because the provider makes it anew at each call.
     pub tee: Option<String>,
@@ -102,13 +102,13 @@ impl Attestor for Identity {
 
 /// Evidence that vouches for the receipt key: one quote for each key broker session, however many tasks.
 #[derive(Default)]
-pub(super) struct Instance {
+pub(crate) struct Instance {
     current: Mutex<Option<Attested>>,
 }
 
 /// The evidence of one session.
 #[derive(Clone)]
-pub(super) struct Attested {
+pub(crate) struct Attested {
     session: SessionId,
     /// The evidence bundle as it goes into result documents. As text: to write its thousands of numbers
     /// again for every result would cost more than to seal the result.
@@ -119,7 +119,7 @@ pub(super) struct Attested {
 
 impl Instance {
     /// The evidence of this session, made now if there is none.
-    pub(super) async fn attest(
+    pub(crate) async fn attest(
         &self,
         session: SessionId,
         provider: &dyn TeeProvider,
@@ -136,7 +136,10 @@ impl Instance {
         let failed = |error: &dyn std::fmt::Display| {
             Refusal::new(
                 "evidence-unavailable",
-                format!("no evidence for the receipt key: {error}"),
+                host_text!(
+                    "no evidence for the receipt key: {}",
+                    Known::of_machine(error)
+                ),
             )
         };
         let claims = Claims::instance(key, settings_digest.clone(), provider.attester())

@@ -1,33 +1,34 @@
-//! From a start message to an outcome.
+//! From a request to an outcome.
 //!
-//! [`Executor`] knows nothing of MQTT: the daemon feeds it with messages, `proplet run` and the
+//! An [`Executor`] knows nothing of MQTT: the daemon feeds it with messages, `proplet run` and the
 //! benchmarks call it directly. A task takes one of two roads, and which one is fixed by its
 //! [`Source`]: the plain road never sees the key broker, and the encrypted road never falls
 //! back to the plain one.
 //!
-//! What leaves this module for an encrypted task is a sealed document and a [`Refusal`]. Text of a guest
-//! (its traps, its standard error, the names of its exports) goes into the sealed document only.
-
+//! What leaves for an encrypted task is a sealed document and a [`Refusal`]. Text of a guest (its traps, its
+//! standard error, the names of its exports) goes into the sealed document only; [`text`] says why.
+//!
+//! Three lifetimes, one inside the other, and a folder for each:
+//!
+//! | | lives as long as | is |
+//! | --- | --- | --- |
+//! | `process` | the process | engine, registries, key broker, what is kept warm |
+//! | `workload` | a key broker session, for an encrypted one | [`Workload`]: a component with all that was decided about it |
+//! | `run` | one task | its secrets, its result, its receipt |
 #![deny(missing_docs)]
 
 pub mod binding;
-mod encrypted;
-mod fetch;
-mod gate;
 pub mod harden;
 mod identity;
-mod plain;
-mod recipients;
+mod outcome;
+mod process;
 pub mod refusal;
 pub mod request;
-mod sealing;
-mod secrets;
-mod sink;
-mod vault;
-mod warm;
+mod run;
+pub mod text;
+mod workload;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -36,26 +37,23 @@ use proplet_hal::{
     TeeName, TeeProvider,
     clock::{Clock, SystemClock},
 };
-use proplet_image::{ImageError, ImageReference, Puller, RegistryConfig};
-use proplet_kbs::{KbsClient, KbsConfig, KbsError};
-use proplet_net::reach::Endpoint;
-use proplet_results::{Digest, ReceiptKey};
-use proplet_runtime::{CancelToken, Input, Limits, Runtime, RuntimeConfig, RuntimeError, Usage};
+use proplet_image::ImageError;
+use proplet_kbs::KbsError;
+use proplet_runtime::{CancelToken, RuntimeError};
 use proplet_settings::Settings;
 use thiserror::Error;
 
 use self::{
     binding::BindingRule,
-    gate::Gate,
     harden::{Swap, SwapRule},
-    identity::Instance,
-    vault::Vault,
-    warm::Warm,
+    process::Process,
 };
 pub use self::{
-    gate::Readiness,
+    outcome::{TaskError, TaskOutcome},
+    process::Readiness,
     refusal::Refusal,
-    request::{Request, Source},
+    request::{Request, Source, Task},
+    workload::Workload,
 };
 
 /// The executor could not be set up.
@@ -117,45 +115,9 @@ impl Host {
     }
 }
 
-/// What came of a task.
-#[derive(Debug, Clone, Default)]
-pub struct TaskOutcome {
-    /// The text for the results message: upstream's text for a plain task, a result document for an
-    /// encrypted one, also when it failed after its recipients were known. Empty otherwise.
-    pub results: String,
-    /// Why the task failed.
-    pub error: Option<Refusal>,
-    /// What the task used, when it ran.
-    pub usage: Option<Usage>,
-}
-
-impl TaskOutcome {
-    fn failed(refusal: Refusal) -> Self {
-        Self {
-            error: Some(refusal),
-            ..Self::default()
-        }
-    }
-}
-
 /// Runs tasks. Clones share everything.
 #[derive(Clone)]
-pub struct Executor(Arc<Inner>);
-
-struct Inner {
-    settings: Arc<Settings>,
-    settings_digest: Digest,
-    gate: Gate,
-    provider: Option<Arc<dyn TeeProvider>>,
-    clock: Arc<dyn Clock>,
-    runtime: Runtime,
-    puller: Puller,
-    fetcher: fetch::Fetcher,
-    vault: Option<Vault>,
-    warm: Warm,
-    instance: Instance,
-    receipt_key: Arc<ReceiptKey>,
-}
+pub struct Executor(Arc<Process>);
 
 impl Executor {
     /// Sets everything up; nothing is contacted yet.
@@ -163,174 +125,68 @@ impl Executor {
     /// # Errors
     /// [`ExecutorError`].
     pub fn new(host: Host) -> Result<Self, ExecutorError> {
-        let settings = Arc::clone(&host.settings);
-        let registry = registry_config(&settings)?;
-        let puller = Puller::new(registry.clone())?;
-        let vault = match (&settings.kbs, &host.provider) {
-            (Some(kbs), Some(provider)) => {
-                let mut config = KbsConfig::new(kbs.url.clone());
-                config.ca_pem = kbs.ca_pem.as_ref().map(|pem| pem.as_bytes().to_vec());
-                config.proxy = kbs.proxy.clone();
-                config.allow_http = kbs.allow_http;
-                config.timeout = kbs.timeout;
-                Some(Vault::new(KbsClient::new(config, Arc::clone(provider))?))
-            }
-            _ => None,
-        };
-        let receipt_key = ReceiptKey::generate()
-            .map(Arc::new)
-            .map_err(|error| ExecutorError::Setup(error.to_string()))?;
-        let runtime = Runtime::new(RuntimeConfig {
-            concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
-            max_component_bytes: settings.registry.max_layer_bytes,
-            ..RuntimeConfig::default()
-        })?;
-        let settings_digest = Digest::try_from(settings.digest.clone())
-            .map_err(|error| ExecutorError::Setup(error.to_string()))?;
-        Ok(Self(Arc::new(Inner {
-            settings_digest,
-            provider: host.provider.clone(),
-            clock: Arc::clone(&host.clock),
-            gate: Gate::new(host),
-            runtime,
-            puller,
-            fetcher: fetch::Fetcher::new(&registry)?,
-            vault,
-            warm: Warm::default(),
-            instance: Instance::default(),
-            receipt_key,
-            settings,
-        })))
+        Ok(Self(Arc::new(Process::new(host)?)))
     }
 
-    /// Runs one task to its end. Cancelling ends it with the code `stopped`.
-    pub async fn execute(&self, mut start: Request, cancel: CancelToken) -> TaskOutcome {
-        let inner = &self.0;
-        // Taken out, because the component may be megabytes long.
-        match std::mem::replace(&mut start.source, Source::File(Vec::new())) {
-            Source::File(bytes) => inner.run_file(start, bytes, cancel).await,
-            Source::Plain(image) => inner.run_plain(start, image, cancel).await,
-            Source::Encrypted {
-                image,
-                kbs_resource_path,
-            } => {
-                inner
-                    .run_encrypted(start, image, kbs_resource_path, cancel)
-                    .await
-            }
+    /// Runs one task to its end: [`Executor::prepare`] and [`Executor::run`]. Cancelling ends it with the
+    /// code `stopped`.
+    pub async fn execute(&self, request: Request, cancel: CancelToken) -> TaskOutcome {
+        let started = self.0.clock.now();
+        match self.prepare(request.source, &cancel).await {
+            Ok(workload) => self.0.run(&workload, request.task, started, cancel).await,
+            Err(refusal) => TaskOutcome::failed(refusal),
         }
+    }
+
+    /// Gets a component ready: fetched, decrypted, checked and compiled, or found ready. Nothing of it is
+    /// instantiated.
+    ///
+    /// A component that does not compile is a workload too, whose runs fail: for an encrypted one the reason
+    /// is for its recipients only, and they are known now.
+    ///
+    /// # Errors
+    /// The refusal of the task.
+    pub async fn prepare(
+        &self,
+        source: Source,
+        cancel: &CancelToken,
+    ) -> Result<Arc<Workload>, Refusal> {
+        unless_stopped(cancel, self.0.prepare(source)).await
+    }
+
+    /// Runs a workload once. It can be run any number of times, several at once, for as long as the key
+    /// broker session that released it lives; afterwards the task fails with `session-ended`.
+    pub async fn run(&self, workload: &Workload, task: Task, cancel: CancelToken) -> TaskOutcome {
+        if workload.has_ended() {
+            return TaskOutcome::failed(Refusal::new(
+                "session-ended",
+                "the key broker session that released this component has ended; prepare it again",
+            ));
+        }
+        let started = self.0.clock.now();
+        self.0.run(workload, task, started, cancel).await
     }
 
     /// Whether encrypted tasks will be taken, and why not. Asks the TEE once.
     pub async fn readiness(&self) -> Readiness {
-        self.0.gate.readiness().await
+        self.0.readiness().await
     }
 
     /// Forgets keys, secrets and code whose key broker session has ended. The daemon calls it every
     /// second, so that they do not wait in memory for a task that never comes.
     pub fn forget_expired(&self) {
-        if let Some(vault) = &self.0.vault {
-            vault.forget_expired();
-            for digest in self.0.warm.take_expired(vault.live_session()) {
-                self.0.runtime.forget(&digest);
-            }
-        }
+        self.0.forget_expired();
     }
 }
 
-/// Ends with the preparation, or with the refusal of a stopped task.
+/// Ends with the work, or with the refusal of a stopped task.
 async fn unless_stopped<T>(
     cancel: &CancelToken,
-    preparation: impl Future<Output = Result<T, Refusal>>,
+    work: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
     tokio::select! {
         biased;
-        () = cancel.cancelled() => Err(runtime_refusal(&RuntimeError::Stopped)),
-        prepared = preparation => prepared,
+        () = cancel.cancelled() => Err(Refusal::from(&RuntimeError::Stopped)),
+        done = work => done,
     }
-}
-
-/// The host's words of an engine error: what may leave in clear.
-fn runtime_refusal(error: &RuntimeError) -> Refusal {
-    Refusal::new(error.code(), error.to_string())
-}
-
-fn image_refusal(error: &ImageError) -> Refusal {
-    Refusal::new(error.code(), error.to_string())
-}
-
-fn kbs_refusal(error: &KbsError) -> Refusal {
-    Refusal::new(error.code(), error.to_string())
-}
-
-fn reference(settings: &Settings, image: &str) -> Result<ImageReference, Refusal> {
-    let reference: ImageReference = image.parse().map_err(|error| image_refusal(&error))?;
-    if settings
-        .registry
-        .allowed
-        .permits(reference.registry(), reference.repository())
-    {
-        return Ok(reference);
-    }
-    Err(Refusal::new(
-        "image-not-allowed",
-        format!(
-            "the settings do not allow images from {}/{}; add the registry or repository to \
-             [registry] in the settings document",
-            reference.registry(),
-            reference.repository()
-        ),
-    ))
-}
-
-fn inputs(start: &Request) -> Vec<Input> {
-    start.inputs.iter().map(Input::text).collect()
-}
-
-/// Limits by the names that receipts and settings use.
-fn named_limits(limits: &Limits) -> BTreeMap<String, u64> {
-    [
-        ("memory_bytes", limits.memory_bytes),
-        ("wall_clock_ms", limits.wall_clock_ms),
-        ("cpu_ms", limits.cpu_ms),
-        ("output_bytes", limits.output_bytes),
-        ("handles", limits.handles.into()),
-        ("evidence_quota", limits.evidence_quota.into()),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value))
-    .collect()
-}
-
-fn registry_config(settings: &Settings) -> Result<RegistryConfig, ExecutorError> {
-    let registry = &settings.registry;
-    let ca_pem = match &registry.ca {
-        None => None,
-        Some(path) => Some(std::fs::read(path).map_err(|source| ExecutorError::File {
-            path: path.clone(),
-            source,
-        })?),
-    };
-    Ok(RegistryConfig {
-        auth_file: registry.auth_file.clone(),
-        http_hosts: registry.http_hosts.clone(),
-        // Who names a registry in the settings means that registry, wherever it is.
-        private_hosts: registry
-            .private_hosts
-            .iter()
-            .map(String::as_str)
-            .chain(
-                registry
-                    .allowed
-                    .hosts()
-                    .filter(|host| host.parse::<Endpoint>().is_ok()),
-            )
-            .map(str::to_owned)
-            .collect(),
-        ca_pem,
-        proxy: registry.proxy.clone(),
-        max_layer_bytes: registry.max_layer_bytes,
-        deadline: registry.timeout,
-        ..RegistryConfig::default()
-    })
 }

@@ -2,21 +2,25 @@
 
 use std::fmt;
 
-/// Why a task failed or was refused, as the Manager may know it.
+use proplet_image::ImageError;
+use proplet_runtime::RuntimeError;
+
+use crate::{host_text, text::HostText};
+
+/// Why a task was refused or failed, as anybody may know it.
 ///
 /// It is shown as `<code>: <words>`. Programs compare the code, which never changes its meaning; people
-/// read the words, which say what failed, on what, and what to do next. Both are the host's own: text
-/// of a guest, secrets, inputs and results never get in here, because for an encrypted task this is all
-/// that leaves the host unsealed.
+/// read the words, which say what failed, on what, and what to do next. Both are the host's own, by their
+/// types: for an encrypted task this is all that leaves the host unsealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     code: &'static str,
-    words: String,
+    words: HostText,
 }
 
 impl Refusal {
     /// A refusal with its code (lower case, hyphens) and its words (one line).
-    pub fn new(code: &'static str, words: impl Into<String>) -> Self {
+    pub fn new(code: &'static str, words: impl Into<HostText>) -> Self {
         Self {
             code,
             words: words.into(),
@@ -32,7 +36,19 @@ impl Refusal {
     /// The words.
     #[must_use]
     pub fn words(&self) -> &str {
-        &self.words
+        self.words.as_str()
+    }
+}
+
+impl From<&RuntimeError> for Refusal {
+    fn from(error: &RuntimeError) -> Self {
+        Self::new(error.code(), host_text!("{}", error))
+    }
+}
+
+impl From<ImageError> for Refusal {
+    fn from(error: ImageError) -> Self {
+        Self::new(error.code(), host_text!("{}", error))
     }
 }
 

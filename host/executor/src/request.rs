@@ -16,15 +16,22 @@ pub const MAX_NAME_BYTES: usize = 2048;
 /// Longest task id, in bytes. The Manager's are UUIDs of 36.
 pub const MAX_ID_BYTES: usize = 256;
 
-/// A task to run.
-#[derive(Clone)]
+/// A component to run, and what on.
+#[derive(Clone, Debug)]
 pub struct Request {
+    /// Where the component comes from.
+    pub source: Source,
+    /// What it is to do.
+    pub task: Task,
+}
+
+/// One run of a component.
+#[derive(Clone)]
+pub struct Task {
     /// Identifier of the task.
     pub id: String,
     /// Name of the task; also the export to invoke when there is one of that name.
     pub name: String,
-    /// Where the component comes from.
-    pub source: Source,
     /// The inputs in order, numbers as their decimal text.
     pub inputs: Vec<String>,
     /// Arguments as they came (`cli_args` of a start message), for the receipt.
@@ -58,20 +65,21 @@ impl Request {
     /// # Errors
     /// `task-invalid`.
     pub fn check(&self) -> Result<(), Refusal> {
-        let invalid = |words: &str| Err(Refusal::new("task-invalid", words));
-        if !is_id(&self.id) {
+        let invalid = |words: &'static str| Err(Refusal::new("task-invalid", words));
+        let task = &self.task;
+        if !is_id(&task.id) {
             return invalid("id must have 1 to 256 characters and no control characters");
         }
-        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
+        if task.name.is_empty() || task.name.len() > MAX_NAME_BYTES {
             return invalid("name must have 1 to 2048 characters");
         }
-        if self.inputs.len() > MAX_INPUTS {
+        if task.inputs.len() > MAX_INPUTS {
             return invalid("there are more than 4096 inputs");
         }
-        if self.env.len() > MAX_VARIABLES {
+        if task.env.len() > MAX_VARIABLES {
             return invalid("there are more than 1024 environment variables");
         }
-        if self.env.iter().any(|(name, value)| {
+        if task.env.iter().any(|(name, value)| {
             name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
         }) {
             return invalid("env has a name that is empty or has `=`, or a NUL character");
@@ -131,12 +139,11 @@ fn is_export(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME_BYTES && !name.contains(char::is_control)
 }
 
-impl fmt::Debug for Request {
+impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
+        f.debug_struct("Task")
             .field("id", &self.id)
             .field("name", &self.name)
-            .field("source", &self.source)
             .field("inputs", &self.inputs.len())
             .field("arguments", &self.arguments.len())
             .field("env", &self.env.len())

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use proplet_executor::harden::Swap;
-use proplet_executor::{Executor, Host, Request, Source};
+use proplet_executor::{Executor, Host, Request, Source, Task};
 use proplet_hal::ReportData;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_jose::jws::SigningKey;
@@ -91,16 +91,18 @@ impl Ours {
         Box::new(Self {
             executor: Executor::new(host).unwrap(),
             start: Request {
-                id: "task-1".into(),
-                name: "bench".into(),
                 source: Source::Encrypted {
                     image: pinned.to_string(),
                     kbs_resource_path: None,
                 },
-                inputs: vec![input.into()],
-                arguments: Vec::new(),
-                invoke: None,
-                env: Default::default(),
+                task: Task {
+                    id: "task-1".into(),
+                    name: "bench".into(),
+                    inputs: vec![input.into()],
+                    arguments: Vec::new(),
+                    invoke: None,
+                    env: Default::default(),
+                },
             },
             _world: (registry, key_broker),
         })

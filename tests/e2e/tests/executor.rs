@@ -12,7 +12,7 @@ use std::{
 };
 
 use proplet_executor::{
-    Executor, Host, Request, Source, TaskOutcome,
+    Executor, Host, Request, Source, Task, TaskOutcome,
     binding::BindingRule,
     harden::{Swap, SwapRule},
 };
@@ -113,17 +113,23 @@ fn uri(text: &str) -> ResourceUri {
 }
 
 fn start(image: &ImageReference) -> Request {
+    asking(image, vec!["4700".into(), "11".into()])
+}
+
+fn asking(image: &ImageReference, inputs: Vec<String>) -> Request {
     Request {
-        id: "task-1".into(),
-        name: "sum".into(),
         source: Source::Encrypted {
             image: image.to_string(),
             kbs_resource_path: None,
         },
-        inputs: vec!["4700".into(), "11".into()],
-        arguments: Vec::new(),
-        invoke: None,
-        env: [("PATIENT".to_owned(), "canary-in-env".to_owned())].into(),
+        task: Task {
+            id: "task-1".into(),
+            name: "sum".into(),
+            inputs,
+            arguments: Vec::new(),
+            invoke: None,
+            env: [("PATIENT".to_owned(), "canary-in-env".to_owned())].into(),
+        },
     }
 }
 
@@ -190,18 +196,11 @@ async fn a_result_is_sealed_to_the_policys_recipient_and_its_receipt_verifies() 
 async fn a_failure_is_sealed_and_only_codes_are_in_clear() {
     let world = World::new().await;
     let (_, image) = world.publish(&telltale(), Some(&world.policy(""))).await;
-    let outcome = execute(
-        &world.executor(),
-        Request {
-            inputs: Vec::new(),
-            ..start(&image)
-        },
-    )
-    .await;
+    let outcome = execute(&world.executor(), asking(&image, Vec::new())).await;
     let error = outcome.error.unwrap();
     assert_eq!(error.code(), "guest-trapped");
     for canary in ["canary", "unreachable"] {
-        assert!(!error.to_string().contains(canary), "{error}");
+        assert!(!error.full_text().contains(canary), "{error}");
         assert!(!outcome.results.contains(canary), "{}", outcome.results);
     }
     let failure = world
@@ -680,10 +679,7 @@ async fn a_component_gets_its_secret_attests_itself_and_publishes() {
     let policy = with_recipients(INFERENCE_POLICY, &[world.reader.public().clone()]);
     let (workload, image) = world.publish(&component, Some(&policy)).await;
     let question = r#"{"nonce":"n-1","samples":[[5.1,3.5,1.4,0.2]]}"#;
-    let ask = Request {
-        inputs: vec![question.into()],
-        ..start(&image)
-    };
+    let ask = asking(&image, vec![question.into()]);
     let outcome = execute(&world.executor(), ask).await;
     assert_eq!(outcome.error, None);
     let digest: Digest = workload.component_digest().to_string().parse().unwrap();
@@ -722,10 +718,7 @@ async fn a_component_reaches_its_own_repository_only() {
     let component = guest(GuestName::SecretProbe).await;
     let (_, image) = world.publish(&component, Some(&policy)).await;
     let executor = world.executor();
-    let ask = |address: &str| Request {
-        inputs: vec![format!("reveal {address}")],
-        ..start(&image)
-    };
+    let ask = |address: &str| asking(&image, vec![format!("reveal {address}")]);
     let outcome = execute(&executor, ask(own)).await;
     assert_eq!(
         world

@@ -9,7 +9,7 @@
 use std::{net::Ipv4Addr, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use proplet_daemon::mqtt::Link;
-use proplet_executor::{Executor, Host, Request, Source, TaskOutcome};
+use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
 use proplet_image::{Artifact, ImageReference, Puller, RegistryConfig, push::push};
 use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
 use proplet_lab::workload::registry_over_http;
@@ -38,13 +38,15 @@ fn module() -> Vec<u8> {
 
 fn add(image: String) -> Request {
     Request {
-        id: "task-1".into(),
-        name: "add".into(),
         source: Source::Plain(image),
-        inputs: vec!["10".into(), "20".into()],
-        arguments: Vec::new(),
-        invoke: None,
-        env: [].into(),
+        task: Task {
+            id: "task-1".into(),
+            name: "add".into(),
+            inputs: vec!["10".into(), "20".into()],
+            arguments: Vec::new(),
+            invoke: None,
+            env: [].into(),
+        },
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_executor::{
-    Refusal, Request, Source,
+    Refusal, Request, Source, Task, host_text,
     request::{invoked_export, is_id},
+    text::HostText,
 };
 use serde::Deserialize;
 
@@ -88,13 +89,15 @@ impl Decoded {
                     serde_json::error::Category::Data => "a member has the wrong type",
                     _ => "it is not JSON",
                 };
-                let (line, column) = (error.line(), error.column());
                 Self::Bad(BadStart {
                     id: salvage.id.filter(|id| is_id(id)),
                     refusal: Refusal::new(
                         "task-invalid",
-                        format!(
-                            "the start message cannot be read: {kind} (line {line}, column {column})"
+                        host_text!(
+                            "the start message cannot be read: {} (line {}, column {})",
+                            HostText::from(kind),
+                            error.line(),
+                            error.column()
                         ),
                     ),
                 })
@@ -118,18 +121,20 @@ impl Wire {
             ));
         }
         let request = Request {
-            invoke: invoked_export(&self.cli_args)?,
             source: source(
                 self.encrypted,
                 self.image_url,
                 self.file,
                 self.kbs_resource_path,
             )?,
-            id: self.id,
-            name: self.name,
-            inputs: self.inputs,
-            arguments: self.cli_args,
-            env: self.env,
+            task: Task {
+                invoke: invoked_export(&self.cli_args)?,
+                id: self.id,
+                name: self.name,
+                inputs: self.inputs,
+                arguments: self.cli_args,
+                env: self.env,
+            },
         };
         request.check()?;
         Ok(request)
@@ -142,7 +147,7 @@ fn source(
     file: Option<String>,
     kbs_resource_path: Option<String>,
 ) -> Result<Source, Refusal> {
-    let invalid = |words: &str| Refusal::new("task-invalid", words);
+    let invalid = |words: &'static str| Refusal::new("task-invalid", words);
     match (encrypted, image_url, file) {
         (true, _, Some(_)) => Err(invalid(
             "an encrypted task must not have `file`: push the encrypted image and set image_url",

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use proplet_executor::Refusal;
+use proplet_executor::{Refusal, host_text};
 use rumqttc::PublishOptions;
 use tokio::{sync::Notify, time::Instant};
 use tracing::{error, info, warn};
@@ -125,9 +125,10 @@ impl Delivery {
         );
         let refusal = Refusal::new(
             "result-undeliverable",
-            format!(
-                "the broker dropped the connection {MAX_ATTEMPTS} times on this result of {} bytes; \
-                 lower [mqtt] max_result_bytes to what the broker takes, or make the result smaller",
+            host_text!(
+                "the broker dropped the connection {} times on this result of {} bytes; lower [mqtt] \
+                 max_result_bytes to what the broker takes, or make the result smaller",
+                MAX_ATTEMPTS,
                 message.results.len()
             ),
         );

@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::Path};
 
-use proplet_executor::{ExecutorError, Refusal};
+use proplet_executor::{ExecutorError, Refusal, TaskError};
 use proplet_image::ImageError;
 use proplet_kbs::KbsError;
 use proplet_settings::SettingsError;
@@ -123,6 +123,13 @@ fn exit_of(code: &str) -> ExitCode {
 impl From<Refusal> for CliError {
     fn from(refusal: Refusal) -> Self {
         Self::coded(refusal.code(), refusal.words())
+    }
+}
+
+/// With what a plain component said.
+impl From<TaskError> for CliError {
+    fn from(error: TaskError) -> Self {
+        Self::coded(error.code(), error.full_words())
     }
 }
 

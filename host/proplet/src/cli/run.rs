@@ -6,7 +6,9 @@
 
 use std::path::Path;
 
-use proplet_executor::{Executor, Host, Request, Source, TaskOutcome, request::invoked_export};
+use proplet_executor::{
+    Executor, Host, Request, Source, Task, TaskOutcome, request::invoked_export,
+};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
 use serde_json::json;
@@ -84,13 +86,15 @@ fn request(arguments: &Run) -> Result<Request, CliError> {
         None => Vec::new(),
     };
     let request = Request {
-        id: Uuid::new_v4().to_string(),
-        name: "run".to_owned(),
         source,
-        inputs: arguments.inputs.clone(),
-        invoke: invoked_export(&cli_args)?,
-        arguments: cli_args,
-        env: arguments.environment.iter().cloned().collect(),
+        task: Task {
+            id: Uuid::new_v4().to_string(),
+            name: "run".to_owned(),
+            inputs: arguments.inputs.clone(),
+            invoke: invoked_export(&cli_args)?,
+            arguments: cli_args,
+            env: arguments.environment.iter().cloned().collect(),
+        },
     };
     request.check()?;
     Ok(request)
@@ -126,7 +130,7 @@ fn show(outcome: TaskOutcome, console: &mut Console<'_>) -> Result<(), CliError>
         });
         let error = error
             .as_ref()
-            .map(|refusal| json!({"code": refusal.code(), "message": refusal.words()}));
+            .map(|error| json!({"code": error.code(), "message": error.full_words()}));
         console.value(&json!({"results": results, "error": error, "usage": usage}))?;
     } else if !results.is_empty() {
         if console.stdout_is_terminal {
@@ -135,7 +139,7 @@ fn show(outcome: TaskOutcome, console: &mut Console<'_>) -> Result<(), CliError>
             console.text(&results)?;
         }
     }
-    error.map_or(Ok(()), |refusal| Err(refusal.into()))
+    error.map_or(Ok(()), |error| Err(error.into()))
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use std::time::SystemTime;
 
 use clap::Args;
 use proplet_executor::harden::SwapRule;
-use proplet_executor::{Executor, Host, Request, Source, TaskOutcome};
+use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
 use proplet_hal::TeeProvider;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
@@ -131,10 +131,10 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         settings: Some(world.settings.digest.clone().try_into()?),
         // The sample has no such field.
         init_data: (arguments.tee == Fake::FakeSnp).then(|| world.settings.digest_bytes.to_vec()),
-        task_id: Some(request.id.clone()),
-        inputs: Some(of_inputs(&request.inputs)?),
-        arguments: Some(of_arguments(&request.arguments)?),
-        environment: Some(of_environment(&request.env)?),
+        task_id: Some(request.task.id.clone()),
+        inputs: Some(of_inputs(&request.task.inputs)?),
+        arguments: Some(of_arguments(&request.task.arguments)?),
+        environment: Some(of_environment(&request.task.env)?),
         recipients: Some(vec![reader.public().thumbprint()]),
         ..arguments.tee.expected()
     };
@@ -217,19 +217,21 @@ impl World {
 fn request(arguments: &Arguments, image: &ImageReference) -> Request {
     let environment: BTreeMap<_, _> = arguments.environment.iter().cloned().collect();
     Request {
-        id: uuid::Uuid::new_v4().to_string(),
-        name: "run".to_owned(),
         source: Source::Encrypted {
             image: image.to_string(),
             kbs_resource_path: None,
         },
-        inputs: arguments.inputs.clone(),
-        arguments: match &arguments.invoke {
-            Some(export) => vec!["--invoke".to_owned(), export.clone()],
-            None => Vec::new(),
+        task: Task {
+            id: uuid::Uuid::new_v4().to_string(),
+            name: "run".to_owned(),
+            inputs: arguments.inputs.clone(),
+            arguments: match &arguments.invoke {
+                Some(export) => vec!["--invoke".to_owned(), export.clone()],
+                None => Vec::new(),
+            },
+            invoke: arguments.invoke.clone(),
+            env: environment,
         },
-        invoke: arguments.invoke.clone(),
-        env: environment,
     }
 }
 

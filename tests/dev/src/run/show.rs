@@ -90,7 +90,7 @@ fn as_json(outcome: &TaskOutcome, opened: Option<&Opened>) -> Value {
     let error = outcome
         .error
         .as_ref()
-        .map(|error| json!({"code": error.code(), "message": error.words()}));
+        .map(|error| json!({"code": error.code(), "message": error.full_words()}));
     let mut value = Map::from_iter([("error".to_owned(), json!(error))]);
     if let Some(usage) = outcome.usage {
         value.insert(

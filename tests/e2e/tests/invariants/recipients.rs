@@ -4,7 +4,7 @@ use proplet_image::ImageReference;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_lab::{Services, workload::with_recipients};
 use proplet_results::{ResultDocument, verify::Expectations};
-use proplet_testkit::{broker::Outcome, guests::GuestName};
+use proplet_testkit::{broker::Outcome, guests::GuestName, kbs::Policy};
 use serde_json::json;
 
 use crate::support::*;
@@ -166,4 +166,31 @@ async fn a_component_is_told_who_the_recipients_are_and_cannot_add_one() {
         let opened = open_with(reader, &outcome, &expected);
         assert_eq!(opened.content[..], *thumbprints.join("\n").as_bytes());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clear_error_does_not_say_where_the_policy_looks_for_recipients() {
+    let scene = Scene::new().await;
+    let broker = &scene.services.key_broker;
+    broker.set_resource(&uri("kbs:///alice/canary-type/text"), b"canary-text");
+    broker.set_resource(&uri("kbs:///alice/canary-type/denied"), b"{}");
+    broker.set_policy(Policy::predicate(|request| {
+        request.path != "alice/canary-type/denied"
+    }));
+    let component = guest(GuestName::HelloAttest).await;
+    for (path, code) in [
+        ("alice/canary-type/missing", "kbs-not-found"),
+        ("alice/canary-type/denied", "kbs-denied"),
+        ("alice/canary-type/text", "recipients-invalid"),
+        ("canary/canary-type/all", "recipients-invalid"),
+        ("alice/key/canary", "recipients-invalid"),
+    ] {
+        let policy = format!("version = 1\nrecipients_resource = \"kbs:///{path}\"\n");
+        let (_, image) = scene.publish_as(&component, &policy, KEY).await;
+        let outcome = scene.run(&task(&image, &["x"])).await;
+        assert_refused(&outcome, code);
+        let error = outcome.error.unwrap();
+        assert!(!error.contains("canary"), "{error}");
+    }
+    assert!(!scene.was_told("canary"));
 }

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use proplet_executor::{Executor, Host, Request, Source, TaskOutcome, harden::Swap};
+use proplet_executor::{
+    Executor, Host, Request, Source, Task, TaskOutcome, Workload, harden::Swap,
+};
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{RunningProplet, Services};
@@ -217,19 +219,22 @@ impl Still {
     }
 
     async fn reveal(&self, image: &ImageReference) -> TaskOutcome {
-        let start = Request {
-            id: new_id(),
-            name: "job".into(),
-            source: Source::Encrypted {
-                image: image.to_string(),
-                kbs_resource_path: None,
-            },
-            inputs: vec![format!("reveal {SECRET}")],
-            arguments: Vec::new(),
-            invoke: None,
-            env: Default::default(),
+        let request = Request {
+            source: source(image),
+            task: revealing_task(),
         };
-        self.executor.execute(start, CancelToken::new()).await
+        self.executor.execute(request, CancelToken::new()).await
+    }
+
+    async fn prepare(&self, image: &ImageReference) -> Arc<Workload> {
+        let never = CancelToken::new();
+        let prepared = self.executor.prepare(source(image), &never).await;
+        prepared.unwrap()
+    }
+
+    async fn run(&self, workload: &Workload) -> TaskOutcome {
+        let never = CancelToken::new();
+        self.executor.run(workload, revealing_task(), never).await
     }
 
     /// Moves the clock. Only between requests: nobody waits for anything then.
@@ -242,6 +247,24 @@ impl Still {
     fn refuse(&self, path: &'static str) {
         let policy = Policy::predicate(move |request| request.path != path);
         self.services.key_broker.set_policy(policy);
+    }
+}
+
+fn source(image: &ImageReference) -> Source {
+    Source::Encrypted {
+        image: image.to_string(),
+        kbs_resource_path: None,
+    }
+}
+
+fn revealing_task() -> Task {
+    Task {
+        id: new_id(),
+        name: "job".into(),
+        inputs: vec![format!("reveal {SECRET}")],
+        arguments: Vec::new(),
+        invoke: None,
+        env: Default::default(),
     }
 }
 
@@ -334,4 +357,28 @@ async fn a_key_that_its_owner_replaced_is_asked_for_within_the_session() {
     assert_eq!(code(&still.reveal(&first).await), "");
     still.pass(301).await;
     assert_eq!(code(&still.reveal(&first).await), "image-key-mismatch");
+}
+
+#[tokio::test]
+async fn a_workload_is_prepared_once_and_run_for_as_long_as_its_session_lives() {
+    let still = Still::new().await;
+    let image = still.publish(KEY).await;
+    let workload = still.prepare(&image).await;
+    let broker = &still.services.key_broker;
+    // The key, and nothing that only a run needs.
+    assert_eq!(broker.counts().resources, 1);
+    let pulled = still.services.registry.counts();
+    let (one, two) = tokio::join!(still.run(&workload), still.run(&workload));
+    assert_eq!((code(&one), code(&two)), ("", ""));
+    assert_ne!(one.results, two.results);
+    assert_eq!(code(&still.run(&workload).await), "");
+    assert_eq!(still.services.registry.counts(), pulled);
+    assert_eq!(broker.counts().attest, 1);
+    still.pass(301).await;
+    let outcome = still.run(&workload).await;
+    assert_eq!(
+        (code(&outcome), outcome.results.as_str()),
+        ("session-ended", "")
+    );
+    assert_eq!(code(&still.run(&*still.prepare(&image).await).await), "");
 }

@@ -30,8 +30,8 @@ fn what_the_manager_sends_today_is_read() {
         "env": {"K": "v"}, "encrypted": true, "kbs_resource_path": "default/key/p",
         "proplet_id": "us", "parent_results": {"x": 1}, "metadata": {"wasi_pep": true}
     }));
-    assert_eq!(start.invoke.as_deref(), Some("process"));
-    assert_eq!(start.inputs, ["a", "b"]);
+    assert_eq!(start.task.invoke.as_deref(), Some("process"));
+    assert_eq!(start.task.inputs, ["a", "b"]);
     assert_eq!(
         start.source,
         Source::Encrypted {
@@ -48,14 +48,14 @@ fn what_older_managers_sent_is_read() {
         "inputs": [10, 20, 18446744073709551615u64], "cli_args": null, "daemon": false, "env": null,
         "encrypted": false, "kbs_resource_path": "", "monitoring_profile": null, "proplet_id": ""
     }));
-    assert_eq!(start.inputs, ["10", "20", "18446744073709551615"]);
+    assert_eq!(start.task.inputs, ["10", "20", "18446744073709551615"]);
     assert_eq!(start.source, Source::File(b"\0asm".to_vec()));
-    assert!(start.arguments.is_empty() && start.env.is_empty());
+    assert!(start.task.arguments.is_empty() && start.task.env.is_empty());
     let start = task(
         &json!({"id": "1", "name": "add", "image_url": "x", "inputs": null,
                              "daemon": null, "broadcast": null}),
     );
-    assert!(start.inputs.is_empty());
+    assert!(start.task.inputs.is_empty());
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn refusals_name_the_task_and_the_reason() {
 fn both_forms_of_invoke_are_known() {
     for arguments in [json!(["--invoke", "f"]), json!(["--invoke=f"])] {
         let start = task(&json!({"id": "1", "name": "n", "image_url": "i", "cli_args": arguments}));
-        assert_eq!(start.invoke.as_deref(), Some("f"));
+        assert_eq!(start.task.invoke.as_deref(), Some("f"));
     }
 }
 
@@ -190,7 +190,7 @@ proptest! {
     ) {
         let text = json!({"id": id, "name": "n", "image_url": "i", "inputs": inputs}).to_string();
         match Decoded::from_bytes(text.as_bytes(), "us") {
-            Decoded::Task(start) => prop_assert_eq!(start.inputs, inputs),
+            Decoded::Task(start) => prop_assert_eq!(start.task.inputs, inputs),
             Decoded::Bad(bad) => prop_assert_eq!(bad.id, None),
             Decoded::NotForUs => prop_assert!(false, "it is for everybody"),
         }

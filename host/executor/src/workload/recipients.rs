@@ -11,8 +11,7 @@ use proplet_kbs::ResourceUri;
 use proplet_runtime::policy::{Policy, Recipients};
 use proplet_settings::Settings;
 
-use super::{kbs_refusal, vault::Vault};
-use crate::refusal::Refusal;
+use crate::{host_text, process::Vault, refusal::Refusal, text::HostText};
 
 /// The recipients of a component's results; never empty.
 pub(super) async fn of(
@@ -27,15 +26,15 @@ pub(super) async fn of(
             .iter()
             .map(PublicKey::from_jwk)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| invalid("the component's policy"))?,
+            .map_err(|_| unusable("the component's policy"))?,
         Recipients::Resource(uri) => from_resource(uri, repository, settings, vault).await?,
         Recipients::Unnamed => settings.confidential.recipients.clone(),
     };
-    usable(recipients)
+    sealable(recipients)
 }
 
 /// Sealing would refuse these after the task has run, when its result is lost.
-fn usable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
+fn sealable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
     if recipients.is_empty() {
         return Err(Refusal::new(
             "no-recipients",
@@ -47,64 +46,63 @@ fn usable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
     if distinct.len() != recipients.len() || recipients.len() > MAX_RECIPIENTS {
         return Err(Refusal::new(
             "recipients-invalid",
-            format!(
-                "{} recipients are named, {} of them different; name at most {MAX_RECIPIENTS}, each \
-                 once",
+            host_text!(
+                "{} recipients are named, {} of them different; name at most {}, each once",
                 recipients.len(),
-                distinct.len()
+                distinct.len(),
+                MAX_RECIPIENTS
             ),
         ));
     }
     Ok(recipients)
 }
 
+/// The address comes from an encrypted policy, so nothing of it is in the words of a refusal.
 async fn from_resource(
     uri: &str,
     repository: &str,
     settings: &Settings,
     vault: &Vault,
 ) -> Result<Vec<PublicKey>, Refusal> {
-    let uri: ResourceUri = uri.parse().map_err(|error| {
-        Refusal::new(
-            "recipients-invalid",
-            format!("recipients_resource in the policy: {error}"),
-        )
+    let invalid = |words: HostText| Refusal::new("recipients-invalid", words);
+    let uri: ResourceUri = uri.parse().map_err(|_| {
+        invalid("recipients_resource in the policy is not the address of a resource".into())
     })?;
     if uri.repository() != repository {
-        return Err(Refusal::new(
-            "recipients-invalid",
-            format!(
-                "{uri} is not in the repository {repository:?} of the key that decrypted the \
-                 component, and a component reaches no other"
-            ),
+        return Err(invalid(
+            "recipients_resource in the policy is not in the repository of the key that decrypted the \
+             component, and a component reaches no other"
+                .into(),
         ));
     }
     let types = &settings.confidential.image_key_types;
     if !types.may_be_given(&uri) {
-        return Err(Refusal::new(
-            "recipients-invalid",
-            format!(
-                "recipients_resource in the policy is of a type that decrypts images ({types}); put \
-                 the JWK set under another type"
-            ),
-        ));
+        return Err(invalid(host_text!(
+            "recipients_resource in the policy is of a type that decrypts images ({}); put the JWK set \
+             under another type",
+            *types
+        )));
     }
-    let resource = vault
-        .resource(&uri)
-        .await
-        .map_err(|error| kbs_refusal(&error))?;
-    let what = uri.to_string();
-    let set = json::value(&resource.bytes).map_err(|_| invalid(&what))?;
-    PublicKey::from_jwk_set(&set).map_err(|_| invalid(&what))
+    let bytes = vault.resource(&uri).await.map_err(|error| {
+        Refusal::new(
+            error.code(),
+            "the key broker did not give the recipients that recipients_resource in the policy names; \
+             check that they are there and that its policy releases them to this host",
+        )
+    })?;
+    let unusable = || unusable("the resource that the policy names");
+    let set = json::value(&bytes).map_err(|_| unusable())?;
+    PublicKey::from_jwk_set(&set).map_err(|_| unusable())
 }
 
 /// The parser's words would quote the owner's policy, or a resource of the key broker, in clear.
-fn invalid(what: &str) -> Refusal {
+fn unusable(what: &'static str) -> Refusal {
     Refusal::new(
         "recipients-invalid",
-        format!(
-            "the recipients in {what} cannot be used: each must be a public JWK on P-256 or X25519, in \
-             a resource as members of a JWK set"
+        host_text!(
+            "the recipients in {} cannot be used: each must be a public JWK on P-256 or X25519, in a \
+             resource as members of a JWK set",
+            HostText::from(what)
         ),
     )
 }
@@ -118,12 +116,12 @@ mod tests {
     #[test]
     fn what_could_not_be_sealed_to_is_refused_before_the_run() {
         let key = || PrivateKey::generate_x25519().unwrap().public().clone();
-        assert_eq!(usable(vec![key(), key()]).unwrap().len(), 2);
-        assert_eq!(usable(Vec::new()).unwrap_err().code(), "no-recipients");
+        assert_eq!(sealable(vec![key(), key()]).unwrap().len(), 2);
+        assert_eq!(sealable(Vec::new()).unwrap_err().code(), "no-recipients");
         let one = key();
-        let twice = usable(vec![one.clone(), one]).unwrap_err();
+        let twice = sealable(vec![one.clone(), one]).unwrap_err();
         assert_eq!(twice.code(), "recipients-invalid");
         let many: Vec<_> = (0..=MAX_RECIPIENTS).map(|_| key()).collect();
-        assert_eq!(usable(many).unwrap_err().code(), "recipients-invalid");
+        assert_eq!(sealable(many).unwrap_err().code(), "recipients-invalid");
     }
 }

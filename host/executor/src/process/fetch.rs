@@ -21,7 +21,7 @@ use proplet_settings::AllowList;
 use reqwest::{Url, header::HeaderMap};
 use tokio::time::Instant;
 
-use crate::refusal::Refusal;
+use crate::{host_text, refusal::Refusal, text::Known};
 
 /// The most redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
@@ -68,9 +68,9 @@ impl Fetcher {
     /// The bytes at an address.
     pub(super) async fn fetch(&self, text: &str, allowed: &AllowList) -> Result<Vec<u8>, Refusal> {
         let url = Url::parse(text).map_err(|error| {
-            let words = format!(
-                "image_url is not an address ({error}); write https://host/path, or the \
-                     reference of an image"
+            let words = host_text!(
+                "image_url is not an address ({}); write https://host/path, or the reference of an image",
+                Known::of_machine(&error)
             );
             Refusal::new("image-reference", words)
         })?;
@@ -78,7 +78,10 @@ impl Fetcher {
         if !allowed.permits(&host, url.path().trim_start_matches('/')) {
             return Err(Refusal::new(
                 "image-not-allowed",
-                format!("the settings do not allow components from {host}; add it to [registry]"),
+                host_text!(
+                    "the settings do not allow components from {}; add it to [registry]",
+                    Known::of_request(&host)
+                ),
             ));
         }
         match tokio::time::timeout(self.deadline, self.persist(&url, &host)).await {
@@ -123,11 +126,19 @@ impl Fetcher {
                 BodyError::Broken(error) => broken(host, &error),
                 BodyError::TooLarge(limit) => Trouble::lasting(Refusal::new(
                     "image-too-large",
-                    format!("the component at {host} is larger than {limit} bytes"),
+                    host_text!(
+                        "the component at {} is larger than {} bytes",
+                        Known::of_request(host),
+                        limit
+                    ),
                 )),
                 BodyError::Encoding(_) => Trouble::lasting(Refusal::new(
                     "image-layout",
-                    format!("the component at {host}: {error}"),
+                    host_text!(
+                        "the component at {}: {}",
+                        Known::of_request(host),
+                        Known::of_machine(&error)
+                    ),
                 )),
             })?;
         if bytes.starts_with(MAGIC) {
@@ -139,9 +150,10 @@ impl Fetcher {
         } else {
             Refusal::new(
                 "image-layout",
-                format!(
-                    "what {host} answered with is not a WebAssembly binary (no \\0asm magic); check the \
-                     address, and whether a web page or an archive is there"
+                host_text!(
+                    "what {} answered with is not a WebAssembly binary (no \\0asm magic); check the \
+                     address, and whether a web page or an archive is there",
+                    Known::of_request(host)
                 ),
             )
         }))
@@ -161,7 +173,12 @@ fn refused(answer: &Answer, host: &str) -> Trouble {
         } else {
             "registry-unavailable"
         };
-        Refusal::new(code, format!("{host} answered with status {status}"))
+        let words = host_text!(
+            "{} answered with status {}",
+            Known::of_request(host),
+            status.as_u16()
+        );
+        Refusal::new(code, words)
     };
     Trouble {
         refusal,
@@ -181,9 +198,10 @@ fn authority(url: &Url) -> String {
 /// Addresses and schemes that the settings do not let anybody reach are no failure of the other side.
 fn broken(host: &str, error: &Error) -> Trouble {
     let refusal = match error {
-        Error::Refused { .. } | Error::PlainHttp { .. } => {
-            Refusal::new("image-not-allowed", error.to_string())
-        }
+        Error::Refused { .. } | Error::PlainHttp { .. } => Refusal::new(
+            "image-not-allowed",
+            host_text!("{}", Known::of_machine(error)),
+        ),
         Error::Failed { .. } | Error::Foreign { .. } => unavailable(host, error),
     };
     Trouble {
@@ -196,6 +214,10 @@ fn broken(host: &str, error: &Error) -> Trouble {
 fn unavailable(host: &str, error: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(
         "registry-unavailable",
-        format!("{host} did not give the component: {error}"),
+        host_text!(
+            "{} did not give the component: {}",
+            Known::of_request(host),
+            Known::of_machine(error)
+        ),
     )
 }

@@ -13,14 +13,14 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_image::{KeySource, KeySourceError};
-use proplet_kbs::{KbsClient, KbsError, Resource, ResourceUri, SessionId};
+use proplet_kbs::{KbsClient, KbsError, ResourceUri, SessionId};
 use zeroize::Zeroizing;
 
 /// Most resources that are kept. Beyond it they are fetched anew each time.
 const MAX_KEPT: usize = 1024;
 
 /// The key broker with a memory.
-pub(super) struct Vault {
+pub(crate) struct Vault {
     kbs: KbsClient,
     kept: Mutex<HashMap<ResourceUri, Kept>>,
 }
@@ -31,7 +31,7 @@ struct Kept {
 }
 
 impl Vault {
-    pub(super) fn new(kbs: KbsClient) -> Self {
+    pub(crate) fn new(kbs: KbsClient) -> Self {
         Self {
             kbs,
             kept: Mutex::default(),
@@ -39,19 +39,16 @@ impl Vault {
     }
 
     /// The session that is alive now.
-    pub(super) fn live_session(&self) -> Option<SessionId> {
+    pub(crate) fn live_session(&self) -> Option<SessionId> {
         self.kbs.live_session()
     }
 
-    /// A resource, from memory when its session is alive.
-    pub(super) async fn resource(&self, uri: &ResourceUri) -> Result<Resource, KbsError> {
+    /// The bytes of a resource, from memory when its session is alive.
+    pub(crate) async fn resource(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, KbsError> {
         if let Some(live) = self.live_session()
             && let Some(kept) = self.with(|kept| {
                 let kept = kept.get(uri).filter(|kept| kept.session == live)?;
-                Some(Resource {
-                    bytes: kept.bytes.clone(),
-                    session: kept.session,
-                })
+                Some(kept.bytes.clone())
             })
         {
             return Ok(kept);
@@ -66,11 +63,11 @@ impl Vault {
                 kept.insert(uri.clone(), entry);
             }
         });
-        Ok(resource)
+        Ok(resource.bytes)
     }
 
     /// Drops what ended sessions released.
-    pub(super) fn forget_expired(&self) {
+    pub(crate) fn forget_expired(&self) {
         let live = self.live_session();
         self.with(|kept| kept.retain(|_, entry| Some(entry.session) == live));
     }
@@ -84,13 +81,13 @@ impl Vault {
 ///
 /// The key itself is not kept: the opened image is, and an owner who encrypts anew under the same key id
 /// has another key there.
-pub(super) struct ImageKeys<'a> {
+pub(crate) struct ImageKeys<'a> {
     vault: &'a Vault,
     session: Mutex<Option<SessionId>>,
 }
 
 impl<'a> ImageKeys<'a> {
-    pub(super) fn new(vault: &'a Vault) -> Self {
+    pub(crate) fn new(vault: &'a Vault) -> Self {
         Self {
             vault,
             session: Mutex::default(),
@@ -98,7 +95,7 @@ impl<'a> ImageKeys<'a> {
     }
 
     /// The session that released the last key.
-    pub(super) fn session(&self) -> Option<SessionId> {
+    pub(crate) fn session(&self) -> Option<SessionId> {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

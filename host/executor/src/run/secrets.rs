@@ -8,11 +8,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proplet_kbs::{KbsError, ResourceUri};
+use proplet_kbs::{ImageKeyTypes, KbsError, ResourceUri};
 use proplet_runtime::{SecretError, SecretSource};
 use zeroize::Zeroizing;
 
-use super::Inner;
+use crate::process::Vault;
 
 /// The secrets of a component that may have none.
 pub(super) struct NoSecrets;
@@ -32,8 +32,9 @@ impl SecretSource for NoSecrets {
 
 /// The secrets of a component with a policy: those of the repository that its key is in.
 pub(super) struct Secrets {
-    pub inner: Arc<Inner>,
+    pub vault: Arc<Vault>,
     pub repository: String,
+    pub key_types: ImageKeyTypes,
 }
 
 #[async_trait]
@@ -48,22 +49,14 @@ impl SecretSource for Secrets {
                 self.repository
             )));
         }
-        let types = &self.inner.settings.confidential.image_key_types;
-        if !types.may_be_given(&parsed) {
+        if !self.key_types.may_be_given(&parsed) {
             return Err(SecretError::NotGranted(format!(
-                "{uri}: resources of type {types} decrypt images, and no component is given one; \
-                 put the secret under another type"
+                "{uri}: resources of type {} decrypt images, and no component is given one; put the \
+                 secret under another type",
+                self.key_types
             )));
         }
-        let vault = self
-            .inner
-            .vault
-            .as_ref()
-            .ok_or_else(|| SecretError::Unavailable("there is no key broker".to_owned()))?;
-        match vault.resource(&parsed).await {
-            Ok(resource) => Ok(resource.bytes),
-            Err(error) => Err(secret_error(error)),
-        }
+        self.vault.resource(&parsed).await.map_err(secret_error)
     }
 }
 

@@ -1,0 +1,73 @@
+//! What encrypted tasks need of this machine. It is there as a whole, or not at all.
+
+use std::sync::Arc;
+
+use proplet_hal::TeeProvider;
+use proplet_results::{Digest, ReceiptKey};
+use proplet_settings::Settings;
+use tokio::sync::OnceCell;
+
+use super::{Vault, Warm};
+use crate::{
+    binding::{Binding, BindingRule},
+    identity::Instance,
+    refusal::Refusal,
+};
+
+/// A host that meets every condition that is known when it starts.
+pub(crate) struct Confidential {
+    pub host: Arc<TrustedHost>,
+    pub warm: Warm,
+    binding_rule: BindingRule,
+    /// The TEE's value is fixed for the life of the VM, so it is asked for once. An error is not kept.
+    binding: OnceCell<Binding>,
+}
+
+/// The TEE of this host and the key broker that trusts it: what keys are released to and results are
+/// signed by.
+pub(crate) struct TrustedHost {
+    pub provider: Arc<dyn TeeProvider>,
+    pub receipt_key: Arc<ReceiptKey>,
+    pub settings_digest: Digest,
+    pub vault: Arc<Vault>,
+    pub instance: Instance,
+}
+
+impl Confidential {
+    pub(super) fn new(host: TrustedHost, binding_rule: BindingRule) -> Self {
+        Self {
+            host: Arc::new(host),
+            warm: Warm::default(),
+            binding_rule,
+            binding: OnceCell::new(),
+        }
+    }
+
+    /// Passes when the settings are those that the VM was started with, or need not be.
+    pub(crate) async fn pass(&self, settings: &Settings) -> Result<(), Refusal> {
+        let binding = self.binding(settings).await;
+        self.enforce(&binding, settings)
+    }
+
+    pub(super) fn enforce(&self, binding: &Binding, settings: &Settings) -> Result<(), Refusal> {
+        let is_hardware = self.host.provider.is_hardware();
+        binding.enforce(self.binding_rule, is_hardware, settings)
+    }
+
+    pub(super) async fn binding(&self, settings: &Settings) -> Binding {
+        let provider = self.host.provider.as_ref();
+        let found = self
+            .binding
+            .get_or_try_init(|| async {
+                match Binding::of(settings, provider).await {
+                    unknown @ Binding::Unknown(_) => Err(unknown),
+                    found => Ok(found),
+                }
+            })
+            .await;
+        match found {
+            Ok(found) => found.clone(),
+            Err(unknown) => unknown,
+        }
+    }
+}

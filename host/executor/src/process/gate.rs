@@ -1,0 +1,178 @@
+//! Whether this machine may run encrypted tasks at all.
+//!
+//! Known when the process starts, but for one thing that only the TEE can tell and that is asked before
+//! anything is fetched. Each condition has its own code, and the first that is not met is reported, so that
+//! an operator meets them one after the other and not as one riddle.
+
+use std::{fmt, sync::Arc};
+
+use proplet_hal::{TeeName, TeeProvider};
+use proplet_kbs::{KbsClient, KbsConfig};
+use proplet_results::{Digest, ReceiptKey};
+use proplet_settings::Settings;
+
+use super::{
+    Process,
+    confidential::{Confidential, TrustedHost},
+    vault::Vault,
+};
+use crate::{
+    ExecutorError, Host,
+    binding::Binding,
+    harden::{Swap, SwapRule},
+    host_text,
+    refusal::Refusal,
+};
+
+/// What encrypted tasks will meet on this machine.
+#[derive(Debug, Clone)]
+pub struct Readiness {
+    /// Who makes evidence, and whether it is hardware.
+    pub attester: Option<(String, bool)>,
+    /// Why encrypted tasks are refused.
+    pub refusal: Option<Refusal>,
+    /// What is wrong and not enforced here.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Display for Readiness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.refusal, &self.attester) {
+            (Some(refusal), _) => write!(f, "encrypted tasks are refused ({refusal})"),
+            (None, Some((attester, true))) => write!(f, "encrypted tasks run under {attester}"),
+            (None, Some((attester, false))) => write!(
+                f,
+                "encrypted tasks run under {attester}, which is NO hardware TEE and protects nothing"
+            ),
+            (None, None) => f.write_str("encrypted tasks are refused"),
+        }
+    }
+}
+
+impl Process {
+    /// Whether encrypted tasks will be taken, and why not. Asks the TEE once.
+    pub(crate) async fn readiness(&self) -> Readiness {
+        let mut warnings = self.warnings.clone();
+        let refusal = match &self.confidential {
+            Err(refusal) => Some(refusal.clone()),
+            Ok(confidential) => {
+                let binding = confidential.binding(&self.settings).await;
+                let refusal = confidential.enforce(&binding, &self.settings).err();
+                if binding != Binding::Bound && refusal.is_none() {
+                    warnings.push(format!("{binding}; this is not enforced here"));
+                }
+                refusal
+            }
+        };
+        let attester = self.provider.as_ref();
+        Readiness {
+            attester: attester.map(|tee| (tee.attester().to_owned(), tee.is_hardware())),
+            refusal,
+            warnings,
+        }
+    }
+}
+
+/// What encrypted tasks need, or the first condition that is not met.
+///
+/// # Errors
+/// When the client of the key broker cannot be set up: that is a mistake, and no condition.
+pub(super) fn open(
+    host: &Host,
+    receipt_key: &Arc<ReceiptKey>,
+    settings_digest: &Digest,
+) -> Result<Result<Confidential, Refusal>, ExecutorError> {
+    let Some(provider) = &host.provider else {
+        return Ok(Err(no_tee(host.detected.as_ref())));
+    };
+    let vault = vault(&host.settings, provider)?;
+    if let Err(refusal) = host.swap.enforce(host.swap_rule) {
+        return Ok(Err(refusal));
+    }
+    if !host.settings.has_document {
+        return Ok(Err(Refusal::new(
+            "settings-missing",
+            "encrypted tasks need a settings document: nobody could tell which key broker and which \
+             recipients are in force; start proplet with --config",
+        )));
+    }
+    let Some(vault) = vault else {
+        return Ok(Err(Refusal::new(
+            "kbs-not-configured",
+            "encrypted tasks need a key broker: set [kbs] url in the settings document",
+        )));
+    };
+    Ok(Ok(Confidential::new(
+        TrustedHost {
+            provider: Arc::clone(provider),
+            receipt_key: Arc::clone(receipt_key),
+            settings_digest: settings_digest.clone(),
+            vault: Arc::new(vault),
+            instance: Default::default(),
+        },
+        host.binding_rule,
+    )))
+}
+
+/// What is wrong with a host and not enforced, or unwise.
+pub(super) fn warnings(host: &Host) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(provider) = &host.provider {
+        if !provider.is_hardware() {
+            warnings.push(format!(
+                "{} is NOT a hardware TEE: nothing on this machine is confidential",
+                provider.attester()
+            ));
+        }
+        if host.swap != Swap::None && host.swap_rule == SwapRule::Warn {
+            warnings.push("this machine has swap; this is not enforced here".to_owned());
+        }
+    }
+    if host.settings.confidential.allow_a256ctr {
+        warnings.push(
+            "allow_a256ctr is set: whoever can start tasks and change images can have every image of \
+             the released keys decrypted, the ones wrapped with A256GCM included"
+                .to_owned(),
+        );
+    }
+    let kbs = host.settings.kbs.as_ref();
+    if kbs.is_some_and(|kbs| kbs.url.scheme() == "http") {
+        warnings.push("the key broker is asked over plain http, as the settings allow".to_owned());
+    }
+    warnings
+}
+
+fn vault(
+    settings: &Settings,
+    provider: &Arc<dyn TeeProvider>,
+) -> Result<Option<Vault>, ExecutorError> {
+    let Some(kbs) = &settings.kbs else {
+        return Ok(None);
+    };
+    let mut config = KbsConfig::new(kbs.url.clone());
+    config.ca_pem = kbs.ca_pem.as_ref().map(|pem| pem.as_bytes().to_vec());
+    config.proxy = kbs.proxy.clone();
+    config.allow_http = kbs.allow_http;
+    config.timeout = kbs.timeout;
+    Ok(Some(Vault::new(KbsClient::new(
+        config,
+        Arc::clone(provider),
+    )?)))
+}
+
+fn no_tee(detected: Option<&TeeName>) -> Refusal {
+    let words = match detected {
+        Some(tee) => host_text!(
+            "{} was detected, but there is no evidence provider for {} in this version: encrypted tasks \
+             are refused",
+            tee,
+            tee
+        ),
+        None => {
+            "encrypted tasks need a hardware TEE, and this machine has none; start the task on a \
+                 proplet in a confidential VM"
+                .into()
+        }
+    };
+    Refusal::new("no-tee", words)
+}

@@ -1,0 +1,78 @@
+//! What lives as long as the process: the engine, the ways to get components, and what encrypted tasks
+//! need of this machine, or why there is none of it.
+
+mod confidential;
+mod fetch;
+mod gate;
+mod sources;
+mod vault;
+mod warm;
+
+use std::sync::Arc;
+
+use proplet_hal::{TeeProvider, clock::Clock};
+use proplet_results::{Digest, ReceiptKey};
+use proplet_runtime::{Runtime, RuntimeConfig};
+use proplet_settings::Settings;
+
+pub use self::gate::Readiness;
+pub(crate) use self::{
+    confidential::{Confidential, TrustedHost},
+    sources::Sources,
+    vault::{ImageKeys, Vault},
+    warm::Warm,
+};
+use crate::{ExecutorError, Host, refusal::Refusal};
+
+/// Everything that tasks share.
+pub(crate) struct Process {
+    pub settings: Arc<Settings>,
+    pub settings_digest: Digest,
+    /// What evidence comes from. Plain tasks attest too.
+    pub provider: Option<Arc<dyn TeeProvider>>,
+    pub receipt_key: Arc<ReceiptKey>,
+    pub clock: Arc<dyn Clock>,
+    pub runtime: Runtime,
+    pub sources: Sources,
+    /// What encrypted tasks need, or why they are refused.
+    pub confidential: Result<Confidential, Refusal>,
+    warnings: Vec<String>,
+}
+
+impl Process {
+    pub(crate) fn new(host: Host) -> Result<Self, ExecutorError> {
+        let settings = Arc::clone(&host.settings);
+        let setup = |error: &dyn std::fmt::Display| ExecutorError::Setup(error.to_string());
+        let receipt_key = ReceiptKey::generate().map_err(|error| setup(&error))?;
+        let receipt_key = Arc::new(receipt_key);
+        let settings_digest =
+            Digest::try_from(settings.digest.clone()).map_err(|error| setup(&error))?;
+        let runtime = Runtime::new(RuntimeConfig {
+            concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
+            max_component_bytes: settings.registry.max_layer_bytes,
+            ..RuntimeConfig::default()
+        })?;
+        Ok(Self {
+            sources: Sources::new(&settings)?,
+            confidential: gate::open(&host, &receipt_key, &settings_digest)?,
+            warnings: gate::warnings(&host),
+            settings,
+            settings_digest,
+            provider: host.provider,
+            receipt_key,
+            clock: host.clock,
+            runtime,
+        })
+    }
+
+    /// Forgets what belongs to a session that has ended.
+    pub(crate) fn forget_expired(&self) {
+        if let Ok(confidential) = &self.confidential {
+            let vault = &confidential.host.vault;
+            vault.forget_expired();
+            for digest in confidential.warm.take_expired(vault.live_session()) {
+                self.runtime.forget(&digest);
+            }
+        }
+    }
+}

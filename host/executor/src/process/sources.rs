@@ -1,0 +1,82 @@
+//! Where components come from: registries, and for plain ones also addresses and requests.
+
+use proplet_image::{ImageReference, Puller, RegistryConfig};
+use proplet_net::reach::Endpoint;
+use proplet_settings::{AllowList, Settings};
+
+use super::fetch::Fetcher;
+use crate::{ExecutorError, host_text, refusal::Refusal, text::Known};
+
+/// The clients of registries and of the web.
+pub(crate) struct Sources {
+    pub puller: Puller,
+    fetcher: Fetcher,
+    allowed: AllowList,
+}
+
+impl Sources {
+    pub(super) fn new(settings: &Settings) -> Result<Self, ExecutorError> {
+        let config = registry_config(settings)?;
+        Ok(Self {
+            puller: Puller::new(config.clone())?,
+            fetcher: Fetcher::new(&config)?,
+            allowed: settings.registry.allowed.clone(),
+        })
+    }
+
+    /// The reference of an image that the settings allow.
+    pub(crate) fn reference(&self, image: &str) -> Result<ImageReference, Refusal> {
+        let reference: ImageReference = image.parse()?;
+        let (registry, repository) = (reference.registry(), reference.repository());
+        if self.allowed.permits(registry, repository) {
+            return Ok(reference);
+        }
+        Err(Refusal::new(
+            "image-not-allowed",
+            host_text!(
+                "the settings do not allow images from {}/{}; add the registry or repository to \
+                 [registry] in the settings document",
+                Known::of_request(registry),
+                Known::of_request(repository)
+            ),
+        ))
+    }
+
+    /// The bytes at an `http(s)://` address.
+    pub(crate) async fn fetch(&self, address: &str) -> Result<Vec<u8>, Refusal> {
+        self.fetcher.fetch(address, &self.allowed).await
+    }
+}
+
+fn registry_config(settings: &Settings) -> Result<RegistryConfig, ExecutorError> {
+    let registry = &settings.registry;
+    let ca_pem = match &registry.ca {
+        None => None,
+        Some(path) => Some(std::fs::read(path).map_err(|source| ExecutorError::File {
+            path: path.clone(),
+            source,
+        })?),
+    };
+    Ok(RegistryConfig {
+        auth_file: registry.auth_file.clone(),
+        http_hosts: registry.http_hosts.clone(),
+        // Who names a registry in the settings means that registry, wherever it is.
+        private_hosts: registry
+            .private_hosts
+            .iter()
+            .map(String::as_str)
+            .chain(
+                registry
+                    .allowed
+                    .hosts()
+                    .filter(|host| host.parse::<Endpoint>().is_ok()),
+            )
+            .map(str::to_owned)
+            .collect(),
+        ca_pem,
+        proxy: registry.proxy.clone(),
+        max_layer_bytes: registry.max_layer_bytes,
+        deadline: registry.timeout,
+        ..RegistryConfig::default()
+    })
+}

@@ -1,0 +1,100 @@
+//! Encrypted tasks: secrets of the owner's repository, and nothing in clear but codes and host text.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use proplet_runtime::{CancelToken, Grants, SecretSource, Services};
+
+use super::{
+    receipt::Draft,
+    sealing::Sealer,
+    secrets::{NoSecrets, Secrets},
+    sink::SealedSink,
+    spec,
+};
+use crate::{
+    outcome::TaskOutcome,
+    process::Process,
+    refusal::Refusal,
+    request::Task,
+    unless_stopped,
+    workload::{Release, Workload},
+};
+
+impl Process {
+    pub(super) async fn run_encrypted(
+        &self,
+        workload: &Workload,
+        release: &Release,
+        task: Task,
+        started: SystemTime,
+        cancel: CancelToken,
+    ) -> TaskOutcome {
+        let sealer = self.sealer(workload, release, &task, started);
+        let sealer = match unless_stopped(&cancel, sealer).await {
+            Ok(sealer) => sealer,
+            Err(refusal) => return TaskOutcome::failed(refusal),
+        };
+        let code = match &workload.code {
+            Ok(code) => code,
+            Err(error) => return sealer.failure("", error, &[]),
+        };
+        let (grants, secrets): (_, Arc<dyn SecretSource>) = match &release.policy {
+            Some((policy, _)) => (
+                Grants::from_policy(policy),
+                Arc::new(Secrets {
+                    vault: Arc::clone(&release.host.vault),
+                    repository: release.kid.repository().to_owned(),
+                    key_types: self.settings.confidential.image_key_types.clone(),
+                }),
+            ),
+            None => (Grants::plain(), Arc::new(NoSecrets)),
+        };
+        let attestation = self.identity(workload, &task.id);
+        let spec = spec(workload, task, grants, cancel);
+        let sink = Arc::new(SealedSink {
+            // A component that publishes gets its receipt before it ends, so the export is chosen here;
+            // without one the run ends before the component begins.
+            export: code.invoked_export(&spec).unwrap_or_default(),
+            sealer,
+            published: Mutex::default(),
+        });
+        let services = Services {
+            attestation,
+            secrets,
+            results: Arc::clone(&sink) as _,
+        };
+        let run = self.runtime.run(code, spec, services).await;
+        sink.finish(&run)
+    }
+
+    /// What seals the task's end, whatever it is: evidence for the receipt key, and a receipt but for the
+    /// ending.
+    async fn sealer(
+        &self,
+        workload: &Workload,
+        release: &Release,
+        task: &Task,
+        started: SystemTime,
+    ) -> Result<Sealer, Refusal> {
+        let host = &release.host;
+        let attested = host
+            .instance
+            .attest(
+                release.session,
+                host.provider.as_ref(),
+                &host.receipt_key,
+                &host.settings_digest,
+            )
+            .await?;
+        Ok(Sealer {
+            draft: Draft::new(workload, release, task, started, &attested)?,
+            recipients: release.recipients.clone(),
+            key: Arc::clone(&host.receipt_key),
+            clock: Arc::clone(&self.clock),
+            attested,
+        })
+    }
+}

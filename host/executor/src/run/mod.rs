@@ -1,0 +1,69 @@
+//! One run of a workload: what is made for it and gone when it ends.
+
+mod encrypted;
+mod plain;
+mod receipt;
+mod sealing;
+mod secrets;
+mod sink;
+
+use std::{sync::Arc, time::SystemTime};
+
+use proplet_runtime::{CancelToken, Grants, Input, TaskSpec};
+
+use crate::{
+    identity::Identity,
+    outcome::TaskOutcome,
+    process::Process,
+    request::Task,
+    workload::{Road, Workload},
+};
+
+impl Process {
+    /// Runs a workload to its end. `started` is when the host began with the task.
+    pub(crate) async fn run(
+        &self,
+        workload: &Workload,
+        task: Task,
+        started: SystemTime,
+        cancel: CancelToken,
+    ) -> TaskOutcome {
+        match &workload.road {
+            Road::Plain => self.run_plain(workload, task, cancel).await,
+            Road::Encrypted(release) => {
+                self.run_encrypted(workload, release, task, started, cancel)
+                    .await
+            }
+        }
+    }
+
+    /// Who the component is in this task.
+    fn identity(&self, workload: &Workload, task_id: &str) -> Arc<Identity> {
+        Arc::new(Identity {
+            provider: self.provider.clone(),
+            tee: self
+                .provider
+                .as_ref()
+                .map(|provider| provider.tee().to_string()),
+            receipt_key: Arc::clone(&self.receipt_key),
+            settings_digest: self.settings_digest.clone(),
+            component_digest: workload.component_digest.clone(),
+            image_digest: workload.image_digest.clone(),
+            policy_digest: workload.policy_digest().cloned(),
+            task_id: task_id.to_owned(),
+        })
+    }
+}
+
+fn spec(workload: &Workload, task: Task, grants: Grants, cancel: CancelToken) -> TaskSpec {
+    TaskSpec {
+        task_id: task.id,
+        name: task.name,
+        invoke: task.invoke,
+        inputs: task.inputs.into_iter().map(Input::text).collect(),
+        env: task.env,
+        limits: workload.limits.clone(),
+        grants,
+        cancel,
+    }
+}

@@ -1,0 +1,104 @@
+//! Plain tasks. `secrets` and `reveal` are not linked. Identity and evidence are there when there is a TEE:
+//! they say what runs, and give nothing away.
+
+use std::sync::Arc;
+
+use proplet_runtime::{CancelToken, Grants, GuestText, Outcome, RuntimeError, Services};
+
+use super::{secrets::NoSecrets, sink::PlainSink, spec};
+use crate::{
+    outcome::{TaskError, TaskOutcome},
+    process::Process,
+    refusal::Refusal,
+    request::Task,
+    workload::Workload,
+};
+
+impl Process {
+    pub(super) async fn run_plain(
+        &self,
+        workload: &Workload,
+        mut task: Task,
+        cancel: CancelToken,
+    ) -> TaskOutcome {
+        let code = match &workload.code {
+            Ok(code) => code,
+            Err(error) => return TaskOutcome::failed(failure(error, &[])),
+        };
+        if let Ok(identity) = self.settings.identity() {
+            // Upstream's guests look for it.
+            task.env
+                .entry("PROPLET_ID".to_owned())
+                .or_insert(identity.entity);
+        }
+        let sink = Arc::new(PlainSink::default());
+        let services = Services {
+            attestation: self.identity(workload, &task.id),
+            secrets: Arc::new(NoSecrets),
+            results: Arc::clone(&sink) as _,
+        };
+        let spec = spec(workload, task, Grants::plain(), cancel);
+        outcome(self.runtime.run(code, spec, services).await, &sink)
+    }
+}
+
+fn outcome(run: Outcome, sink: &PlainSink) -> TaskOutcome {
+    let usage = Some(run.usage);
+    let (results, error) = match &run.value {
+        Err(error) => (String::new(), Some(failure(error, &run.stderr))),
+        Ok(_) if run.published => (sink.take().unwrap_or_default(), None),
+        Ok(_) => {
+            let text = run.plain_text().map(|text| text.as_str().to_owned());
+            (text.unwrap_or_default(), None)
+        }
+    };
+    TaskOutcome {
+        results,
+        error,
+        usage,
+    }
+}
+
+/// How much of a failed component's standard error is repeated, in characters from its end.
+const MAX_STDERR: usize = 2000;
+
+/// A plain component has no secrets, so what it said is for whoever sent the task.
+fn failure(error: &RuntimeError, stderr: &[u8]) -> TaskError {
+    let mut said = error.detail().unwrap_or_default().to_owned();
+    let stderr = String::from_utf8_lossy(stderr);
+    let stderr = stderr.trim();
+    if !stderr.is_empty() {
+        let skipped = stderr.chars().count().saturating_sub(MAX_STDERR);
+        if !said.is_empty() {
+            said.push_str("; ");
+        }
+        said.push_str("standard error: ");
+        said.extend(stderr.chars().skip(skipped));
+    }
+    let said = Some(said).filter(|said| !said.is_empty());
+    TaskError::of_plain(Refusal::from(error), said.map(GuestText::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_shows_the_end_of_standard_error() {
+        let failed = RuntimeError::GuestFailed {
+            exit_code: Some(1),
+            text: GuestText::new("exit status 1"),
+        };
+        let stderr = format!("{}the reason\n", "x".repeat(10_000));
+        let error = failure(&failed, stderr.as_bytes());
+        assert_eq!(error.code(), "guest-failed");
+        let words = error.full_words();
+        assert!(words.ends_with("xthe reason"), "{words}");
+        assert!(words.contains("exit status 1"), "{words}");
+        assert!(words.len() < 2200);
+        let silent = failure(&failed, b" \n").full_words();
+        assert!(!silent.contains("standard error"));
+        let trapless = failure(&RuntimeError::LimitCpu(5), b"late").full_words();
+        assert!(trapless.ends_with(": standard error: late"), "{trapless}");
+    }
+}

@@ -1,0 +1,122 @@
+//! A receipt in two parts: what is known before the component begins, and how it ended.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use proplet_jose::jwk::PublicKey;
+use proplet_results::{
+    Digest, ReceiptClaims,
+    digest::{of_arguments, of_environment, of_inputs},
+    receipt::{RunOutcome, UntrustedTime},
+};
+use proplet_runtime::Limits;
+
+use crate::{
+    identity::Attested,
+    refusal::Refusal,
+    request::Task,
+    workload::{Release, Workload},
+};
+
+/// What a receipt says whatever becomes of the run.
+pub(super) struct Draft {
+    task_id: String,
+    component_digest: Digest,
+    image_digest: Option<Digest>,
+    policy_digest: Option<Digest>,
+    settings_digest: Digest,
+    attester: String,
+    arguments_digest: Digest,
+    environment_digest: Digest,
+    inputs_digest: Digest,
+    recipients: Vec<String>,
+    limits: BTreeMap<String, u64>,
+    started: UntrustedTime,
+    evidence_digest: Digest,
+}
+
+/// How a run ended.
+pub(super) struct Ending<'a> {
+    /// Well or badly.
+    pub outcome: RunOutcome,
+    /// The export that was invoked; empty when none was chosen.
+    pub export: &'a str,
+    /// Digest of what goes out.
+    pub result_digest: Digest,
+    /// When.
+    pub finished: SystemTime,
+}
+
+impl Draft {
+    pub(super) fn new(
+        workload: &Workload,
+        release: &Release,
+        task: &Task,
+        started: SystemTime,
+        attested: &Attested,
+    ) -> Result<Self, Refusal> {
+        let failed = |_| {
+            Refusal::new(
+                "receipt-failed",
+                "no receipt can be made for the task's arguments, environment or inputs",
+            )
+        };
+        Ok(Self {
+            task_id: task.id.clone(),
+            component_digest: workload.component_digest.clone(),
+            image_digest: workload.image_digest.clone(),
+            policy_digest: workload.policy_digest().cloned(),
+            settings_digest: release.host.settings_digest.clone(),
+            attester: release.host.provider.attester().to_owned(),
+            arguments_digest: of_arguments(&task.arguments).map_err(failed)?,
+            environment_digest: of_environment(&task.env).map_err(failed)?,
+            inputs_digest: of_inputs(&task.inputs).map_err(failed)?,
+            recipients: release
+                .recipients
+                .iter()
+                .map(PublicKey::thumbprint)
+                .collect(),
+            limits: named(&workload.limits),
+            started: started.into(),
+            evidence_digest: attested.digest.clone(),
+        })
+    }
+
+    /// The whole receipt.
+    pub(super) fn complete(&self, ending: Ending<'_>) -> ReceiptClaims {
+        ReceiptClaims {
+            task_id: self.task_id.clone(),
+            outcome: ending.outcome,
+            component_digest: self.component_digest.clone(),
+            image_digest: self.image_digest.clone(),
+            policy_digest: self.policy_digest.clone(),
+            settings_digest: self.settings_digest.clone(),
+            attester: self.attester.clone(),
+            export: ending.export.to_owned(),
+            arguments_digest: self.arguments_digest.clone(),
+            environment_digest: self.environment_digest.clone(),
+            inputs_digest: self.inputs_digest.clone(),
+            result_digest: ending.result_digest,
+            recipients: self.recipients.clone(),
+            limits: self.limits.clone(),
+            untrusted_start: self.started,
+            untrusted_finish: ending.finished.into(),
+            audit_head: None,
+            evidence_digest: self.evidence_digest.clone(),
+        }
+    }
+}
+
+/// Limits by the names that receipts and settings use.
+fn named(limits: &Limits) -> BTreeMap<String, u64> {
+    [
+        ("memory_bytes", limits.memory_bytes),
+        ("wall_clock_ms", limits.wall_clock_ms),
+        ("cpu_ms", limits.cpu_ms),
+        ("output_bytes", limits.output_bytes),
+        ("handles", limits.handles.into()),
+        ("evidence_quota", limits.evidence_quota.into()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}

@@ -1,0 +1,230 @@
+//! Encrypted components.
+//!
+//! In this order, and a step is not begun before the one above it is done: may this machine at all; which
+//! image is it, and is it allowed; who holds its key, and is that the key broker of the settings; is the key
+//! released; is the plaintext what was encrypted; which policy counts; who may read the result. Nothing of
+//! the component is instantiated before all of that, and whether it imports only what it is granted.
+//!
+//! A policy counts only when the layer key was wrapped with A256GCM: that mode is authenticated, so
+//! whoever made the image knew the key. Under A256CTR anybody who can change the image can choose the
+//! layer key, and so the component and its policy.
+
+use std::sync::Arc;
+
+use proplet_image::{ImageReference, Manifest, PullPolicy, Wasm, WrapType};
+use proplet_kbs::ResourceUri;
+use proplet_results::Digest;
+use proplet_runtime::policy::{Policy, PolicyError};
+use tracing::info;
+
+use super::{Release, Road, Workload, recipients};
+use crate::{
+    process::{Confidential, ImageKeys, Process},
+    refusal::Refusal,
+};
+
+impl Process {
+    /// An encrypted image, ready from an earlier task or opened now.
+    pub(super) async fn encrypted_image(
+        &self,
+        confidential: &Confidential,
+        image: &str,
+        kbs_resource_path: Option<String>,
+    ) -> Result<Arc<Workload>, Refusal> {
+        confidential.pass(&self.settings).await?;
+        let reference: ImageReference = self.sources.reference(image)?;
+        let expected = |kid: &ResourceUri| is_expected(kid, kbs_resource_path.as_deref());
+        let warm = |digest: String| {
+            let live = confidential.host.vault.live_session();
+            confidential.warm.find(&digest, live, expected)
+        };
+        if let Some(ready) = reference
+            .digest()
+            .and_then(|digest| warm(digest.to_string()))
+        {
+            return Ok(ready);
+        }
+        let loading = confidential.warm.loading(&reference.to_string());
+        let _one_at_a_time = loading.lock().await;
+        let manifest = self.sources.puller.resolve(&reference).await?;
+        if let Some(ready) = warm(manifest.digest.to_string()) {
+            return Ok(ready);
+        }
+        self.open(confidential, manifest, kbs_resource_path).await
+    }
+
+    /// The cold start: key, plaintext, policy, recipients, code.
+    async fn open(
+        &self,
+        confidential: &Confidential,
+        manifest: Manifest,
+        expected_kid_path: Option<String>,
+    ) -> Result<Arc<Workload>, Refusal> {
+        let host = &confidential.host;
+        let keys = ImageKeys::new(&host.vault);
+        let policy = PullPolicy {
+            allow_a256ctr: self.settings.confidential.allow_a256ctr,
+            expected_kid_path,
+            kbs_host: self.kbs_host(&manifest),
+            key_types: Some(self.settings.confidential.image_key_types.clone()),
+        };
+        let puller = &self.sources.puller;
+        let wasm = puller.pull_encrypted(&manifest, &keys, &policy).await?;
+        let unreleased = || {
+            Refusal::new(
+                "image-not-encrypted",
+                "the image was opened without a released key",
+            )
+        };
+        let session = keys.session().ok_or_else(unreleased)?;
+        let kid = wasm.key_id.clone().ok_or_else(unreleased)?;
+        info!(
+            "Opened encrypted image {} ({})",
+            manifest.digest, wasm.component_digest
+        );
+
+        let policy = policy_in_force(&wasm)?;
+        let in_force = policy.as_ref().map(|(policy, _)| policy);
+        let recipients =
+            recipients::of(in_force, kid.repository(), &self.settings, &host.vault).await?;
+        let limits = &self.settings.limits.task;
+        let limits = in_force.map_or_else(
+            || limits.clone(),
+            |policy| limits.lowered_by(&policy.limits),
+        );
+        let readable = is_readable(&wasm);
+        let digest = Digest::of(&wasm.bytes);
+        let bytes = Arc::new(wasm.bytes);
+        let code = self.runtime.compile(bytes, digest.as_str()).await;
+        if code.is_ok() && !readable {
+            return Err(unusable_policy());
+        }
+        let image_digest = manifest.digest.to_string();
+        let workload = Arc::new(Workload {
+            component_digest: digest,
+            image_digest: image_digest.parse().ok(),
+            limits,
+            code,
+            road: Road::Encrypted(Box::new(Release {
+                host: Arc::clone(host),
+                kid,
+                session,
+                index_digest: manifest.index_digest.map(|digest| digest.to_string()),
+                policy,
+                recipients,
+            })),
+        });
+        confidential.warm.keep(&image_digest, &workload);
+        Ok(workload)
+    }
+
+    /// The name under which this image's key id may speak of our key broker: with its port or without.
+    fn kbs_host(&self, manifest: &Manifest) -> Option<String> {
+        let url = &self.settings.kbs.as_ref()?.url;
+        let host = url.host_str()?.to_ascii_lowercase();
+        let with_port = format!("{host}:{}", url.port_or_known_default()?);
+        let named = manifest
+            .encryption
+            .as_ref()
+            .and_then(|encryption| encryption.kid.host());
+        Some(if named == Some(with_port.as_str()) {
+            with_port
+        } else {
+            host
+        })
+    }
+}
+
+/// Whether this is the key that the task expects; any is when it expects none.
+fn is_expected(kid: &ResourceUri, expected: Option<&str>) -> bool {
+    expected.is_none_or(|expected| {
+        let path = expected.strip_prefix("kbs://").unwrap_or(expected);
+        path.strip_prefix('/').unwrap_or(path) == kid.path()
+    })
+}
+
+/// The policy that counts for this component, with its digest.
+fn policy_in_force(wasm: &Wasm) -> Result<Option<(Policy, Digest)>, Refusal> {
+    if wasm.wrap != Some(WrapType::A256Gcm) || wasm.key_id.is_none() {
+        return Ok(None);
+    }
+    match Policy::extract(&wasm.bytes) {
+        Ok(None) => Ok(None),
+        Ok(Some((policy, digest))) => Ok(Some((
+            policy,
+            digest.parse().map_err(|_| unusable_policy())?,
+        ))),
+        // Not WebAssembly at all: the engine says so in better words.
+        Err(PolicyError::NotWasm(_)) => Ok(None),
+        Err(_) => Err(unusable_policy()),
+    }
+}
+
+/// Whether the policy's reader understands the component at all. The engine has a parser of its own: if
+/// that one took what this one did not, a policy would have been passed over.
+fn is_readable(wasm: &Wasm) -> bool {
+    !matches!(Policy::extract(&wasm.bytes), Err(PolicyError::NotWasm(_)))
+}
+
+/// The parser's words may quote the owner's policy, so they stay here.
+fn unusable_policy() -> Refusal {
+    Refusal::new(
+        "policy-invalid",
+        "the component's policy section cannot be used; build and encrypt it again with a valid policy",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    #[test]
+    fn the_expected_key_is_compared_by_path() {
+        let kid: ResourceUri = "kbs:///default/key/a".parse().unwrap();
+        for same in ["default/key/a", "/default/key/a", "kbs:///default/key/a"] {
+            assert!(is_expected(&kid, Some(same)), "{same}");
+        }
+        assert!(is_expected(&kid, None));
+        for other in [
+            "default/key/b",
+            "default/key/a/",
+            "kbs://host/default/key/a",
+            "",
+        ] {
+            assert!(!is_expected(&kid, Some(other)), "{other}");
+        }
+    }
+
+    fn wasm(wrap: WrapType, bytes: Vec<u8>) -> Wasm {
+        Wasm {
+            bytes: Zeroizing::new(bytes),
+            component_digest: String::new(),
+            image_digest: String::new(),
+            key_id: Some("kbs:///default/key/a".parse().unwrap()),
+            wrap: Some(wrap),
+        }
+    }
+
+    #[test]
+    fn a_policy_counts_only_under_an_authenticated_key() {
+        let module = b"\0asm\x01\0\0\0";
+        let bytes = Policy::embed(module, b"version = 1").unwrap();
+        assert!(
+            policy_in_force(&wasm(WrapType::A256Gcm, bytes.clone()))
+                .unwrap()
+                .is_some()
+        );
+        assert!(
+            policy_in_force(&wasm(WrapType::A256Ctr, bytes))
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            policy_in_force(&wasm(WrapType::A256Gcm, module.to_vec()))
+                .unwrap()
+                .is_none()
+        );
+    }
+}

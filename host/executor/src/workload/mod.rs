@@ -1,0 +1,92 @@
+//! What stays the same from one run of a component to the next.
+
+mod encrypted;
+mod plain;
+mod recipients;
+
+use std::sync::Arc;
+
+use proplet_jose::jwk::PublicKey;
+use proplet_kbs::{ResourceUri, SessionId};
+use proplet_results::Digest;
+use proplet_runtime::{Compiled, Limits, RuntimeError, policy::Policy};
+
+use crate::{
+    process::{Process, TrustedHost},
+    refusal::Refusal,
+    request::Source,
+};
+
+/// A component with all that was decided about it, ready to be run.
+pub struct Workload {
+    /// Digest of the component.
+    pub(crate) component_digest: Digest,
+    /// Digest of the image manifest, when it came from one.
+    pub(crate) image_digest: Option<Digest>,
+    /// The host's limits, lowered by the policy.
+    pub(crate) limits: Limits,
+    /// The code, or why there is none.
+    pub(crate) code: Result<Compiled, RuntimeError>,
+    /// How it came here, which decides what may leave.
+    pub(crate) road: Road,
+}
+
+/// How a component came here.
+pub(crate) enum Road {
+    /// In clear. It gets no secrets, and nothing of it is confidential.
+    Plain,
+    /// Decrypted under a key that the key broker released.
+    Encrypted(Box<Release>),
+}
+
+/// What a key broker's release of a component's key rests on and gives.
+pub(crate) struct Release {
+    /// The host that it was released to.
+    pub host: Arc<TrustedHost>,
+    /// Id of the key.
+    pub kid: ResourceUri,
+    /// Session in which it was released.
+    pub session: SessionId,
+    /// Digest of the index that led to the image.
+    pub index_digest: Option<String>,
+    /// The policy and its digest, when one counts.
+    pub policy: Option<(Policy, Digest)>,
+    /// Who may read the results; never empty.
+    pub recipients: Vec<PublicKey>,
+}
+
+impl Workload {
+    /// Whether the session that released the component is over. A plain one needs none.
+    pub(crate) fn has_ended(&self) -> bool {
+        match &self.road {
+            Road::Plain => false,
+            Road::Encrypted(release) => release.host.vault.live_session() != Some(release.session),
+        }
+    }
+
+    pub(crate) fn policy_digest(&self) -> Option<&Digest> {
+        match &self.road {
+            Road::Plain => None,
+            Road::Encrypted(release) => release.policy.as_ref().map(|(_, digest)| digest),
+        }
+    }
+}
+
+impl Process {
+    pub(crate) async fn prepare(&self, source: Source) -> Result<Arc<Workload>, Refusal> {
+        match source {
+            Source::File(bytes) => Ok(self.plain_file(bytes).await),
+            Source::Plain(image) => self.plain_image(&image).await,
+            Source::Encrypted {
+                image,
+                kbs_resource_path,
+            } => match &self.confidential {
+                Ok(confidential) => {
+                    self.encrypted_image(confidential, &image, kbs_resource_path)
+                        .await
+                }
+                Err(refusal) => Err(refusal.clone()),
+            },
+        }
+    }
+}
