@@ -144,6 +144,15 @@ impl Compiled {
         &self.0.digest
     }
 
+    /// Bytes of compiled code and of what goes with it, which stay in memory for as long as a clone does.
+    pub fn size(&self) -> u64 {
+        let range = match self.code() {
+            Code::Component(code) => code.component.image_range(),
+            Code::Core(code) => code.module.image_range(),
+        };
+        (range.end as usize).saturating_sub(range.start as usize) as u64
+    }
+
     /// The policy that the component carries and its digest. **It is a claim**: it counts only for a
     /// component that was decrypted under a key that the key broker released (see [`crate::policy`]).
     ///

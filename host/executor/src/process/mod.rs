@@ -4,6 +4,7 @@
 mod confidential;
 mod fetch;
 mod gate;
+mod shares;
 mod sources;
 mod vault;
 mod warm;

@@ -1,40 +1,59 @@
-//! What the key broker released, for as long as the session that released it.
+//! What the key broker released, and what it refused, for as long as the session in which it did.
 //!
 //! The attestation of this host is worth something until its session ends: then the key broker wants to
 //! see fresh evidence before it releases anything. What it released before would outlive that decision
 //! if it were kept, so every entry carries its session and is gone when the session is
 //! (`KbsClient::live_session`, no I/O).
+//!
+//! Refusals are kept as well, or a component that asks again and again would have this host flood the key
+//! broker with questions whose answer is known. They are kept for half a minute at most, so that an owner
+//! who puts a missing secret in place need not wait for the session's end.
 
 use std::{
-    collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_image::{KeySource, KeySourceError};
 use proplet_kbs::{KbsClient, KbsError, ResourceUri, SessionId};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-/// Most resources that are kept. Beyond it they are fetched anew each time.
-const MAX_KEPT: usize = 1024;
+use super::shares::{Bounds, Shares};
+
+/// Most answers that are kept, and their bytes. Beyond it the key broker is asked anew.
+const BOUNDS: Bounds = Bounds {
+    entries: 1024,
+    bytes: 64 << 20,
+};
+/// What an answer without bytes takes.
+const REFUSAL_BYTES: u64 = 1024;
+/// How long a refusal is believed.
+const REFUSED_FOR: Duration = Duration::from_secs(30);
 
 /// The key broker with a memory.
 pub(crate) struct Vault {
     kbs: KbsClient,
-    kept: Mutex<HashMap<ResourceUri, Kept>>,
+    kept: Mutex<Shares<ResourceUri, Kept>>,
 }
 
 struct Kept {
-    bytes: Zeroizing<Vec<u8>>,
     session: SessionId,
+    answer: Answer,
+}
+
+enum Answer {
+    Released(Zeroizing<Vec<u8>>),
+    Refused { error: KbsError, until: Instant },
 }
 
 impl Vault {
     pub(crate) fn new(kbs: KbsClient) -> Self {
         Self {
             kbs,
-            kept: Mutex::default(),
+            kept: Mutex::new(Shares::new(BOUNDS)),
         }
     }
 
@@ -43,38 +62,82 @@ impl Vault {
         self.kbs.live_session()
     }
 
-    /// The bytes of a resource, from memory when its session is alive.
+    /// The bytes of a resource, from memory when its session is alive. A refusal comes from memory too, when
+    /// it is the key broker's last word.
     pub(crate) async fn resource(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, KbsError> {
-        if let Some(live) = self.live_session()
-            && let Some(kept) = self.with(|kept| {
-                let kept = kept.get(uri).filter(|kept| kept.session == live)?;
-                Some(kept.bytes.clone())
-            })
+        if let Some(answer) = self
+            .live_session()
+            .and_then(|live| self.remembered(uri, live))
         {
-            return Ok(kept);
+            return answer;
         }
-        let resource = self.kbs.resource(uri).await?;
-        self.with(|kept| {
-            if kept.len() < MAX_KEPT || kept.contains_key(uri) {
-                let entry = Kept {
-                    bytes: resource.bytes.clone(),
-                    session: resource.session,
-                };
-                kept.insert(uri.clone(), entry);
+        match self.kbs.resource(uri).await {
+            Ok(resource) => {
+                let answer = Answer::Released(resource.bytes.clone());
+                self.keep(uri, resource.session, answer);
+                Ok(resource.bytes)
             }
-        });
-        Ok(resource.bytes)
+            Err(error) => {
+                if let Some(session) = self.live_session().filter(|_| is_final(&error)) {
+                    let answer = Answer::Refused {
+                        error: error.clone(),
+                        until: Instant::now() + REFUSED_FOR,
+                    };
+                    self.keep(uri, session, answer);
+                }
+                Err(error)
+            }
+        }
     }
 
-    /// Drops what ended sessions released.
+    /// Drops what ended sessions answered, and refusals that are old.
     pub(crate) fn forget_expired(&self) {
-        let live = self.live_session();
-        self.with(|kept| kept.retain(|_, entry| Some(entry.session) == live));
+        let (live, now) = (self.live_session(), Instant::now());
+        self.with(|kept| {
+            kept.extract(|kept| {
+                let old = matches!(kept.answer, Answer::Refused { until, .. } if until <= now);
+                Some(kept.session) != live || old
+            })
+        });
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<ResourceUri, Kept>) -> T) -> T {
+    fn remembered(
+        &self,
+        uri: &ResourceUri,
+        live: SessionId,
+    ) -> Option<Result<Zeroizing<Vec<u8>>, KbsError>> {
+        self.with(|kept| {
+            let kept = kept.get(uri).filter(|kept| kept.session == live)?;
+            match &kept.answer {
+                Answer::Released(bytes) => Some(Ok(bytes.clone())),
+                Answer::Refused { error, until } if Instant::now() < *until => {
+                    Some(Err(error.clone()))
+                }
+                Answer::Refused { .. } => None,
+            }
+        })
+    }
+
+    fn keep(&self, uri: &ResourceUri, session: SessionId, answer: Answer) {
+        let bytes = match &answer {
+            Answer::Released(bytes) => REFUSAL_BYTES + bytes.len() as u64,
+            Answer::Refused { .. } => REFUSAL_BYTES,
+        };
+        let kept = Kept { session, answer };
+        self.with(|all| all.put(uri.clone(), uri.repository(), bytes, kept));
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Shares<ResourceUri, Kept>) -> T) -> T {
         change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Whether the key broker would say the same again. What may pass by itself is asked again.
+fn is_final(error: &KbsError) -> bool {
+    matches!(
+        error,
+        KbsError::Denied { .. } | KbsError::NotFound { .. } | KbsError::TooLarge { .. }
+    )
 }
 
 /// The source of one image's key. Remembers the session, for the image's place in the cache.
@@ -99,7 +162,6 @@ impl<'a> ImageKeys<'a> {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
 #[async_trait]
 impl KeySource for ImageKeys<'_> {
     async fn key_encryption_key(

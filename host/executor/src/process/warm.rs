@@ -2,7 +2,8 @@
 //!
 //! An entry is the outcome of a cold start: compiled code, the policy that counts, the recipients, and
 //! the key broker session that all of it rests on. It is found by the image digest, which is why a start
-//! by digest needs no network. It is good for exactly as long as that session lives.
+//! by digest needs no network. It is good for exactly as long as that session lives, and as long as there
+//! is room: each repository of keys has a part that the others cannot take from it.
 
 use std::{
     collections::HashMap,
@@ -11,16 +12,31 @@ use std::{
 
 use proplet_kbs::{ResourceUri, SessionId};
 
+use super::shares::{Bounds, Shares};
 use crate::workload::{Road, Workload};
+
+/// Most components that are kept ready, and bytes of their code.
+const BOUNDS: Bounds = Bounds {
+    entries: 64,
+    bytes: 512 << 20,
+};
 
 /// The image's digest and the id of the key that opened it.
 type Key = (String, ResourceUri);
 
 /// Ready components by the digest of their image and the id of their key.
-#[derive(Default)]
 pub(crate) struct Warm {
-    ready: Mutex<HashMap<Key, Arc<Workload>>>,
+    ready: Mutex<Shares<Key, Arc<Workload>>>,
     loading: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
+}
+
+impl Default for Warm {
+    fn default() -> Self {
+        Self {
+            ready: Mutex::new(Shares::new(BOUNDS)),
+            loading: Mutex::default(),
+        }
+    }
 }
 
 impl Warm {
@@ -34,7 +50,7 @@ impl Warm {
     ) -> Option<Arc<Workload>> {
         let live = live?;
         self.with(|ready| {
-            ready
+            let key = ready
                 .iter()
                 .filter(|((image, kid), workload)| {
                     let Road::Encrypted(release) = &workload.road else {
@@ -44,29 +60,34 @@ impl Warm {
                         && (image == digest || release.index_digest.as_deref() == Some(digest))
                         && expected(kid)
                 })
-                .min_by_key(|((_, kid), _)| kid.to_string())
-                .map(|(_, workload)| Arc::clone(workload))
+                .map(|(key, _)| key)
+                .min_by_key(|(_, kid)| kid.to_string())?
+                .clone();
+            ready.get(&key).map(Arc::clone)
         })
     }
 
-    /// Keeps a component that compiled.
-    pub(crate) fn keep(&self, image_digest: &str, workload: &Arc<Workload>) {
-        if let (Road::Encrypted(release), Ok(_)) = (&workload.road, &workload.code) {
-            let key = (image_digest.to_owned(), release.kid.clone());
-            self.with(|ready| ready.insert(key, Arc::clone(workload)));
-        }
+    /// Keeps a component. Gives the digests of components that had to go for it.
+    pub(crate) fn keep(&self, image_digest: &str, workload: &Arc<Workload>) -> Vec<String> {
+        let (Road::Encrypted(release), Ok(code)) = (&workload.road, &workload.code) else {
+            return Vec::new();
+        };
+        let key = (image_digest.to_owned(), release.kid.clone());
+        let owner = release.kid.repository();
+        self.with(|ready| {
+            let gone = ready.put(key, owner, code.size(), Arc::clone(workload));
+            unused(ready, gone)
+        })
     }
 
     /// Removes what does not belong to the live session, and gives the digests of the components.
     pub(crate) fn take_expired(&self, live: Option<SessionId>) -> Vec<String> {
         self.with(|ready| {
-            ready
-                .extract_if(|_, workload| match &workload.road {
-                    Road::Encrypted(release) => Some(release.session) != live,
-                    Road::Plain => true,
-                })
-                .map(|(_, workload)| workload.component_digest.to_string())
-                .collect()
+            let gone = ready.extract(|workload| match &workload.road {
+                Road::Encrypted(release) => Some(release.session) != live,
+                Road::Plain => true,
+            });
+            unused(ready, gone)
         })
     }
 
@@ -82,7 +103,20 @@ impl Warm {
         lock
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<Key, Arc<Workload>>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Shares<Key, Arc<Workload>>) -> T) -> T {
         change(&mut self.ready.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Digests of components that went and that no other image has.
+fn unused(ready: &Shares<Key, Arc<Workload>>, gone: Vec<Arc<Workload>>) -> Vec<String> {
+    gone.iter()
+        .map(|workload| &workload.component_digest)
+        .filter(|digest| {
+            ready
+                .iter()
+                .all(|(_, kept)| kept.component_digest != **digest)
+        })
+        .map(ToString::to_string)
+        .collect()
 }

@@ -114,7 +114,9 @@ impl Process {
                 recipients,
             })),
         });
-        confidential.warm.keep(&image_digest, &workload);
+        for digest in confidential.warm.keep(&image_digest, &workload) {
+            self.runtime.forget(&digest);
+        }
         Ok(workload)
     }
 

@@ -382,3 +382,29 @@ async fn a_workload_is_prepared_once_and_run_for_as_long_as_its_session_lives() 
     );
     assert_eq!(code(&still.run(&*still.prepare(&image).await).await), "");
 }
+
+#[tokio::test]
+async fn a_refusal_is_believed_for_a_while_and_not_longer() {
+    let still = Still::new().await;
+    let image = still.publish(KEY).await;
+    for refused in [true, false] {
+        if refused {
+            still.refuse("alice/data/secret");
+        } else {
+            // Missing, in a session that does not remember the secret.
+            still.pass(301).await;
+            still.services.key_broker.delete_resource(&uri(SECRET));
+        }
+        assert_eq!(code(&still.reveal(&image).await), "guest-failed");
+        let asked = still.services.key_broker.counts();
+        for _ in 0..5 {
+            assert_eq!(code(&still.reveal(&image).await), "guest-failed");
+        }
+        assert_eq!(still.services.key_broker.counts(), asked, "{refused}");
+        still.services.key_broker.set_policy(Policy::Default);
+        let secret = CANARY.as_bytes();
+        still.services.key_broker.set_resource(&uri(SECRET), secret);
+        still.pass(31).await;
+        assert_eq!(code(&still.reveal(&image).await), "", "{refused}");
+    }
+}

@@ -1,0 +1,182 @@
+//! What is kept in memory on behalf of owners who do not know each other.
+//!
+//! Entries are bounded in number and in bytes. When there are too many, the owner who holds the most loses
+//! the entry that was used longest ago. So an owner who holds no more than an equal part (the bound divided
+//! by the number of owners) loses nothing to the others, whatever they do: somebody else then holds more.
+//! An owner alone may use all of it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+};
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of all entries together.
+    pub bytes: u64,
+}
+
+/// A bounded map whose entries have owners.
+pub(crate) struct Shares<K, V> {
+    bounds: Bounds,
+    entries: HashMap<K, Entry<V>>,
+    clock: u64,
+}
+
+struct Entry<V> {
+    value: V,
+    owner: String,
+    bytes: u64,
+    used: u64,
+}
+
+impl<K: Eq + Hash + Clone, V> Shares<K, V> {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            entries: HashMap::new(),
+            clock: 0,
+        }
+    }
+
+    /// An entry, which counts as used.
+    pub(crate) fn get(&mut self, key: &K) -> Option<&V> {
+        self.clock += 1;
+        let entry = self.entries.get_mut(key)?;
+        entry.used = self.clock;
+        Some(&entry.value)
+    }
+
+    /// Keeps an entry, and gives those that had to go for it: the same key's earlier one, and others. What
+    /// is larger than everything that is kept goes at once.
+    pub(crate) fn put(&mut self, key: K, owner: &str, bytes: u64, value: V) -> Vec<V> {
+        self.clock += 1;
+        let entry = Entry {
+            value,
+            owner: owner.to_owned(),
+            bytes,
+            used: self.clock,
+        };
+        let mut gone: Vec<V> = Vec::new();
+        if bytes > self.bounds.bytes {
+            gone.push(entry.value);
+            return gone;
+        }
+        gone.extend(self.entries.insert(key, entry).map(|entry| entry.value));
+        while let Some(key) = self.superfluous() {
+            gone.extend(self.entries.remove(&key).map(|entry| entry.value));
+        }
+        gone
+    }
+
+    /// Removes what a condition holds for.
+    pub(crate) fn extract(&mut self, mut is_out: impl FnMut(&V) -> bool) -> Vec<V> {
+        self.entries
+            .extract_if(|_, entry| is_out(&entry.value))
+            .map(|(_, entry)| entry.value)
+            .collect()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, entry)| (key, &entry.value))
+    }
+
+    /// The entry to give up, when there is more than the bounds allow.
+    fn superfluous(&self) -> Option<K> {
+        let mut held: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+        for entry in self.entries.values() {
+            let (entries, bytes) = held.entry(&entry.owner).or_default();
+            *entries += 1;
+            *bytes += entry.bytes;
+        }
+        let bytes: u64 = held.values().map(|(_, bytes)| bytes).sum();
+        let largest = if bytes > self.bounds.bytes {
+            held.iter().max_by_key(|(_, (_, bytes))| *bytes)?
+        } else if self.entries.len() > self.bounds.entries {
+            held.iter().max_by_key(|(_, (entries, _))| *entries)?
+        } else {
+            return None;
+        };
+        let owner = *largest.0;
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.owner == owner)
+            .min_by_key(|(_, entry)| entry.used)
+            .map(|(key, _)| key.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds {
+        entries: 8,
+        bytes: 800,
+    };
+
+    fn shares() -> Shares<String, String> {
+        Shares::new(BOUNDS)
+    }
+
+    fn put(shares: &mut Shares<String, String>, owner: &str, number: usize, bytes: u64) {
+        let key = format!("{owner}{number}");
+        shares.put(key.clone(), owner, bytes, key);
+    }
+
+    fn held(shares: &Shares<String, String>, owner: &str) -> usize {
+        shares
+            .iter()
+            .filter(|(key, _)| key.starts_with(owner))
+            .count()
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_goes_first() {
+        let mut shares = shares();
+        for number in 0..8 {
+            put(&mut shares, "a", number, 1);
+        }
+        assert!(shares.get(&"a0".to_owned()).is_some());
+        let gone = shares.put("a8".to_owned(), "a", 1, "a8".to_owned());
+        assert_eq!(gone, ["a1"]);
+        assert_eq!(shares.iter().count(), BOUNDS.entries);
+        // The same key again replaces and pushes nobody out.
+        let gone = shares.put("a8".to_owned(), "a", 1, "new".to_owned());
+        assert_eq!(gone, ["a8"]);
+        assert_eq!(shares.get(&"a8".to_owned()).unwrap(), "new");
+    }
+
+    #[test]
+    fn one_owner_cannot_push_another_out() {
+        for bytes in [1, 200, 799, 800] {
+            let mut shares = shares();
+            for number in 0..4 {
+                put(&mut shares, "modest", number, 100);
+            }
+            for number in 0..1000 {
+                put(&mut shares, "greedy", number, bytes);
+            }
+            assert_eq!(held(&shares, "modest"), 4, "{bytes}");
+            let total: usize = shares.iter().count();
+            assert!(total <= BOUNDS.entries, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let mut shares = shares();
+        put(&mut shares, "a", 0, 700);
+        put(&mut shares, "a", 1, 101);
+        assert_eq!(held(&shares, "a"), 1);
+        assert!(shares.get(&"a1".to_owned()).is_some());
+        let gone = shares.put("huge".to_owned(), "a", 801, "huge".to_owned());
+        assert_eq!(gone, ["huge"]);
+        assert_eq!(held(&shares, "a"), 1);
+        let out = shares.extract(|value| value == "a1");
+        assert_eq!((out.len(), shares.iter().count()), (1, 0));
+    }
+}
