@@ -9,25 +9,51 @@
 //! ([`ExitCode`]), so that a script need not read words. And private keys, keys of images and opened
 //! results go to new files that only their owner may read; none is ever overwritten.
 //!
+//! The commands of data owners and relying parties are there with the feature `data-owner`, which is on
+//! by default. A daemon that is measured has no use for them: without the feature it cannot make keys, write
+//! images or open results.
+//!
 //! Text from elsewhere (a guest's, a registry's, a receipt's) is shown without control characters: a
 //! terminal obeys those.
 
 mod arguments;
+#[cfg(feature = "data-owner")]
 mod component;
+#[cfg_attr(
+    not(feature = "data-owner"),
+    expect(dead_code, reason = "for the tools")
+)]
 mod console;
 mod daemon;
 mod detect;
+#[cfg(feature = "data-owner")]
 mod document;
+#[cfg(feature = "data-owner")]
 mod encrypt;
+#[cfg_attr(
+    not(feature = "data-owner"),
+    expect(dead_code, reason = "for the tools")
+)]
 mod error;
+#[cfg_attr(
+    not(feature = "data-owner"),
+    expect(dead_code, reason = "for the tools")
+)]
 mod files;
+#[cfg(feature = "data-owner")]
 mod image;
+#[cfg(feature = "data-owner")]
 mod keygen;
+#[cfg(feature = "data-owner")]
 mod open;
+#[cfg(feature = "data-owner")]
 mod policy;
+#[cfg(feature = "data-owner")]
 mod relying;
+#[cfg(feature = "data-owner")]
 mod report;
 mod run;
+#[cfg(feature = "data-owner")]
 mod verify;
 
 use std::{ffi::OsString, sync::Arc};
@@ -37,8 +63,10 @@ use proplet_executor::harden;
 use proplet_hal::clock::{Clock, SystemClock};
 use proplet_settings::environment::Environment;
 
+#[cfg(feature = "data-owner")]
+use self::arguments::{Image, Policy};
 use self::{
-    arguments::{Arguments, Command, Image, Policy},
+    arguments::{Arguments, Command},
     error::CliError,
 };
 pub use self::{console::Console, error::ExitCode};
@@ -135,13 +163,20 @@ async fn dispatch(
     match arguments.command.unwrap_or(Command::Daemon) {
         Command::Daemon => daemon::run(config, context, console).await,
         Command::Run(run) => run::run(run, config, context, console).await,
+        #[cfg(feature = "data-owner")]
         Command::Image(Image::Encrypt(encrypt)) => encrypt::run(*encrypt, console).await,
+        #[cfg(feature = "data-owner")]
         Command::Image(Image::Push(push)) => image::push(push, console).await,
+        #[cfg(feature = "data-owner")]
         Command::Image(Image::Inspect(inspect)) => image::inspect(inspect, console).await,
+        #[cfg(feature = "data-owner")]
         Command::Keygen(keygen) => keygen::run(&keygen, console),
+        #[cfg(feature = "data-owner")]
         Command::Open(open) => open::run(open, context, console).await,
+        #[cfg(feature = "data-owner")]
         Command::Verify(verify) => verify::run(verify, context, console).await,
         Command::Detect => detect::run(console),
+        #[cfg(feature = "data-owner")]
         Command::Policy(Policy::Check(check)) => policy::check(&check, console),
     }
 }

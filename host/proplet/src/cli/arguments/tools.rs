@@ -1,8 +1,8 @@
-//! What can be typed: every subcommand, its options, and the words of `--help`.
+//! What data owners and relying parties can type.
 
 use std::{fmt, path::PathBuf, time::SystemTime};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use proplet_image::ImageReference;
 use proplet_kbs::{ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use proplet_net::{Proxy, ProxyError};
@@ -10,81 +10,11 @@ use proplet_results::Digest;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
 
-/// The exit codes, as every `--help` shows them.
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done; verified; the task succeeded
-  1  refused, failed or not verified
-  2  wrong usage or bad input
-  3  something that is needed is unavailable: the network, the key broker, a registry";
-
-/// Runs WebAssembly components in confidential VMs; encrypts components; opens and verifies results.
-///
-/// Without a command it is the daemon.
-#[derive(Debug, Parser)]
-#[command(name = "proplet", version, after_help = EXIT_CODES, infer_subcommands = false)]
-pub(super) struct Arguments {
-    /// What to do; the daemon when absent
-    #[command(subcommand)]
-    pub command: Option<Command>,
-    /// The settings document, for the daemon and for `run`
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Print JSON: results on standard output, an error as one object on standard error
-    #[arg(long, global = true)]
-    pub json: bool,
-}
-
-/// One subcommand each.
-#[derive(Debug, Subcommand)]
-pub(super) enum Command {
-    /// Take tasks from the broker until a signal (the default)
-    Daemon,
-    /// Run one component here, without a broker
-    Run(Run),
-    /// Encrypt, push and inspect OCI images of components
-    #[command(subcommand)]
-    Image(Image),
-    /// Make a key pair that results can be sealed to
-    Keygen(Keygen),
-    /// Verify a sealed result, then open it
-    Open(Open),
-    /// Verify evidence or a sealed result, offline, without opening it
-    Verify(Verify),
-    /// Say which TEE this machine has, and how we know
-    Detect,
-    /// Check policies of components
-    #[command(subcommand)]
-    Policy(Policy),
-}
-
-/// Arguments of `run`.
-#[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
-pub(super) struct Run {
-    /// A WebAssembly file, or the reference of an image. A name that is a file here is that file
-    #[arg(value_name = "COMPONENT")]
-    pub component: String,
-    /// What the component gets: each is one input. Put `--` before one that starts with a hyphen
-    #[arg(value_name = "INPUT")]
-    pub inputs: Vec<String>,
-    /// The export to call; by default `run`, or what a command component starts with
-    #[arg(long, value_name = "NAME")]
-    pub invoke: Option<String>,
-    /// A variable of the component's environment; may be repeated
-    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = variable)]
-    pub environment: Vec<(String, String)>,
-    /// The image is encrypted: attest, have its key released, seal the result. Needs a TEE
-    #[arg(long)]
-    pub encrypted: bool,
-    /// The key id that the image must have, as `repository/type/tag`
-    #[arg(long, value_name = "PATH", requires = "encrypted")]
-    pub kbs_resource_path: Option<String>,
-}
+use super::EXIT_CODES;
 
 /// Subcommands of `image`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Image {
+pub enum Image {
     /// Put a policy into a component and encrypt it, into a folder or a registry
     Encrypt(Box<Encrypt>),
     /// Push an image folder, or a plain component, to a registry
@@ -95,7 +25,7 @@ pub(super) enum Image {
 
 /// How a registry that is named on the command line is reached.
 #[derive(Debug, Args)]
-pub(super) struct Registry {
+pub struct Registry {
     /// Speak plain http to the registry of the reference
     #[arg(long)]
     pub http: bool,
@@ -113,7 +43,7 @@ pub(super) struct Registry {
 /// Arguments of `image encrypt`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Encrypt {
+pub struct Encrypt {
     /// The component, a WebAssembly file
     #[arg(value_name = "COMPONENT")]
     pub component: PathBuf,
@@ -160,7 +90,7 @@ pub(super) struct Encrypt {
 
 /// What the hosts that will run the image are set to.
 #[derive(Debug, Args)]
-pub(super) struct KeyTypes {
+pub struct KeyTypes {
     /// Resource types that decrypt images, as [confidential] image_key_types of the hosts' settings names
     /// them. Keys of images have one of these types, and secrets have none
     #[arg(long, value_name = "TYPE,…", default_value = "key", value_parser = image_key_types)]
@@ -170,7 +100,7 @@ pub(super) struct KeyTypes {
 /// Where an encrypted image goes.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub(super) struct Target {
+pub struct Target {
     /// Write an OCI image layout into this folder
     #[arg(long, value_name = "FOLDER")]
     pub layout: Option<PathBuf>,
@@ -182,7 +112,7 @@ pub(super) struct Target {
 /// Where the key that wraps the layer's key comes from.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-pub(super) struct KeyChoice {
+pub struct KeyChoice {
     /// Make a new key and write its 32 bytes to this file, which must not exist
     #[arg(long, value_name = "FILE")]
     pub key_out: Option<PathBuf>,
@@ -194,7 +124,7 @@ pub(super) struct KeyChoice {
 /// Arguments of `image push`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Push {
+pub struct Push {
     /// A folder in OCI image layout, or a plain component
     #[arg(value_name = "FOLDER|COMPONENT")]
     pub source: PathBuf,
@@ -211,7 +141,7 @@ pub(super) struct Push {
 /// Arguments of `image inspect`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Inspect {
+pub struct Inspect {
     /// An image reference, or a folder in OCI image layout. A name that is a folder here is that folder
     #[arg(value_name = "REFERENCE|FOLDER")]
     pub image: String,
@@ -228,7 +158,7 @@ pub(super) struct Inspect {
 /// Arguments of `keygen`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Keygen {
+pub struct Keygen {
     /// The curve. Any JOSE library opens results for p256; x25519 is newer there
     #[arg(long, value_enum, default_value_t = Algorithm::P256)]
     pub algorithm: Algorithm,
@@ -240,7 +170,7 @@ pub(super) struct Keygen {
 
 /// Curves of recipients' keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Algorithm {
+pub enum Algorithm {
     /// NIST P-256
     P256,
     /// X25519
@@ -250,7 +180,7 @@ pub(super) enum Algorithm {
 /// Arguments of `open`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Open {
+pub struct Open {
     /// The sealed result, the proplet's results message, or the Manager's JSON of the task; `-` is
     /// standard input
     #[arg(value_name = "RESULT")]
@@ -270,7 +200,7 @@ pub(super) struct Open {
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct Verify {
+pub struct Verify {
     /// An evidence bundle, a sealed result, the proplet's results message, or the Manager's JSON of
     /// the task; `-` is standard input
     #[arg(value_name = "DOCUMENT")]
@@ -283,7 +213,7 @@ pub(super) struct Verify {
 
 /// Whom to believe.
 #[derive(Debug, Args)]
-pub(super) struct Trust {
+pub struct Trust {
     /// SNP root certificates (PEM: ARK, ASK) instead of AMD's built-in ones
     #[arg(long, value_name = "FILE")]
     pub roots: Option<PathBuf>,
@@ -305,7 +235,7 @@ pub(super) struct Trust {
 /// What is expected. What is not given here is reported as not verified; a measurement has to be.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Expectations")]
-pub(super) struct Expected {
+pub struct Expected {
     /// Digest of the component, `sha256:…`
     #[arg(long, value_name = "DIGEST")]
     pub expect_component: Option<Digest>,
@@ -358,7 +288,7 @@ pub(super) struct Expected {
 
 /// Subcommands of `policy`.
 #[derive(Debug, Subcommand)]
-pub(super) enum Policy {
+pub enum Policy {
     /// Read a policy and show its digest
     Check(PolicyCheck),
 }
@@ -366,7 +296,7 @@ pub(super) enum Policy {
 /// Arguments of `policy check`.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
-pub(super) struct PolicyCheck {
+pub struct PolicyCheck {
     /// The policy, in TOML
     #[arg(value_name = "FILE")]
     pub policy: PathBuf,
@@ -376,7 +306,7 @@ pub(super) struct PolicyCheck {
 
 /// Bytes from hexadecimal text. A type of its own, so that clap does not take it for a list of values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bytes(pub Vec<u8>);
+pub struct Bytes(pub Vec<u8>);
 
 fn hexadecimal(text: &str) -> Result<Bytes, String> {
     match hex::decode(text) {
@@ -395,7 +325,7 @@ fn proxy(text: &str) -> Result<Proxy, ProxyError> {
 
 /// A point in time that somebody typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment(OffsetDateTime);
+pub struct Moment(OffsetDateTime);
 
 impl From<Moment> for SystemTime {
     fn from(moment: Moment) -> Self {
@@ -424,17 +354,8 @@ fn moment(text: &str) -> Result<Moment, String> {
     }
 }
 
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
@@ -460,10 +381,5 @@ mod tests {
         let start: SystemTime = moment("1970-01-02").unwrap().into();
         let day = std::time::Duration::from_secs(24 * 3600);
         assert_eq!(start, SystemTime::UNIX_EPOCH + day);
-    }
-
-    #[test]
-    fn the_definitions_are_consistent() {
-        Arguments::command().debug_assert();
     }
 }

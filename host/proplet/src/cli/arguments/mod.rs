@@ -1,0 +1,107 @@
+//! What can be typed: every subcommand, its options, and the words of `--help`.
+
+#[cfg(feature = "data-owner")]
+mod tools;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+#[cfg(feature = "data-owner")]
+pub(super) use self::tools::*;
+
+/// The exit codes, as every `--help` shows them.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; verified; the task succeeded
+  1  refused, failed or not verified
+  2  wrong usage or bad input
+  3  something that is needed is unavailable: the network, the key broker, a registry";
+
+/// Runs WebAssembly components in confidential VMs; encrypts components; opens and verifies results.
+///
+/// Without a command it is the daemon.
+#[derive(Debug, Parser)]
+#[command(name = "proplet", version, after_help = EXIT_CODES, infer_subcommands = false)]
+pub(super) struct Arguments {
+    /// What to do; the daemon when absent
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings document, for the daemon and for `run`
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON: results on standard output, an error as one object on standard error
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// One subcommand each.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Take tasks from the broker until a signal (the default)
+    Daemon,
+    /// Run one component here, without a broker
+    Run(Run),
+    #[cfg(feature = "data-owner")]
+    /// Encrypt, push and inspect OCI images of components
+    #[command(subcommand)]
+    Image(Image),
+    #[cfg(feature = "data-owner")]
+    /// Make a key pair that results can be sealed to
+    Keygen(Keygen),
+    #[cfg(feature = "data-owner")]
+    /// Verify a sealed result, then open it
+    Open(Open),
+    #[cfg(feature = "data-owner")]
+    /// Verify evidence or a sealed result, offline, without opening it
+    Verify(Verify),
+    /// Say which TEE this machine has, and how we know
+    Detect,
+    #[cfg(feature = "data-owner")]
+    /// Check policies of components
+    #[command(subcommand)]
+    Policy(Policy),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Run {
+    /// A WebAssembly file, or the reference of an image. A name that is a file here is that file
+    #[arg(value_name = "COMPONENT")]
+    pub component: String,
+    /// What the component gets: each is one input. Put `--` before one that starts with a hyphen
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// The export to call; by default `run`, or what a command component starts with
+    #[arg(long, value_name = "NAME")]
+    pub invoke: Option<String>,
+    /// A variable of the component's environment; may be repeated
+    #[arg(long = "env", short = 'e', value_name = "NAME=VALUE", value_parser = variable)]
+    pub environment: Vec<(String, String)>,
+    /// The image is encrypted: attest, have its key released, seal the result. Needs a TEE
+    #[arg(long)]
+    pub encrypted: bool,
+    /// The key id that the image must have, as `repository/type/tag`
+    #[arg(long, value_name = "PATH", requires = "encrypted")]
+    pub kbs_resource_path: Option<String>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
