@@ -17,7 +17,7 @@ use proplet_results::Digest;
 use proplet_runtime::policy::{Policy, PolicyError};
 use tracing::info;
 
-use super::{Release, Road, Workload, recipients};
+use super::{Release, Road, Workload, component_digest, recipients};
 use crate::{
     process::{Confidential, ImageKeys, Process},
     refusal::Refusal,
@@ -83,7 +83,7 @@ impl Process {
             manifest.digest, wasm.component_digest
         );
 
-        let policy = policy_in_force(&wasm)?;
+        let Embedded { policy, readable } = Embedded::read(&wasm)?;
         let in_force = policy.as_ref().map(|(policy, _)| policy);
         let recipients =
             recipients::of(in_force, kid.repository(), &self.settings, &host.vault).await?;
@@ -92,8 +92,7 @@ impl Process {
             || limits.clone(),
             |policy| limits.lowered_by(&policy.limits),
         );
-        let readable = is_readable(&wasm);
-        let digest = Digest::of(&wasm.bytes);
+        let digest = component_digest(&wasm)?;
         let bytes = Arc::new(wasm.bytes);
         let code = self.runtime.compile(bytes, digest.as_str()).await;
         if code.is_ok() && !readable {
@@ -145,27 +144,31 @@ fn is_expected(kid: &ResourceUri, expected: Option<&str>) -> bool {
     })
 }
 
-/// The policy that counts for this component, with its digest.
-fn policy_in_force(wasm: &Wasm) -> Result<Option<(Policy, Digest)>, Refusal> {
-    if wasm.wrap != Some(WrapType::A256Gcm) || wasm.key_id.is_none() {
-        return Ok(None);
-    }
-    match Policy::extract(&wasm.bytes) {
-        Ok(None) => Ok(None),
-        Ok(Some((policy, digest))) => Ok(Some((
-            policy,
-            digest.parse().map_err(|_| unusable_policy())?,
-        ))),
-        // Not WebAssembly at all: the engine says so in better words.
-        Err(PolicyError::NotWasm(_)) => Ok(None),
-        Err(_) => Err(unusable_policy()),
-    }
+/// What stands in a component's policy section.
+struct Embedded {
+    /// The policy that counts, with its digest.
+    policy: Option<(Policy, Digest)>,
+    /// Whether the policy's reader understands the component at all. The engine has a parser of its own: if
+    /// that one takes what this one does not, a policy would be passed over.
+    readable: bool,
 }
 
-/// Whether the policy's reader understands the component at all. The engine has a parser of its own: if
-/// that one took what this one did not, a policy would have been passed over.
-fn is_readable(wasm: &Wasm) -> bool {
-    !matches!(Policy::extract(&wasm.bytes), Err(PolicyError::NotWasm(_)))
+impl Embedded {
+    fn read(wasm: &Wasm) -> Result<Self, Refusal> {
+        let counts = wasm.wrap == Some(WrapType::A256Gcm) && wasm.key_id.is_some();
+        let (policy, readable) = match Policy::extract(&wasm.bytes) {
+            // Not WebAssembly at all: the engine says so in better words.
+            Err(PolicyError::NotWasm(_)) => (None, false),
+            _ if !counts => (None, true),
+            Ok(None) => (None, true),
+            Ok(Some((policy, digest))) => {
+                let digest = digest.parse().map_err(|_| unusable_policy())?;
+                (Some((policy, digest)), true)
+            }
+            Err(_) => return Err(unusable_policy()),
+        };
+        Ok(Self { policy, readable })
+    }
 }
 
 /// The parser's words may quote the owner's policy, so they stay here.
@@ -214,19 +217,33 @@ mod tests {
         let module = b"\0asm\x01\0\0\0";
         let bytes = Policy::embed(module, b"version = 1").unwrap();
         assert!(
-            policy_in_force(&wasm(WrapType::A256Gcm, bytes.clone()))
+            Embedded::read(&wasm(WrapType::A256Gcm, bytes.clone()))
                 .unwrap()
+                .policy
                 .is_some()
         );
         assert!(
-            policy_in_force(&wasm(WrapType::A256Ctr, bytes))
+            Embedded::read(&wasm(WrapType::A256Ctr, bytes))
                 .unwrap()
+                .policy
                 .is_none()
         );
         assert!(
-            policy_in_force(&wasm(WrapType::A256Gcm, module.to_vec()))
+            Embedded::read(&wasm(WrapType::A256Gcm, module.to_vec()))
                 .unwrap()
+                .policy
                 .is_none()
         );
+    }
+
+    #[test]
+    fn what_the_reader_does_not_understand_is_remembered() {
+        for wrap in [WrapType::A256Gcm, WrapType::A256Ctr] {
+            let module = b"\0asm\x01\0\0\0".to_vec();
+            assert!(Embedded::read(&wasm(wrap, module)).unwrap().readable);
+            let broken = b"\0asm\x01\0\0\0\xff".to_vec();
+            let embedded = Embedded::read(&wasm(wrap, broken)).unwrap();
+            assert!(embedded.policy.is_none() && !embedded.readable);
+        }
     }
 }

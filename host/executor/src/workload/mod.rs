@@ -6,6 +6,7 @@ mod recipients;
 
 use std::sync::Arc;
 
+use proplet_image::Wasm;
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::{ResourceUri, SessionId};
 use proplet_results::Digest;
@@ -89,4 +90,11 @@ impl Process {
             },
         }
     }
+}
+
+/// The digest that was computed while the component was verified.
+fn component_digest(wasm: &Wasm) -> Result<Digest, Refusal> {
+    wasm.component_digest
+        .parse()
+        .map_err(|_| Refusal::new("host-failed", "the image's component has no digest"))
 }

@@ -8,7 +8,7 @@ use proplet_results::Digest;
 use tracing::info;
 use zeroize::Zeroizing;
 
-use super::{Road, Workload};
+use super::{Road, Workload, component_digest};
 use crate::{process::Process, refusal::Refusal};
 
 impl Process {
@@ -34,7 +34,7 @@ impl Process {
         let manifest = self.sources.puller.resolve(&reference).await?;
         let wasm = self.sources.puller.pull_plain(&manifest).await?;
         info!("Pulled plain image {reference} ({})", wasm.image_digest);
-        let digest = Digest::of(&wasm.bytes);
+        let digest = component_digest(&wasm)?;
         let image_digest = wasm.image_digest.parse().ok();
         Ok(self.plain(wasm.bytes, digest, image_digest).await)
     }
