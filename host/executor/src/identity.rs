@@ -9,7 +9,7 @@ use proplet_results::{
     Digest, EvidenceBundle, ReceiptKey,
     claims::{Claims, Workload},
 };
-use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence};
+use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity};
 use tokio::sync::Mutex;
 
 use crate::{host_text, refusal::Refusal, text::Known};
@@ -53,30 +53,16 @@ impl Identity {
 
 #[async_trait]
 impl Attestor for Identity {
-    fn component_digest(&self) -> &str {
-        self.component_digest.as_str()
-    }
-
-    fn image_digest(&self) -> Option<&str> {
-        self.image_digest.as_ref().map(Digest::as_str)
-    }
-
-    fn policy_digest(&self) -> Option<&str> {
-        self.policy_digest.as_ref().map(Digest::as_str)
-    }
-
-    fn settings_digest(&self) -> &str {
-        self.settings_digest.as_str()
-    }
-
-    fn tee(&self) -> Option<&str> {
-        self.tee.as_deref()
-    }
-
-    fn is_hardware(&self) -> bool {
-        self.provider
-            .as_ref()
-            .is_some_and(|provider| provider.is_hardware())
+    fn identity(&self) -> WorkloadIdentity {
+        let provider = self.provider.as_deref();
+        WorkloadIdentity {
+            component_digest: self.component_digest.to_string(),
+            image_digest: self.image_digest.as_ref().map(Digest::to_string),
+            policy_digest: self.policy_digest.as_ref().map(Digest::to_string),
+            settings_digest: self.settings_digest.to_string(),
+            tee: self.tee.clone(),
+            is_hardware: provider.is_some_and(TeeProvider::is_hardware),
+        }
     }
 
     async fn evidence(&self, challenge: &[u8]) -> Result<WorkloadEvidence, AttestationError> {

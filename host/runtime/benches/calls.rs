@@ -23,6 +23,7 @@ use criterion::Criterion;
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Input, PublishError, PublishedReceipt, ResultSink,
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
+    WorkloadIdentity,
 };
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{
@@ -38,23 +39,8 @@ struct Nothing;
 
 #[async_trait]
 impl Attestor for Nothing {
-    fn component_digest(&self) -> &str {
-        "sha256:"
-    }
-    fn image_digest(&self) -> Option<&str> {
-        None
-    }
-    fn policy_digest(&self) -> Option<&str> {
-        None
-    }
-    fn settings_digest(&self) -> &str {
-        "sha256:"
-    }
-    fn tee(&self) -> Option<&str> {
-        None
-    }
-    fn is_hardware(&self) -> bool {
-        false
+    fn identity(&self) -> WorkloadIdentity {
+        WorkloadIdentity::default()
     }
     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
         Err(AttestationError::NoTee)

@@ -209,7 +209,7 @@ async fn dynamic(
         .await?;
     let state = store.data_mut();
     // What was published takes the place of the value, which is not part of the output then.
-    let output = if state.published {
+    let output = if state.interfaces.results.published() {
         u64::MAX
     } else {
         state.output.left()

@@ -9,8 +9,9 @@ use wasmtime::{Engine, FuncType, Module};
 use crate::args::is_bytes;
 use crate::error::{GuestText, RuntimeError};
 use crate::export::{COMMAND, COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
-use crate::grants::{Level, refuse};
-use crate::linkers::Linkers;
+use crate::grants::{Imports, refuse};
+use crate::interfaces::Set;
+use crate::linkers::{Linked, Linkers};
 use crate::policy::{Policy, PolicyError, sha256_hex};
 use crate::state::{CoreState, TaskState};
 use crate::task::TaskSpec;
@@ -37,12 +38,12 @@ pub(crate) enum Code {
 /// A compiled component.
 pub(crate) struct ComponentCode {
     component: Component,
-    imports: Vec<String>,
+    all_imports: Vec<String>,
     /// The imports that give the component something to call or to hold. The others are names for types.
-    pub(crate) capabilities: Vec<String>,
+    pub(crate) imports: Imports,
     pub(crate) exports: Vec<Arc<ComponentExport>>,
-    /// Linked and type-checked, for each level of grants, when first needed.
-    linked: [OnceLock<wasmtime::component::InstancePre<TaskState>>; 3],
+    /// Linked and type-checked when first needed.
+    linked: Linked,
 }
 
 /// A function that a component exports.
@@ -178,7 +179,7 @@ impl Compiled {
     /// Names of the imported interfaces, with versions; of the imported modules for a core module.
     pub fn imports(&self) -> Vec<String> {
         match self.code() {
-            Code::Component(code) => code.imports.clone(),
+            Code::Component(code) => code.all_imports.clone(),
             Code::Core(code) => {
                 let mut modules: Vec<String> = code
                     .module
@@ -238,10 +239,10 @@ impl ComponentCode {
     fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, RuntimeError> {
         let component = Component::from_binary(engine, wasm).map_err(invalid)?;
         let ty = component.component_type();
-        let mut imports = Vec::new();
+        let mut all_imports = Vec::new();
         let mut capabilities = Vec::new();
         for (name, import) in ty.imports(engine) {
-            imports.push(name.to_owned());
+            all_imports.push(name.to_owned());
             if is_capability(engine, &import.ty) {
                 capabilities.push(name.to_owned());
             }
@@ -249,37 +250,27 @@ impl ComponentCode {
         let exports = exports(engine, &component);
         Ok(Self {
             component,
-            imports,
-            capabilities,
+            all_imports,
+            imports: Imports::new(capabilities),
             exports,
-            linked: Default::default(),
+            linked: Linked::default(),
         })
     }
 
-    /// The component linked with what this level grants.
+    /// The component linked with what is granted.
     pub(crate) fn linked(
         &self,
         linkers: &Linkers,
-        level: Level,
-    ) -> Result<&wasmtime::component::InstancePre<TaskState>, RuntimeError> {
-        let index = level as usize;
-        // The array has one place per level.
-        let Some(place) = self.linked.get(index) else {
-            return Err(RuntimeError::Host("no linker for these grants".to_owned()));
-        };
-        if let Some(linked) = place.get() {
-            return Ok(linked);
-        }
-        let linked = linkers
-            .component(level)
-            .instantiate_pre(&self.component)
-            .map_err(invalid)?;
-        Ok(place.get_or_init(|| linked))
+        granted: Set,
+    ) -> Result<wasmtime::component::InstancePre<TaskState>, RuntimeError> {
+        self.linked
+            .get(linkers, granted, &self.component)
+            .map_err(invalid)
     }
 
     /// Whether the component reads its inputs itself.
     pub(crate) fn imports_inputs(&self) -> bool {
-        self.imports
+        self.all_imports
             .iter()
             .any(|import| import.starts_with("propeller:confidential/inputs@"))
     }

@@ -5,46 +5,29 @@
 //! before anything is instantiated, and names everything that is missing at once. Behind it stands a second
 //! fence: the engine's linker for a component without grants has no `secrets` and no `reveal` at all.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::{GuestText, RuntimeError};
+use crate::interfaces::{Set, unversioned};
 use crate::policy::Policy;
 
-/// What a component may import and ask for.
+/// What a component may import and ask for: what its policy says, when it has one that counts.
 ///
 /// A plain component gets [`Grants::plain`], whatever stands in its policy section.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Grants {
-    /// Address of each granted secret, and whether its bytes may be revealed.
-    secrets: BTreeMap<String, bool>,
-    exports: Exports,
-}
-
-/// Exports that a task may invoke.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Exports {
-    #[default]
-    Any,
-    DefaultOnly,
-    Named(Vec<String>),
-}
-
-/// Which of the sensitive interfaces are linked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    /// Neither `secrets` nor `reveal`.
-    Plain = 0,
-    /// `secrets`.
-    Secrets = 1,
-    /// `secrets` and `reveal`.
-    Reveal = 2,
+    policy: Option<Arc<Policy>>,
+    interfaces: Set,
 }
 
 impl Grants {
     /// Of a component without a policy that counts: its own identity, inputs and result, no secrets, any
     /// export.
     pub fn plain() -> Self {
-        Self::default()
+        Self {
+            policy: None,
+            interfaces: Set::granted(None),
+        }
     }
 
     /// Of a component whose policy counts, because it was decrypted under a key that the key broker
@@ -52,44 +35,29 @@ impl Grants {
     /// chooses the export, and the owner of the component did not say that it may.
     pub fn from_policy(policy: &Policy) -> Self {
         Self {
-            secrets: policy
-                .secrets
-                .iter()
-                .map(|secret| (secret.uri.clone(), secret.reveal))
-                .collect(),
-            exports: match &policy.exports {
-                None => Exports::DefaultOnly,
-                Some(names) => Exports::Named(names.clone()),
-            },
+            interfaces: Set::granted(Some(policy)),
+            policy: Some(Arc::new(policy.clone())),
         }
     }
 
-    /// Whether the component may ask for this secret.
-    pub fn may_ask(&self, uri: &str) -> bool {
-        self.secrets.contains_key(uri)
+    /// The policy that counts.
+    pub(crate) fn policy(&self) -> Option<&Policy> {
+        self.policy.as_deref()
     }
 
-    /// Whether the component may see the bytes of this secret.
-    pub fn may_reveal(&self, uri: &str) -> bool {
-        self.secrets.get(uri) == Some(&true)
-    }
-
-    pub(crate) fn level(&self) -> Level {
-        if self.secrets.values().any(|reveal| *reveal) {
-            Level::Reveal
-        } else if self.secrets.is_empty() {
-            Level::Plain
-        } else {
-            Level::Secrets
-        }
+    /// The interfaces that may be imported.
+    pub(crate) fn interfaces(&self) -> Set {
+        self.interfaces
     }
 
     /// Whether an export may be invoked. `names` says whether an entry of the policy means it.
     pub(crate) fn may_invoke(&self, is_default: bool, names: impl Fn(&str) -> bool) -> bool {
-        match &self.exports {
-            Exports::Any => true,
-            Exports::DefaultOnly => is_default,
-            Exports::Named(entries) => entries.iter().any(|entry| names(entry)),
+        match self.policy() {
+            None => true,
+            Some(policy) => match &policy.exports {
+                None => is_default,
+                Some(entries) => entries.iter().any(|entry| names(entry)),
+            },
         }
     }
 
@@ -97,15 +65,34 @@ impl Grants {
     ///
     /// # Errors
     /// [`RuntimeError::ImportNotGranted`] with every import that is not granted.
-    pub(crate) fn check_imports<'a>(
-        &self,
-        imports: impl IntoIterator<Item = &'a str>,
-    ) -> Result<(), RuntimeError> {
-        let level = self.level();
-        refuse(imports.into_iter().filter(|import| match needed(import) {
-            Some(needed) => needed > level,
-            None => true,
+    pub(crate) fn check_imports(&self, imports: &Imports) -> Result<(), RuntimeError> {
+        if !imports.unknown && self.interfaces.covers(imports.asked) {
+            return Ok(());
+        }
+        refuse(imports.names.iter().map(String::as_str).filter(|import| {
+            let serving = Set::serving(import);
+            serving.is_empty() || !self.interfaces.covers(serving)
         }))
+    }
+}
+
+/// What a component asks for: its import list, read once when it is compiled.
+pub(crate) struct Imports {
+    names: Vec<String>,
+    asked: Set,
+    /// Whether there is one that no interface of this host serves.
+    unknown: bool,
+}
+
+impl Imports {
+    /// Of the imports that give a component something to call or to hold.
+    pub(crate) fn new(names: Vec<String>) -> Self {
+        let serving = || names.iter().map(|import| Set::serving(import));
+        Self {
+            asked: serving().fold(Set::default(), Set::and),
+            unknown: serving().any(Set::is_empty),
+            names,
+        }
     }
 }
 
@@ -132,32 +119,6 @@ pub(crate) fn refuse<'a>(imports: impl Iterator<Item = &'a str>) -> Result<(), R
         named,
         imports: GuestText::new(missing.join(", ")),
     })
-}
-
-/// The interface without its version.
-fn unversioned(import: &str) -> &str {
-    import.split_once('@').map_or(import, |(name, _)| name)
-}
-
-/// What level an import needs; none when no level gives it.
-fn needed(import: &str) -> Option<Level> {
-    let name = unversioned(import);
-    let package = name.split_once('/').map_or(name, |(package, _)| package);
-    match (package, name) {
-        (_, "propeller:confidential/secrets") => Some(Level::Secrets),
-        (_, "propeller:confidential/reveal") => Some(Level::Reveal),
-        (
-            _,
-            "propeller:confidential/attestation"
-            | "propeller:confidential/inputs"
-            | "propeller:confidential/results",
-        ) => Some(Level::Plain),
-        // No directory is ever opened for a guest, but the standard libraries import the interface.
-        ("wasi:cli" | "wasi:io" | "wasi:clocks" | "wasi:random" | "wasi:filesystem", _) => {
-            Some(Level::Plain)
-        }
-        _ => None,
-    }
 }
 
 /// Whether the name is a published one, which says nothing of the component's owner.
@@ -197,8 +158,12 @@ mod tests {
         Grants::from_policy(&Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap())
     }
 
-    fn refused(grants: &Grants, imports: &[&str]) -> (String, String) {
-        let error = grants.check_imports(imports.iter().copied()).unwrap_err();
+    fn imports(names: &[&str]) -> Imports {
+        Imports::new(names.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    fn refused(grants: &Grants, names: &[&str]) -> (String, String) {
+        let error = grants.check_imports(&imports(names)).unwrap_err();
         assert_eq!(error.code(), "import-not-granted");
         (error.to_string(), error.detail().unwrap().to_owned())
     }
@@ -206,7 +171,7 @@ mod tests {
     #[test]
     fn a_plain_component_gets_no_secrets() {
         let grants = Grants::plain();
-        grants.check_imports(ALL[..3].iter().copied()).unwrap();
+        grants.check_imports(&imports(&ALL[..3])).unwrap();
         let (clear, all) = refused(&grants, &ALL);
         assert_eq!(all, format!("{}, {}", ALL[3], ALL[4]));
         assert!(clear.contains(ALL[3]) && clear.contains(ALL[4]), "{clear}");
@@ -215,13 +180,10 @@ mod tests {
     #[test]
     fn reveal_needs_a_secret_that_may_be_revealed() {
         let held = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"");
-        held.check_imports(ALL[..4].iter().copied()).unwrap();
+        held.check_imports(&imports(&ALL[..4])).unwrap();
         assert_eq!(refused(&held, &ALL).1, ALL[4]);
         let shown = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"\nreveal = true");
-        shown.check_imports(ALL).unwrap();
-        assert!(shown.may_reveal("kbs:///a/b/c") && !shown.may_reveal("kbs:///a/b/d"));
-        assert!(held.may_ask("kbs:///a/b/c") && !held.may_reveal("kbs:///a/b/c"));
-        assert!(!held.may_ask("kbs:///a/b/d"));
+        shown.check_imports(&imports(&ALL)).unwrap();
     }
 
     #[test]
@@ -236,13 +198,13 @@ mod tests {
     fn wasi_without_network_is_granted() {
         let grants = Grants::plain();
         grants
-            .check_imports([
+            .check_imports(&imports(&[
                 "wasi:cli/environment@0.2.6",
                 "wasi:io/streams@0.2.0",
                 "wasi:clocks/wall-clock@0.2.6",
                 "wasi:random/random@0.2.6",
                 "wasi:filesystem/preopens@0.2.6",
-            ])
+            ]))
             .unwrap();
         for import in [
             "wasi:sockets/tcp@0.2.6",
@@ -257,18 +219,18 @@ mod tests {
 
     #[test]
     fn names_of_the_owner_stay_out_of_the_clear_text() {
-        let imports = [
+        let names = [
             "acme:patients/index@1.0.0",
             "wasi:sockets/tcp@0.2.6",
             "acme:x/y",
         ];
-        let (clear, all) = refused(&Grants::plain(), &imports);
+        let (clear, all) = refused(&Grants::plain(), &names);
         assert!(
             clear.contains("wasi:sockets/tcp@0.2.6 and 2 others"),
             "{clear}"
         );
         assert!(!clear.contains("acme"), "{clear}");
-        assert_eq!(all, imports.join(", "));
+        assert_eq!(all, names.join(", "));
     }
 
     #[test]

@@ -18,12 +18,7 @@
 //!
 //! #[async_trait]
 //! impl Attestor for Nothing {
-//!     fn component_digest(&self) -> &str { "sha256:…" }
-//!     fn image_digest(&self) -> Option<&str> { None }
-//!     fn policy_digest(&self) -> Option<&str> { None }
-//!     fn settings_digest(&self) -> &str { "sha256:…" }
-//!     fn tee(&self) -> Option<&str> { None }
-//!     fn is_hardware(&self) -> bool { false }
+//!     fn identity(&self) -> WorkloadIdentity { WorkloadIdentity::default() }
 //!     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
 //!         Err(AttestationError::NoTee)
 //!     }
@@ -108,7 +103,6 @@
 
 mod allowance;
 mod args;
-mod bindings;
 mod cache;
 mod call;
 mod cancel;
@@ -137,11 +131,13 @@ pub use compiled::Compiled;
 pub use config::RuntimeConfig;
 pub use error::{GuestText, RuntimeError};
 pub use grants::Grants;
+pub use interfaces::{
+    attestation::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity},
+    results::{PublishError, PublishedReceipt, ResultSink},
+    secrets::{SecretError, SecretSource},
+};
 pub use limits::Limits;
 pub use policy::Policy;
 pub use runtime::Runtime;
-pub use services::{
-    AttestationError, Attestor, PublishError, PublishedReceipt, ResultSink, SecretError,
-    SecretSource, Services, WorkloadEvidence,
-};
+pub use services::Services;
 pub use task::{Content, Input, OCTETS, Outcome, TEXT, TaskSpec, Usage, Value};

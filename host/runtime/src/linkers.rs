@@ -1,49 +1,55 @@
-//! What guests can be linked with: one linker for each level of grants.
+//! What guests are linked with: one linker for each set of interfaces that was granted.
 //!
 //! A component without grants meets a linker that has no `secrets` and no `reveal`. Were the check of its
 //! import list ever wrong, it would still find nothing to call.
 
-use wasmtime::Engine;
-use wasmtime::component::HasSelf;
-use wasmtime_wasi::p2::bindings as wasi;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::bindings::propeller::confidential as host;
+use wasmtime::Engine;
+use wasmtime::component::{Component, InstancePre};
+
 use crate::error::RuntimeError;
-use crate::grants::Level;
+use crate::interfaces::Set;
 use crate::state::{CoreState, TaskState};
 
 type ComponentLinker = wasmtime::component::Linker<TaskState>;
 
-/// The linkers of an engine.
+/// The linkers of an engine. There are as many as the policies of its components make different sets.
 pub(crate) struct Linkers {
-    plain: ComponentLinker,
-    secrets: ComponentLinker,
-    reveal: ComponentLinker,
+    engine: Engine,
+    components: Mutex<BTreeMap<Set, Arc<ComponentLinker>>>,
     core: wasmtime::Linker<CoreState>,
 }
 
 impl Linkers {
     pub(crate) fn new(engine: &Engine) -> Result<Self, RuntimeError> {
-        Self::link(engine).map_err(|error| RuntimeError::Host(format!("{error:#}")))
-    }
-
-    fn link(engine: &Engine) -> wasmtime::Result<Self> {
         let mut core = wasmtime::Linker::new(engine);
-        wasmtime_wasi::p1::add_to_linker_async(&mut core, |state: &mut CoreState| &mut state.wasi)?;
+        wasmtime_wasi::p1::add_to_linker_async(&mut core, |state: &mut CoreState| &mut state.wasi)
+            .map_err(host)?;
         Ok(Self {
-            plain: component(engine, Level::Plain)?,
-            secrets: component(engine, Level::Secrets)?,
-            reveal: component(engine, Level::Reveal)?,
+            engine: engine.clone(),
+            components: Mutex::default(),
             core,
         })
     }
 
-    pub(crate) fn component(&self, level: Level) -> &ComponentLinker {
-        match level {
-            Level::Plain => &self.plain,
-            Level::Secrets => &self.secrets,
-            Level::Reveal => &self.reveal,
+    /// The linker that has these interfaces and no others.
+    fn component(&self, granted: Set) -> wasmtime::Result<Arc<ComponentLinker>> {
+        let mut linkers = self
+            .components
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(linker) = linkers.get(&granted) {
+            return Ok(Arc::clone(linker));
         }
+        let mut linker = ComponentLinker::new(&self.engine);
+        for interface in granted.iter() {
+            (interface.add_to_linker)(&mut linker)?;
+        }
+        let linker = Arc::new(linker);
+        linkers.insert(granted, Arc::clone(&linker));
+        Ok(linker)
     }
 
     pub(crate) fn core(&self) -> &wasmtime::Linker<CoreState> {
@@ -51,20 +57,32 @@ impl Linkers {
     }
 }
 
-fn component(engine: &Engine, level: Level) -> wasmtime::Result<ComponentLinker> {
-    let mut linker = ComponentLinker::new(engine);
-    let l = &mut linker;
-    // Sockets come with this, and every address is refused by the store's WASI context; a component that
-    // imports them is refused before it gets here.
-    wasmtime_wasi::p2::add_to_linker_with_options_async(l, &wasi::LinkOptions::default())?;
-    host::attestation::add_to_linker::<_, HasSelf<TaskState>>(l, |state| state)?;
-    host::inputs::add_to_linker::<_, HasSelf<TaskState>>(l, |state| state)?;
-    host::results::add_to_linker::<_, HasSelf<TaskState>>(l, |state| state)?;
-    if level >= Level::Secrets {
-        host::secrets::add_to_linker::<_, HasSelf<TaskState>>(l, |state| state)?;
+/// A component linked and type-checked, once for each set of grants that a task had: two at most, with its
+/// policy and without.
+#[derive(Default)]
+pub(crate) struct Linked(Mutex<BTreeMap<Set, InstancePre<TaskState>>>);
+
+impl Linked {
+    /// The component linked with what is granted.
+    ///
+    /// # Errors
+    /// The component imports something that is not granted, or by another type.
+    pub(crate) fn get(
+        &self,
+        linkers: &Linkers,
+        granted: Set,
+        component: &Component,
+    ) -> wasmtime::Result<InstancePre<TaskState>> {
+        let mut linked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(linked) = linked.get(&granted) {
+            return Ok(linked.clone());
+        }
+        let instance = linkers.component(granted)?.instantiate_pre(component)?;
+        linked.insert(granted, instance.clone());
+        Ok(instance)
     }
-    if level >= Level::Reveal {
-        crate::interfaces::reveal::add_to_linker(l)?;
-    }
-    Ok(linker)
+}
+
+fn host(error: wasmtime::Error) -> RuntimeError {
+    RuntimeError::Host(format!("{error:#}"))
 }

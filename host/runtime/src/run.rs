@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::{InstancePre, ResourceTable, ResourceTableError};
+use wasmtime::component::{InstancePre, ResourceTableError};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::I32Exit;
 
@@ -54,10 +54,7 @@ pub(crate) async fn component(
     services: Services,
     held: Held,
 ) -> Outcome {
-    if let Err(error) = task
-        .grants
-        .check_imports(code.capabilities.iter().map(String::as_str))
-    {
+    if let Err(error) = task.grants.check_imports(&code.imports) {
         return Outcome::refused(error, String::new());
     }
     let export = match choose(&code.exports, &COMPONENT_DEFAULTS, &task) {
@@ -66,35 +63,21 @@ pub(crate) async fn component(
     };
     let common = Common::new(&task);
     let prepared = (|| {
-        let linked = code.linked(linkers, task.grants.level())?;
+        let linked = code.linked(linkers, task.grants.interfaces())?;
         call::check_component(export, &task.inputs, code.imports_inputs())?;
         let command = match export.form {
             Form::Command => command_line(&task)?,
             _ => Vec::new(),
         };
-        let memory = common.memory_meter(&task, &command)?;
-        Ok((linked, command, memory))
+        let state = TaskState::new(&common, &task, &services, &command)?;
+        Ok((linked, state))
     })();
-    let (linked, command, memory) = match prepared {
+    let (linked, state) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return Outcome::refused(error, export.name.clone()),
     };
 
-    let mut table = ResourceTable::new();
-    table.set_max_capacity(task.limits.handles as usize);
-    let mut store = Store::new(
-        engine,
-        TaskState {
-            wasi: common.component_wasi(&task, &command),
-            table,
-            memory,
-            output: common.output.clone(),
-            task: Arc::clone(&task),
-            services,
-            evidence: 0,
-            published: false,
-        },
-    );
+    let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
     let fuel = HostcallFuel::new(&task.limits, export);
     store.set_hostcall_fuel(fuel.bytes);
@@ -104,7 +87,7 @@ pub(crate) async fn component(
 
     let run = ComponentRun {
         store,
-        linked: linked.clone(),
+        linked,
         export: Arc::clone(export),
         clocks: Clocks::new(&task, &common),
         exhausted: fuel.exhausted,
@@ -143,21 +126,15 @@ pub(crate) async fn core(
                 args::core(&export.name, &export.ty, &task.inputs)?,
             )
         };
-        let memory = common.memory_meter(&task, &command)?;
-        Ok((linked, command, arguments, memory))
+        let state = CoreState::new(&common, &task, &command)?;
+        Ok((linked, state, arguments))
     })();
-    let (linked, command, arguments, memory) = match prepared {
+    let (linked, state, arguments) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return Outcome::refused(error, export.name.clone()),
     };
 
-    let mut store = Store::new(
-        engine,
-        CoreState {
-            wasi: common.core_wasi(&task, &command),
-            memory,
-        },
-    );
+    let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
     let clocks = Clocks::new(&task, &common);
     clocks.watch.ticks(&mut store);
@@ -216,8 +193,9 @@ impl ComponentRun {
         let call = call::component(&mut self.store, &self.linked, &self.export, watch);
         let ended = supervise(&self.task, &self.clocks.meter, call).await;
         let state = self.store.data();
-        let (memory_peak_bytes, evidence, published) =
-            (state.memory.peak(), state.evidence, state.published);
+        let memory_peak_bytes = state.memory.peak();
+        let evidence = state.interfaces.attestation.used();
+        let published = state.interfaces.results.published();
         let common = &self.common;
         // What the guest published takes the place of the value, so only one of them counts.
         let value = settle(

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use zeroize::Zeroizing;
 
 use crate::capture::{Capture, OutputBudget};
 use crate::error::{GuestText, RuntimeError};
+use crate::interfaces::{Start, States, wasi};
 use crate::limits::{MemoryMeter, Tripwire};
 use crate::services::Services;
 use crate::task::{Input, TaskSpec};
@@ -39,7 +39,7 @@ impl Common {
     ///
     /// # Errors
     /// [`RuntimeError::LimitMemory`] when they take more than all.
-    pub(crate) fn memory_meter(
+    fn memory_meter(
         &self,
         task: &TaskSpec,
         arguments: &[String],
@@ -58,58 +58,42 @@ impl Common {
             Err(RuntimeError::LimitMemory(limit))
         }
     }
-
-    /// WASI with the task's environment, captured streams, an empty standard input, and nothing else: no
-    /// directory, no network, nothing of the host's own environment. Without arguments there is the task's name.
-    fn wasi(&self, task: &TaskSpec, arguments: &[String]) -> WasiCtxBuilder {
-        let mut wasi = WasiCtxBuilder::new();
-        if arguments.is_empty() {
-            wasi.arg(&task.name);
-        }
-        wasi.stdout(self.stdout.clone())
-            .stderr(self.stderr.clone())
-            .args(arguments)
-            .allow_tcp(false)
-            .allow_udp(false)
-            .allow_ip_name_lookup(false)
-            .max_random_size(MAX_RANDOM_BYTES);
-        for (name, value) in &task.env {
-            wasi.env(name, value);
-        }
-        wasi
-    }
-
-    pub(crate) fn component_wasi(&self, task: &TaskSpec, arguments: &[String]) -> WasiCtx {
-        self.wasi(task, arguments).build()
-    }
-
-    pub(crate) fn core_wasi(&self, task: &TaskSpec, arguments: &[String]) -> WasiP1Ctx {
-        self.wasi(task, arguments).build_p1()
-    }
 }
-
-/// Random bytes that a guest may ask for in one call.
-const MAX_RANDOM_BYTES: u64 = 16 << 20;
 
 /// The store of a component.
 pub(crate) struct TaskState {
-    pub(crate) wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) memory: MemoryMeter,
     pub(crate) output: OutputBudget,
     pub(crate) task: Arc<TaskSpec>,
-    pub(crate) services: Services,
-    /// How often evidence was asked for.
-    pub(crate) evidence: u32,
-    pub(crate) published: bool,
+    pub(crate) interfaces: States,
 }
 
-impl WasiView for TaskState {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView {
-            ctx: &mut self.wasi,
-            table: &mut self.table,
-        }
+impl TaskState {
+    /// Of a task that is about to start. Without a command line there is the task's name.
+    ///
+    /// # Errors
+    /// As [`Common::memory_meter`].
+    pub(crate) fn new(
+        common: &Common,
+        task: &Arc<TaskSpec>,
+        services: &Services,
+        command: &[String],
+    ) -> Result<Self, RuntimeError> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(task.limits.handles as usize);
+        Ok(Self {
+            table,
+            memory: common.memory_meter(task, command)?,
+            output: common.output.clone(),
+            task: Arc::clone(task),
+            interfaces: States::new(&Start {
+                task,
+                services,
+                common,
+                command,
+            }),
+        })
     }
 }
 
@@ -117,6 +101,23 @@ impl WasiView for TaskState {
 pub(crate) struct CoreState {
     pub(crate) wasi: WasiP1Ctx,
     pub(crate) memory: MemoryMeter,
+}
+
+impl CoreState {
+    /// Of a task that is about to start. Without a command line there is the task's name.
+    ///
+    /// # Errors
+    /// As [`Common::memory_meter`].
+    pub(crate) fn new(
+        common: &Common,
+        task: &TaskSpec,
+        command: &[String],
+    ) -> Result<Self, RuntimeError> {
+        Ok(Self {
+            wasi: wasi::core(common, task, command),
+            memory: common.memory_meter(task, command)?,
+        })
+    }
 }
 
 /// The arguments of a command: the task's name, then its inputs as text.

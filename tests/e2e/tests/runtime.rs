@@ -14,7 +14,7 @@ use proplet_results::Digest;
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Grants, Input, Outcome, Policy, PublishError,
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services,
-    TaskSpec, WorkloadEvidence,
+    TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_testkit::guests::{self, GuestName};
 use zeroize::Zeroizing;
@@ -24,28 +24,12 @@ struct Alone;
 
 #[async_trait]
 impl Attestor for Alone {
-    fn component_digest(&self) -> &str {
-        "sha256:c0"
-    }
-
-    fn image_digest(&self) -> Option<&str> {
-        None
-    }
-
-    fn policy_digest(&self) -> Option<&str> {
-        None
-    }
-
-    fn settings_digest(&self) -> &str {
-        "sha256:5e"
-    }
-
-    fn tee(&self) -> Option<&str> {
-        None
-    }
-
-    fn is_hardware(&self) -> bool {
-        false
+    fn identity(&self) -> WorkloadIdentity {
+        WorkloadIdentity {
+            component_digest: "sha256:c0".to_owned(),
+            settings_digest: "sha256:5e".to_owned(),
+            ..WorkloadIdentity::default()
+        }
     }
 
     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {

@@ -11,8 +11,19 @@ use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower, Resource};
 
-use crate::interfaces::secrets::Secret;
+use super::secrets::Secret;
+use super::{Grant, Interface};
 use crate::state::TaskState;
+
+pub(crate) const INTERFACE: Interface = Interface {
+    names: &["propeller:confidential/reveal"],
+    grant: Grant::Policy(|policy| policy.secrets.iter().any(|secret| secret.reveal)),
+    add_to_linker,
+};
+
+/// A task keeps nothing: the secrets and what may be done with them are those of
+/// [`secrets`](super::secrets).
+pub(crate) type State = ();
 
 /// `reveal-error` of the WIT.
 #[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Lower)]
@@ -24,35 +35,24 @@ enum RevealError {
     Other(String),
 }
 
-/// Adds the interface to a linker.
-pub(crate) fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     linker
         .instance("propeller:confidential/reveal@0.1.0")?
         .func_wrap(
             "reveal",
             |store: StoreContextMut<'_, TaskState>, (secret,): (Resource<Secret>,)| {
-                Ok((store.data().reveal(&secret)?,))
+                Ok((reveal(store.data(), &secret)?,))
             },
         )
 }
 
-impl TaskState {
-    fn reveal(
-        &self,
-        secret: &Resource<Secret>,
-    ) -> wasmtime::Result<Result<Arc<[u8]>, RevealError>> {
-        let secret = self.table.get(secret)?;
-        let uri = secret.address();
-        if !self.task.grants.may_reveal(uri) {
-            return Ok(Err(RevealError::NotGranted(format!(
-                "the component's policy does not let `{uri}` be revealed"
-            ))));
-        }
-        if !self.services.secrets.may_reveal(uri) {
-            return Ok(Err(RevealError::NotGranted(format!(
-                "this host does not let `{uri}` be revealed"
-            ))));
-        }
-        Ok(Ok(secret.bytes()))
-    }
+fn reveal(
+    store: &TaskState,
+    secret: &Resource<Secret>,
+) -> wasmtime::Result<Result<Arc<[u8]>, RevealError>> {
+    let secret = store.table.get(secret)?;
+    Ok(match store.interfaces.secrets.withheld(secret.address()) {
+        Some(reason) => Err(RevealError::NotGranted(reason)),
+        None => Ok(secret.bytes()),
+    })
 }

@@ -1,21 +1,109 @@
 //! `propeller:confidential/secrets`: secrets that stay in the host.
 //!
-//! A `secret` handle stands for bytes in host memory. They are wiped when the last handle is dropped and
-//! when the task ends, however it ends. Held secrets count towards the task's memory limit, so a guest
-//! cannot make the host hold more for it than it could hold itself.
+//! A component reaches what its own policy names and what the host's [`SecretSource`] for its task gives.
+//! A `secret` handle stands for bytes in host memory, in the table of one task. They are wiped when the
+//! handle is dropped and when the task ends, however it ends. Held secrets count towards the task's memory
+//! limit, so a guest cannot make the host hold more for it than it could hold itself.
 
 use std::sync::Arc;
 
-use wasmtime::component::{Resource, ResourceTableError};
-use zeroize::Zeroize as _;
+use async_trait::async_trait;
+use bindings::propeller::confidential::secrets::{self, Host, HostSecret};
+use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::bindings::propeller::confidential::secrets::{Host, HostSecret, SecretError};
+pub use bindings::propeller::confidential::secrets::SecretError;
+
+use super::trappable::{self, Trappable, WitError};
+use super::{Grant, Interface, PerTask, Start};
+use crate::grants::Grants;
+use crate::limits::MemoryMeter;
 use crate::policy::check_secret_uri;
-use crate::services;
 use crate::state::TaskState;
 
 /// Largest secret, in bytes.
 pub(crate) const MAX_SECRET_BYTES: u64 = 1 << 20;
+
+pub(crate) const INTERFACE: Interface = Interface {
+    names: &["propeller:confidential/secrets"],
+    grant: Grant::Policy(|policy| !policy.secrets.is_empty()),
+    add_to_linker,
+};
+
+/// Where the secrets of one task come from.
+#[async_trait]
+pub trait SecretSource: Send + Sync + 'static {
+    /// The secret at an address. The runtime has checked the address and the policy's grant; the
+    /// implementation checks the repository and asks the key broker.
+    ///
+    /// # Errors
+    /// [`SecretError`]; the guest gets it as it is, so its text names addresses and causes, never contents.
+    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError>;
+
+    /// Whether the bytes of a secret that the policy lets be revealed may be revealed here and now: a
+    /// source can refuse what a policy allows, never the other way round.
+    fn may_reveal(&self, uri: &str) -> bool {
+        let _ = uri;
+        true
+    }
+}
+
+/// What a task keeps: what its policy grants and whom it asks.
+pub(crate) struct State {
+    grants: Grants,
+    source: Arc<dyn SecretSource>,
+}
+
+impl State {
+    /// Whether the policy grants this secret, and to be revealed if `reveal` says so.
+    fn grants(&self, uri: &str, reveal: bool) -> bool {
+        let secrets = self
+            .grants
+            .policy()
+            .map_or(&[][..], |policy| &policy.secrets);
+        let granted = secrets.iter().find(|secret| secret.uri == uri);
+        granted.is_some_and(|secret| secret.reveal || !reveal)
+    }
+
+    /// Why the bytes of a secret may not be revealed; none when they may.
+    pub(super) fn withheld(&self, uri: &str) -> Option<String> {
+        if !self.grants(uri, true) {
+            return Some(format!(
+                "the component's policy does not let `{uri}` be revealed"
+            ));
+        }
+        (!self.source.may_reveal(uri))
+            .then(|| format!("this host does not let `{uri}` be revealed"))
+    }
+}
+
+impl PerTask for State {
+    fn new(start: &Start<'_>) -> Self {
+        Self {
+            grants: start.task.grants.clone(),
+            source: Arc::clone(&start.services.secrets),
+        }
+    }
+}
+
+/// What a call works on.
+struct Secrets<'a> {
+    state: &'a mut State,
+    table: &'a mut ResourceTable,
+    memory: &'a mut MemoryMeter,
+}
+
+impl HasData for Secrets<'static> {
+    type Data<'a> = Secrets<'a>;
+}
+
+fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
+    secrets::add_to_linker::<_, Secrets<'static>>(linker, |store| Secrets {
+        state: &mut store.interfaces.secrets,
+        table: &mut store.table,
+        memory: &mut store.memory,
+    })
+}
 
 /// What a `secret` handle stands for.
 pub struct Secret {
@@ -32,11 +120,11 @@ impl Secret {
         }
     }
 
-    pub(crate) fn address(&self) -> &str {
+    pub(super) fn address(&self) -> &str {
         &self.uri
     }
 
-    pub(crate) fn bytes(&self) -> Arc<[u8]> {
+    pub(super) fn bytes(&self) -> Arc<[u8]> {
         Arc::clone(&self.bytes)
     }
 
@@ -53,55 +141,40 @@ impl Drop for Secret {
     }
 }
 
-impl Host for TaskState {
-    async fn get(
-        &mut self,
-        uri: String,
-    ) -> wasmtime::Result<Result<Resource<Secret>, SecretError>> {
-        if let Err(reason) = check_secret_uri(&uri) {
-            return Ok(Err(SecretError::InvalidUri(reason)));
+type Error = Trappable<SecretError>;
+
+impl Host for Secrets<'_> {
+    async fn get(&mut self, uri: String) -> Result<Resource<Secret>, Error> {
+        check_secret_uri(&uri).map_err(SecretError::InvalidUri)?;
+        if !self.state.grants(&uri, false) {
+            let reason = format!("the component's policy does not name `{uri}`");
+            return Err(SecretError::NotGranted(reason).into());
         }
-        if !self.task.grants.may_ask(&uri) {
-            return Ok(Err(SecretError::NotGranted(format!(
-                "the component's policy does not name `{uri}`"
-            ))));
-        }
-        let bytes = match self.services.secrets.secret(&uri).await {
-            Ok(bytes) => bytes,
-            Err(error) => return Ok(Err(error.into())),
-        };
+        let bytes = self.state.source.secret(&uri).await?;
         self.hold(Secret::new(uri, &bytes))
     }
-}
 
-impl TaskState {
-    fn hold(&mut self, secret: Secret) -> wasmtime::Result<Result<Resource<Secret>, SecretError>> {
-        let size = secret.size();
-        if size > MAX_SECRET_BYTES {
-            return Ok(Err(SecretError::TooLarge(MAX_SECRET_BYTES)));
-        }
-        if !self.memory.reserve(size) {
-            return Ok(Err(SecretError::Other(
-                "the task's memory limit leaves no room for this secret; drop others first"
-                    .to_owned(),
-            )));
-        }
-        match self.table.push(secret) {
-            Ok(handle) => Ok(Ok(handle)),
-            Err(error) => {
-                self.memory.release(size);
-                match error {
-                    ResourceTableError::Full => {
-                        Ok(Err(SecretError::TooManyHandles(self.task.limits.handles)))
-                    }
-                    error => Err(error.into()),
-                }
-            }
-        }
+    fn convert_secret_error(&mut self, error: Error) -> wasmtime::Result<SecretError> {
+        error.into_wit()
     }
 }
 
-impl HostSecret for TaskState {
+impl Secrets<'_> {
+    fn hold(&mut self, secret: Secret) -> Result<Resource<Secret>, Error> {
+        let size = secret.size();
+        if size > MAX_SECRET_BYTES {
+            return Err(SecretError::TooLarge(MAX_SECRET_BYTES).into());
+        }
+        if !self.memory.reserve(size) {
+            let reason =
+                "the task's memory limit leaves no room for this secret; drop others first";
+            return Err(SecretError::Other(reason.to_owned()).into());
+        }
+        trappable::push(self.table, secret).inspect_err(|_| self.memory.release(size))
+    }
+}
+
+impl HostSecret for Secrets<'_> {
     fn uri(&mut self, secret: Resource<Secret>) -> wasmtime::Result<String> {
         Ok(self.table.get(&secret)?.uri.clone())
     }
@@ -113,16 +186,72 @@ impl HostSecret for TaskState {
     }
 }
 
-impl From<services::SecretError> for SecretError {
-    fn from(error: services::SecretError) -> Self {
-        match error {
-            services::SecretError::InvalidUri(text) => Self::InvalidUri(text),
-            services::SecretError::NotGranted(text) => Self::NotGranted(text),
-            services::SecretError::Denied(text) => Self::Denied(text),
-            services::SecretError::NotFound(text) => Self::NotFound(text),
-            services::SecretError::Unavailable(text) => Self::Unavailable(text),
-            services::SecretError::TooLarge(limit) => Self::TooLarge(limit),
-            services::SecretError::Other(text) => Self::Other(text),
+impl WitError for SecretError {
+    fn too_many_handles(limit: usize) -> Self {
+        Self::TooManyHandles(u32::try_from(limit).unwrap_or(u32::MAX))
+    }
+}
+
+mod bindings {
+    #![allow(missing_docs, clippy::all, reason = "generated code")]
+
+    wasmtime::component::bindgen!({
+        path: "../../wit/confidential",
+        inline: "
+            package proplet:host;
+            world host { import propeller:confidential/secrets@0.1.0; }
+        ",
+        world: "proplet:host/host",
+        imports: {
+            "propeller:confidential/secrets.get": async | trappable,
+            default: trappable,
+        },
+        with: { "propeller:confidential/secrets.secret": super::Secret },
+        trappable_error_type: { "propeller:confidential/secrets.secret-error" => super::Error },
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    struct Nothing;
+
+    #[async_trait]
+    impl SecretSource for Nothing {
+        async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+            Err(SecretError::NotFound(uri.to_owned()))
         }
+    }
+
+    fn state(grants: Grants) -> State {
+        State {
+            grants,
+            source: Arc::new(Nothing),
+        }
+    }
+
+    fn policy(toml: &str) -> State {
+        let policy = Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap();
+        state(Grants::from_policy(&policy))
+    }
+
+    #[test]
+    fn a_policy_grants_what_it_names() {
+        let held = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"");
+        assert!(held.grants("kbs:///a/b/c", false) && !held.grants("kbs:///a/b/c", true));
+        assert!(!held.grants("kbs:///a/b/d", false));
+        let shown = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"\nreveal = true");
+        assert!(shown.grants("kbs:///a/b/c", true) && !shown.grants("kbs:///a/b/d", true));
+        assert!(shown.withheld("kbs:///a/b/c").is_none());
+        assert!(shown.withheld("kbs:///a/b/d").is_some());
+    }
+
+    #[test]
+    fn without_a_policy_nothing_is_granted() {
+        let plain = state(Grants::plain());
+        assert!(!plain.grants("kbs:///a/b/c", false));
+        assert!(plain.withheld("kbs:///a/b/c").is_some());
     }
 }

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use proplet_runtime::{
     AttestationError, Attestor, Input, Limits, Outcome, PublishError, PublishedReceipt, ResultSink,
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
+    WorkloadIdentity,
 };
 use proptest::prelude::*;
 use ring::digest::{SHA256, digest};
@@ -260,28 +261,8 @@ struct Nothing;
 
 #[async_trait]
 impl Attestor for Nothing {
-    fn component_digest(&self) -> &str {
-        "sha256:c0"
-    }
-
-    fn image_digest(&self) -> Option<&str> {
-        None
-    }
-
-    fn policy_digest(&self) -> Option<&str> {
-        None
-    }
-
-    fn settings_digest(&self) -> &str {
-        "sha256:5e"
-    }
-
-    fn tee(&self) -> Option<&str> {
-        None
-    }
-
-    fn is_hardware(&self) -> bool {
-        false
+    fn identity(&self) -> WorkloadIdentity {
+        WorkloadIdentity::default()
     }
 
     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Grants, Input, Outcome, Policy, PublishError,
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource,
-    Services, TaskSpec, WorkloadEvidence,
+    Services, TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
@@ -53,28 +53,15 @@ impl Default for Fake {
 
 #[async_trait]
 impl Attestor for Fake {
-    fn component_digest(&self) -> &str {
-        "sha256:c0"
-    }
-
-    fn image_digest(&self) -> Option<&str> {
-        None
-    }
-
-    fn policy_digest(&self) -> Option<&str> {
-        self.policy_digest
-    }
-
-    fn settings_digest(&self) -> &str {
-        "sha256:5e"
-    }
-
-    fn tee(&self) -> Option<&str> {
-        self.tee
-    }
-
-    fn is_hardware(&self) -> bool {
-        self.tee == Some("snp")
+    fn identity(&self) -> WorkloadIdentity {
+        WorkloadIdentity {
+            component_digest: "sha256:c0".to_owned(),
+            image_digest: None,
+            policy_digest: self.policy_digest.map(str::to_owned),
+            settings_digest: "sha256:5e".to_owned(),
+            tee: self.tee.map(str::to_owned),
+            is_hardware: self.tee == Some("snp"),
+        }
     }
 
     async fn evidence(&self, challenge: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
