@@ -54,6 +54,15 @@ pub enum Error {
         /// How many it may hold.
         limit: u32,
     },
+    /// This task has asked for secrets as often as it may.
+    #[error(
+        "this task has asked for secrets {quota} times, which is all it may: keep what it has, or ask \
+         the operator for more"
+    )]
+    QuotaExceeded {
+        /// How often this task may ask.
+        quota: u32,
+    },
     /// Anything else, in the host's words.
     #[error("no secret: {0}")]
     Other(String),
@@ -117,6 +126,7 @@ impl From<Raw> for Error {
             Raw::Unavailable(text) => Self::Unavailable(text),
             Raw::TooLarge(limit) => Self::TooLarge { limit },
             Raw::TooManyHandles(limit) => Self::TooManyHandles { limit },
+            Raw::QuotaExceeded(quota) => Self::QuotaExceeded { quota },
             Raw::Other(text) => Self::Other(text),
         }
     }

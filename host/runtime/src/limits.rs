@@ -30,11 +30,13 @@ pub struct Limits {
     pub handles: u32,
     /// How often the task may ask for evidence.
     pub evidence_quota: u32,
+    /// How often the task may ask for a secret.
+    pub secret_quota: u32,
 }
 
 impl Default for Limits {
     /// 512 MiB of memory, five minutes, one minute of processor time, 1 MiB of output, 1024 handles, 16
-    /// pieces of evidence.
+    /// pieces of evidence, and as many requests for secrets as a policy can name.
     fn default() -> Self {
         Self {
             memory_bytes: 512 << 20,
@@ -43,6 +45,7 @@ impl Default for Limits {
             output_bytes: 1 << 20,
             handles: 1024,
             evidence_quota: 16,
+            secret_quota: 256,
         }
     }
 }
@@ -59,6 +62,7 @@ impl Limits {
             output_bytes: lower(self.output_bytes, policy.output_bytes),
             handles: lower32(self.handles, policy.handles),
             evidence_quota: lower32(self.evidence_quota, policy.evidence_quota),
+            secret_quota: lower32(self.secret_quota, policy.secret_quota),
         }
     }
 
@@ -225,6 +229,7 @@ mod tests {
             wall_clock_ms: Some(1000),
             handles: Some(2),
             evidence_quota: Some(u32::MAX),
+            secret_quota: Some(3),
             ..PolicyLimits::default()
         };
         let lowered = host.lowered_by(&policy);
@@ -232,6 +237,7 @@ mod tests {
         assert_eq!(lowered.wall_clock_ms, 100);
         assert_eq!(lowered.handles, 2);
         assert_eq!(lowered.evidence_quota, host.evidence_quota);
+        assert_eq!(lowered.secret_quota, 3);
         assert_eq!(lowered.cpu_ms, host.cpu_ms);
     }
 

@@ -79,6 +79,8 @@ pub struct PolicyLimits {
     pub handles: Option<u32>,
     /// See [`Limits::evidence_quota`](crate::Limits::evidence_quota).
     pub evidence_quota: Option<u32>,
+    /// See [`Limits::secret_quota`](crate::Limits::secret_quota).
+    pub secret_quota: Option<u32>,
 }
 
 /// Why there is no policy, or none that can be used.
@@ -219,7 +221,7 @@ impl Document {
 
 impl PolicyLimits {
     fn check(&self) -> Result<(), PolicyError> {
-        // A quota of 0 is a meaning: no evidence. Anything else at 0 is a task that cannot run.
+        // A quota of 0 is a meaning: no evidence, no secrets. Anything else at 0 is a task that cannot run.
         let zeros = [
             self.memory_bytes,
             self.wall_clock_ms,

@@ -195,6 +195,7 @@ impl ComponentRun {
         let state = self.store.data();
         let memory_peak_bytes = state.memory.peak();
         let evidence = state.interfaces.attestation.used();
+        let secrets = state.interfaces.secrets.used();
         let published = state.interfaces.results.published();
         let common = &self.common;
         // What the guest published takes the place of the value, so only one of them counts.
@@ -210,6 +211,7 @@ impl ComponentRun {
         let usage = Usage {
             memory_peak_bytes,
             evidence,
+            secrets,
             ..self.clocks.usage(common)
         };
         Outcome {
@@ -275,7 +277,7 @@ impl Clocks {
         }
     }
 
-    /// What was used until now, memory and evidence aside.
+    /// What was used until now, but for what the store counts.
     fn usage(&self, common: &Common) -> Usage {
         Usage {
             cpu_ms: milliseconds(self.meter.used()),

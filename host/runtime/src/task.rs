@@ -110,6 +110,8 @@ pub struct Usage {
     pub output_bytes: u64,
     /// How often the guest asked for evidence.
     pub evidence: u32,
+    /// How often the guest asked for a secret.
+    pub secrets: u32,
 }
 
 /// The value that an export returned.

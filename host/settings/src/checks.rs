@@ -330,6 +330,7 @@ pub(super) fn checked_limits(document: &document::Limits) -> Result<Limits, Sett
             output_bytes: document.output_bytes.unwrap_or(default.output_bytes),
             handles: document.handles.unwrap_or(default.handles),
             evidence_quota: document.evidence_quota.unwrap_or(default.evidence_quota),
+            secret_quota: document.secret_quota.unwrap_or(default.secret_quota),
         },
     };
     if !(1..=4096).contains(&limits.tasks) {

@@ -107,4 +107,5 @@ pub(super) struct Limits {
     pub output_bytes: Option<u64>,
     pub handles: Option<u32>,
     pub evidence_quota: Option<u32>,
+    pub secret_quota: Option<u32>,
 }

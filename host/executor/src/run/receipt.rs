@@ -115,6 +115,7 @@ fn named(limits: &Limits) -> BTreeMap<String, u64> {
         ("output_bytes", limits.output_bytes),
         ("handles", limits.handles.into()),
         ("evidence_quota", limits.evidence_quota.into()),
+        ("secret_quota", limits.secret_quota.into()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

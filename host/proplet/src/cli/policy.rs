@@ -160,6 +160,7 @@ fn limits(policy: &Policy) -> impl Iterator<Item = (&'static str, u64)> {
         ("output_bytes", limits.output_bytes),
         ("handles", limits.handles.map(u64::from)),
         ("evidence_quota", limits.evidence_quota.map(u64::from)),
+        ("secret_quota", limits.secret_quota.map(u64::from)),
     ]
     .into_iter()
     .filter_map(|(name, value)| Some((name, value?)))

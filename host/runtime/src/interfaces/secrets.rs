@@ -3,7 +3,8 @@
 //! A component reaches what its own policy names and what the host's [`SecretSource`] for its task gives.
 //! A `secret` handle stands for bytes in host memory, in the table of one task. They are wiped when the
 //! handle is dropped and when the task ends, however it ends. Held secrets count towards the task's memory
-//! limit, so a guest cannot make the host hold more for it than it could hold itself.
+//! limit, so a guest cannot make the host hold more for it than it could hold itself; and a task may ask a
+//! limited number of times, so that it cannot keep the key broker busy.
 
 use std::sync::Arc;
 
@@ -48,13 +49,20 @@ pub trait SecretSource: Send + Sync + 'static {
     }
 }
 
-/// What a task keeps: what its policy grants and whom it asks.
+/// What a task keeps: what its policy grants, whom it asks, and how often it has.
 pub(crate) struct State {
     grants: Grants,
     source: Arc<dyn SecretSource>,
+    quota: u32,
+    used: u32,
 }
 
 impl State {
+    /// How often the source was asked.
+    pub(crate) fn used(&self) -> u32 {
+        self.used
+    }
+
     /// Whether the policy grants this secret, and to be revealed if `reveal` says so.
     fn grants(&self, uri: &str, reveal: bool) -> bool {
         let secrets = self
@@ -82,6 +90,8 @@ impl PerTask for State {
         Self {
             grants: start.task.grants.clone(),
             source: Arc::clone(&start.services.secrets),
+            quota: start.task.limits.secret_quota,
+            used: 0,
         }
     }
 }
@@ -150,6 +160,11 @@ impl Host for Secrets<'_> {
             let reason = format!("the component's policy does not name `{uri}`");
             return Err(SecretError::NotGranted(reason).into());
         }
+        if self.state.used >= self.state.quota {
+            return Err(SecretError::QuotaExceeded(self.state.quota).into());
+        }
+        // Counted before the answer: what the key broker refuses costs it as much as what it gives.
+        self.state.used += 1;
         let bytes = self.state.source.secret(&uri).await?;
         self.hold(Secret::new(uri, &bytes))
     }
@@ -229,6 +244,8 @@ mod tests {
         State {
             grants,
             source: Arc::new(Nothing),
+            quota: 1,
+            used: 0,
         }
     }
 

@@ -35,6 +35,7 @@ fn a_whole_policy_is_read() {
         output_bytes = 4096
         handles = 16
         evidence_quota = 0
+        secret_quota = 3
         "#
     );
     let policy = Policy::parse(toml.as_bytes()).unwrap();
@@ -44,6 +45,7 @@ fn a_whole_policy_is_read() {
     assert!(matches!(&policy.recipients, Recipients::Keys(keys) if keys[0]["crv"] == "P-256"));
     assert_eq!(policy.exports.unwrap(), ["run", "example:a/b#c"]);
     assert_eq!(policy.limits.evidence_quota, Some(0));
+    assert_eq!(policy.limits.secret_quota, Some(3));
     assert_eq!(policy.limits.memory_bytes, Some(1 << 20));
 }
 

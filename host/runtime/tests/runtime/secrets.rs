@@ -16,7 +16,8 @@ static HOLDS: LazyLock<Vec<u8>> = LazyLock::new(|| {
          import propeller:confidential/secrets@0.1.0;
          export get: func(uri: string) -> result<string, secret-error>;
          export hold: func(uri: string, times: u32) -> result<_, secret-error>;
-         export churn: func(uri: string, times: u32) -> result<_, secret-error>;",
+         export churn: func(uri: string, times: u32) -> result<_, secret-error>;
+         export insist: func(uri: string, times: u32) -> result<_, secret-error>;",
         &format!(
             r#"
             (import "propeller:confidential/secrets@0.1.0" "get" (func $get (param i32 i32 i32)))
@@ -39,6 +40,12 @@ static HOLDS: LazyLock<Vec<u8>> = LazyLock::new(|| {
               (call $many (local.get 0) (local.get 1) (local.get 2) (i32.const 0)))
             (func (export "churn") (param i32 i32 i32) (result i32)
               (call $many (local.get 0) (local.get 1) (local.get 2) (i32.const 1)))
+            ;; Asks as often as told, whatever the answer, and gives the last.
+            (func (export "insist") (param $at i32) (param $len i32) (param $times i32) (result i32)
+              (loop $again
+                (call $get (local.get $at) (local.get $len) (i32.const 1024))
+                (br_if $again (local.tee $times (i32.sub (local.get $times) (i32.const 1)))))
+              (i32.const 1024))
             "#
         ),
     )
@@ -66,8 +73,7 @@ pub static REVEALS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     )
 });
 
-const HELD: &str =
-    "exports = ['get', 'hold', 'churn', 'reveal']\n[[secrets]]\nuri = 'kbs:///default/key/a'";
+const HELD: &str = "exports = ['get', 'hold', 'churn', 'insist', 'reveal']\n[[secrets]]\nuri = 'kbs:///default/key/a'";
 const SHOWN: &str = "exports = ['get', 'hold', 'churn', 'reveal']
     [[secrets]]\nuri = 'kbs:///default/key/a'\nreveal = true
     [[secrets]]\nuri = 'kbs:///default/key/b'";
@@ -147,6 +153,7 @@ async fn a_secret_has_at_most_one_mebibyte() {
 async fn handles_are_limited_and_given_back() {
     let limits = Limits {
         handles: 10,
+        secret_quota: 500,
         ..Limits::default()
     };
     let fake = fake(Ok(b"x".to_vec()));
@@ -180,6 +187,53 @@ async fn held_secrets_are_memory_and_given_back() {
     );
     let outcome = hold("churn", &[A, "50"], limits, &fake).await;
     assert_eq!(value(&outcome), "ok");
+}
+
+#[tokio::test]
+async fn the_quota_counts_requests_whatever_the_answer() {
+    for answer in [Ok(b"x".to_vec()), Err(SecretError::NotFound("a".into()))] {
+        let limits = Limits {
+            secret_quota: 3,
+            ..Limits::default()
+        };
+        let found = answer.is_ok();
+        let fake = fake(answer);
+        let outcome = hold("churn", &[A, "3"], limits.clone(), &fake).await;
+        assert_eq!(outcome.value.is_ok(), found);
+        assert_eq!(outcome.usage.secrets, if found { 3 } else { 1 });
+        let before = fake.asked.lock().unwrap().len();
+        let outcome = hold("insist", &[A, "9"], limits, &fake).await;
+        assert_eq!(
+            error(&outcome),
+            ("guest-failed", "quota-exceeded(3)".to_owned())
+        );
+        assert_eq!(outcome.usage.secrets, 3);
+        assert_eq!(fake.asked.lock().unwrap().len() - before, 3, "asked");
+    }
+}
+
+#[tokio::test]
+async fn a_task_may_ask_as_often_as_a_policy_can_name_secrets() {
+    let fake = fake(Ok(b"x".to_vec()));
+    let outcome = hold("churn", &[A, "256"], Limits::default(), &fake).await;
+    assert_eq!(value(&outcome), "ok");
+    let outcome = hold("churn", &[A, "257"], Limits::default(), &fake).await;
+    assert_eq!(error(&outcome).1, "quota-exceeded(256)");
+}
+
+#[tokio::test]
+async fn what_is_not_granted_costs_nothing() {
+    let limits = Limits {
+        secret_quota: 0,
+        ..Limits::default()
+    };
+    let fake = fake(Ok(b"x".to_vec()));
+    let outcome = hold("get", &[B], limits.clone(), &fake).await;
+    assert!(error(&outcome).1.starts_with("not-granted("));
+    assert_eq!(outcome.usage.secrets, 0);
+    let outcome = hold("get", &[A], limits, &fake).await;
+    assert_eq!(error(&outcome).1, "quota-exceeded(0)");
+    assert!(fake.asked.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

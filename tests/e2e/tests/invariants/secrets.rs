@@ -73,6 +73,32 @@ async fn each_refusal_of_a_secret_has_its_own_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_cannot_keep_the_key_broker_busy() {
+    let scene = Scene::with("[limits]\nsecret_quota = 3\n").await;
+    let probe = guest(GuestName::SecretProbe).await;
+    let granted = revealing(&[MISSING]);
+    let input = format!("insist {MISSING}");
+    // A policy lowers the quota and does not raise it.
+    for (limits, quota) in [
+        ("", 3),
+        ("[limits]\nsecret_quota = 1\n", 1),
+        ("[limits]\nsecret_quota = 9\n", 3),
+        ("[limits]\nsecret_quota = 0\n", 0),
+    ] {
+        let (_, image) = scene.publish(&probe, &format!("{granted}{limits}")).await;
+        for _ in 0..2 {
+            let before = scene.services.key_broker.counts().resources;
+            let failure = scene.ask_in_vain(&image, &input, "guest-failed").await;
+            let words = format!("{quota}: this task has asked for secrets {quota} times");
+            assert!(failure.error.contains(&words), "{}", failure.error);
+            // The key of the component, and what the quota lets through.
+            let asked = scene.services.key_broker.counts().resources - before;
+            assert!(asked <= 1 + quota, "{quota}: {asked}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_broker_that_does_not_answer_is_told_from_one_that_refuses() {
     let scene = Scene::new().await;
     let probe = guest(GuestName::SecretProbe).await;
