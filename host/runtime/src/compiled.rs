@@ -10,7 +10,7 @@ use crate::args::is_bytes;
 use crate::error::{GuestText, RuntimeError};
 use crate::export::{COMMAND, COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
 use crate::grants::{Imports, refuse};
-use crate::interfaces::Set;
+use crate::interfaces::{Set, wasi::P1};
 use crate::linkers::{Linked, Linkers};
 use crate::policy::{Policy, PolicyError, sha256_hex};
 use crate::state::{CoreState, TaskState};
@@ -307,7 +307,7 @@ impl CoreCode {
         let imports: Vec<String> = self
             .module
             .imports()
-            .filter(|import| import.module() != "wasi_snapshot_preview1")
+            .filter(|import| import.module() != P1)
             .map(|import| format!("{}.{}", import.module(), import.name()))
             .collect();
         refuse(imports.iter().map(String::as_str))?;

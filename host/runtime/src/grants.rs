@@ -127,15 +127,6 @@ fn is_public(import: &str) -> bool {
         unversioned(import),
         "propeller:confidential/secrets"
             | "propeller:confidential/reveal"
-            | "wasi:sockets/tcp"
-            | "wasi:sockets/tcp-create-socket"
-            | "wasi:sockets/udp"
-            | "wasi:sockets/udp-create-socket"
-            | "wasi:sockets/network"
-            | "wasi:sockets/instance-network"
-            | "wasi:sockets/ip-name-lookup"
-            | "wasi:http/types"
-            | "wasi:http/outgoing-handler"
             | "wasi:http/incoming-handler"
             | "wasi:config/store"
             | "wasi:keyvalue/store"
@@ -195,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn wasi_without_network_is_granted() {
+    fn wasi_is_granted_closed() {
         let grants = Grants::plain();
         grants
             .check_imports(&imports(&[
@@ -204,11 +195,14 @@ mod tests {
                 "wasi:clocks/wall-clock@0.2.6",
                 "wasi:random/random@0.2.6",
                 "wasi:filesystem/preopens@0.2.6",
+                "wasi:sockets/tcp@0.2.6",
+                "wasi:http/types@0.2.4",
+                "wasi:http/outgoing-handler@0.2.0",
             ]))
             .unwrap();
         for import in [
-            "wasi:sockets/tcp@0.2.6",
-            "wasi:http/outgoing-handler@0.2.0",
+            "wasi:http/incoming-handler@0.2.0",
+            "wasi:keyvalue/store@0.2.0",
             "wasi",
             "run",
             "",
@@ -221,12 +215,12 @@ mod tests {
     fn names_of_the_owner_stay_out_of_the_clear_text() {
         let names = [
             "acme:patients/index@1.0.0",
-            "wasi:sockets/tcp@0.2.6",
+            "wasi:keyvalue/store@0.2.0",
             "acme:x/y",
         ];
         let (clear, all) = refused(&Grants::plain(), &names);
         assert!(
-            clear.contains("wasi:sockets/tcp@0.2.6 and 2 others"),
+            clear.contains("wasi:keyvalue/store@0.2.0 and 2 others"),
             "{clear}"
         );
         assert!(!clear.contains("acme"), "{clear}");

@@ -75,7 +75,9 @@
 //! Every task has a store of its own: its instance, resource table, environment, streams, secrets and
 //! counters are made for it and dropped with it. Compiled code is shared between tasks with the same
 //! component, and is read-only. Nothing else is shared. A guest has no directories, no network, no standard
-//! input and none of the host's environment.
+//! input and none of the host's environment. A host function works on a view of the calling store that
+//! borrows what its interface needs and nothing else, and a linker has the interfaces that were granted and
+//! no others.
 //!
 //! # What a component may import
 //!
@@ -84,12 +86,13 @@
 //! | `propeller:confidential/{attestation, inputs, results}` | yes | yes |
 //! | `propeller:confidential/secrets` | no | if the policy names a secret |
 //! | `propeller:confidential/reveal` | no | if the policy lets a secret be revealed |
-//! | `wasi:{cli, io, clocks, random, filesystem}` | yes | yes |
+//! | `wasi:{cli, io, clocks, random}` | yes | yes |
+//! | `wasi:{filesystem, sockets}`, `wasi:http/{types, outgoing-handler}` | yes, and every call that would reach something is denied | the same |
 //! | an interface with nothing but names of plain types | yes | yes |
 //! | anything else | no | no |
 //!
 //! Everything that is missing is named at once, before anything is instantiated. A core module may import
-//! `wasi_snapshot_preview1` only.
+//! `wasi_snapshot_preview1` only, with nothing behind its files and sockets either.
 //!
 //! # What is left of a task
 //!

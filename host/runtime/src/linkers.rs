@@ -10,7 +10,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::error::RuntimeError;
-use crate::interfaces::Set;
+use crate::interfaces::{Set, wasi};
 use crate::state::{CoreState, TaskState};
 
 type ComponentLinker = wasmtime::component::Linker<TaskState>;
@@ -25,8 +25,7 @@ pub(crate) struct Linkers {
 impl Linkers {
     pub(crate) fn new(engine: &Engine) -> Result<Self, RuntimeError> {
         let mut core = wasmtime::Linker::new(engine);
-        wasmtime_wasi::p1::add_to_linker_async(&mut core, |state: &mut CoreState| &mut state.wasi)
-            .map_err(host)?;
+        wasi::add_to_core_linker(&mut core).map_err(host)?;
         Ok(Self {
             engine: engine.clone(),
             components: Mutex::default(),

@@ -168,17 +168,85 @@ async fn a_secret_is_held_and_not_seen() {
 }
 
 #[tokio::test]
-async fn a_guest_with_sockets_is_refused_before_it_runs() {
+async fn every_call_to_the_network_is_denied_and_the_guest_goes_on() {
     let host = Host::of(GuestName::Dialler).await;
-    let outcome = host.run(task(&["connect 127.0.0.1:80"])).await;
-    let (code, words) = error(&outcome);
-    assert_eq!(code, "import-not-granted");
-    for interface in ["tcp", "udp", "ip-name-lookup"] {
-        assert!(
-            words.contains(&format!("wasi:sockets/{interface}@")),
-            "{words}"
+    let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    there.set_nonblocking(true).unwrap();
+    let address = there.local_addr().unwrap();
+    for word in ["connect", "send-udp", "listen"] {
+        let outcome = host.run(task(&[&format!("{word} {address}")])).await;
+        let (code, words) = error(&outcome);
+        assert_eq!(code, "guest-failed", "{word}: {words}");
+        assert!(words.contains("ermission denied"), "{word}: {words}");
+    }
+    let outcome = host.run(task(&["resolve localhost:80"])).await;
+    assert_eq!(error(&outcome).0, "guest-failed");
+    assert_eq!(
+        there.accept().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
+}
+
+async fn says(host: &Host, input: &str) -> String {
+    let outcome = host.run(task(&[input])).await;
+    match outcome.content() {
+        Some((content, _)) => String::from_utf8_lossy(&content).into_owned(),
+        None => panic!("{}", error(&outcome).1),
+    }
+}
+
+#[tokio::test]
+async fn no_socket_is_made_and_no_name_is_looked_up() {
+    let host = Host::of(GuestName::Dialler).await;
+    for name in ["localhost", "127.0.0.1", "::1", "example.org", "", "a b"] {
+        assert_eq!(
+            says(&host, &format!("sockets {name}")).await,
+            "access-denied access-denied access-denied access-denied permanent-resolver-failure",
+            "{name}"
         );
     }
-    assert!(!words.contains("propeller:"), "{words}");
-    assert_eq!(outcome.usage.cpu_ms, 0);
+}
+
+#[tokio::test]
+async fn a_request_can_be_built_and_is_not_sent() {
+    let host = Host::of(GuestName::Dialler).await;
+    let there = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    there.set_nonblocking(true).unwrap();
+    let address = there.local_addr().unwrap();
+    for authority in [
+        address.to_string(),
+        "localhost".into(),
+        "example.org".into(),
+    ] {
+        let answer = says(&host, &format!("request {authority}")).await;
+        assert!(
+            answer == "ErrorCode::HttpRequestDenied, room for Ok(Ok(4096))",
+            "{answer}"
+        );
+    }
+    assert_eq!(
+        there.accept().unwrap_err().kind(),
+        std::io::ErrorKind::WouldBlock
+    );
+}
+
+#[tokio::test]
+async fn what_a_request_holds_is_bounded() {
+    let host = Host::of(GuestName::Dialler).await;
+    for (length, taken) in [
+        (100, "method authority path"),
+        (8191, "method authority path"),
+        (8192, "method authority"),
+        (8193, ""),
+        (1_000_000, ""),
+    ] {
+        let answer = says(&host, &format!("describe {length}")).await;
+        assert_eq!(answer, taken, "{length}");
+    }
+    assert_eq!(says(&host, "field 20000").await, "taken");
+    // The interface has no error for it, so the library ends the guest.
+    let outcome = host.run(task(&["field 40000"])).await;
+    let (code, words) = error(&outcome);
+    assert_eq!(code, "guest-trapped");
+    assert!(words.contains("total size of fields"), "{words}");
 }

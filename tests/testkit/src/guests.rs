@@ -49,7 +49,7 @@ pub enum GuestName {
     AddCore,
     /// `run(word …)` misbehaves on request. It asks for no secrets, so it also runs as a plain component.
     Hostile,
-    /// `run(word address)` reaches for the network, which no host gives.
+    /// `run(word address)` reaches for the network, of which every call is denied.
     Dialler,
     /// `run(word uri)` asks for any secret and reads it.
     SecretProbe,

@@ -37,9 +37,11 @@ const FILES: [&str; 4] = [
     "wasi:filesystem/types",
 ];
 
-/// What a guest asks for beyond that when it uses sockets.
-const SOCKETS: [&str; 8] = [
+/// What a guest asks for beyond that when it uses the network.
+const NETWORK: [&str; 10] = [
     "wasi:clocks/monotonic-clock",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:sockets/instance-network",
     "wasi:sockets/ip-name-lookup",
     "wasi:sockets/network",
@@ -118,7 +120,7 @@ fn a_guest_asks_for_what_it_calls_and_nothing_else() {
         };
         let outside: &[&str] = match guest.name {
             GuestName::Hostile => &FILES,
-            GuestName::Dialler => &SOCKETS,
+            GuestName::Dialler => &NETWORK,
             _ => &[],
         };
         let expected: BTreeSet<_> = own

@@ -41,6 +41,7 @@ use crate::state::{Common, TaskState};
 use crate::task::TaskSpec;
 
 pub(crate) mod attestation;
+pub(crate) mod http;
 pub(crate) mod inputs;
 pub(crate) mod results;
 pub(crate) mod reveal;
@@ -71,7 +72,7 @@ macro_rules! interfaces {
     };
 }
 
-interfaces!(wasi, attestation, inputs, results, secrets, reveal);
+interfaces!(wasi, http, attestation, inputs, results, secrets, reveal);
 
 /// One interface, or several that belong together.
 pub(crate) struct Interface {

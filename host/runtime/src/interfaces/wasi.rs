@@ -1,18 +1,24 @@
-//! `wasi:cli`, `wasi:io`, `wasi:clocks`, `wasi:random` and `wasi:filesystem`, closed.
+//! `wasi:cli`, `wasi:io`, `wasi:clocks`, `wasi:random`, `wasi:filesystem` and `wasi:sockets`, closed.
 //!
-//! Every standard library imports these, called or not, so every component may. Each task has a context of
-//! its own with its arguments, its environment and its captured streams. No directory is open and standard
-//! input is empty, so what is left of the interfaces gives a guest nothing but the time, random numbers
-//! and a place for its output.
+//! Standard libraries and the runtimes of other languages import these, called or not, so every component
+//! may. Each task has a context of its own with its arguments, its environment and its captured streams.
+//! What the rest could reach is not there: no directory is open, standard input is empty, and no socket is
+//! ever made. To create one is denied (`access-denied`), so there is nothing to bind, listen, connect,
+//! accept or send with, and no name is looked up (`permanent-resolver-failure`). A guest is left with the
+//! time, random numbers and a place for its output. A core module has the same through WASI 0.1.
 
+use wasmtime::Linker as CoreLinker;
 use wasmtime::component::Linker;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::LinkOptions;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{Grant, Interface, PerTask, Start};
-use crate::state::{Common, TaskState};
+use crate::state::{Common, CoreState, TaskState};
 use crate::task::TaskSpec;
+
+/// WASI 0.1, which is all that a core module can be given.
+pub(crate) const P1: &str = "wasi_snapshot_preview1";
 
 /// Random bytes that a guest may ask for in one call.
 const MAX_RANDOM_BYTES: u64 = 16 << 20;
@@ -24,6 +30,7 @@ pub(crate) const INTERFACE: Interface = Interface {
         "wasi:clocks",
         "wasi:random",
         "wasi:filesystem",
+        "wasi:sockets",
     ],
     grant: Grant::Always,
     add_to_linker,
@@ -41,6 +48,27 @@ impl PerTask for State {
 /// The context of a core module, which has the same of it as a component.
 pub(crate) fn core(common: &Common, task: &TaskSpec, command: &[String]) -> WasiP1Ctx {
     closed(common, task, command).build_p1()
+}
+
+/// Adds what a core module may import.
+pub(crate) fn add_to_core_linker(linker: &mut CoreLinker<CoreState>) -> wasmtime::Result<()> {
+    /// `errno::acces` of WASI 0.1.
+    const ACCES: i32 = 2;
+    wasmtime_wasi::p1::add_to_linker_async(linker, |state: &mut CoreState| &mut state.wasi)?;
+    // The library refuses these too, with a warning for each call: a guest could fill the log.
+    linker.allow_shadowing(true);
+    linker.func_wrap(P1, "sock_accept", |_: i32, _: i32, _: i32| ACCES)?;
+    linker.func_wrap(
+        P1,
+        "sock_recv",
+        |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| ACCES,
+    )?;
+    linker.func_wrap(P1, "sock_send", |_: i32, _: i32, _: i32, _: i32, _: i32| {
+        ACCES
+    })?;
+    linker.func_wrap(P1, "sock_shutdown", |_: i32, _: i32| ACCES)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 fn closed(common: &Common, task: &TaskSpec, command: &[String]) -> WasiCtxBuilder {
@@ -71,7 +99,5 @@ impl WasiView for TaskState {
 }
 
 fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
-    // Sockets come with this, and every address is refused by the task's context; a component that
-    // imports them is refused before it gets here.
     wasmtime_wasi::p2::add_to_linker_with_options_async(linker, &LinkOptions::default())
 }

@@ -145,6 +145,35 @@ async fn an_exit_status_other_than_zero_is_a_failure() {
 }
 
 #[tokio::test]
+async fn the_sockets_of_wasi_preview_1_are_denied() {
+    let wasm = module(
+        r#"(import "wasi_snapshot_preview1" "sock_accept" (func $accept (param i32 i32 i32) (result i32)))
+           (import "wasi_snapshot_preview1" "sock_recv" (func $recv (param i32 i32 i32 i32 i32 i32) (result i32)))
+           (import "wasi_snapshot_preview1" "sock_send" (func $send (param i32 i32 i32 i32 i32) (result i32)))
+           (import "wasi_snapshot_preview1" "sock_shutdown" (func $shutdown (param i32 i32) (result i32)))
+           (memory (export "memory") 1)
+           (func (export "accept") (param $fd i32) (result i32)
+             (call $accept (local.get $fd) (i32.const 0) (i32.const 0)))
+           (func (export "recv") (param $fd i32) (result i32)
+             (call $recv (local.get $fd) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+           (func (export "send") (param $fd i32) (result i32)
+             (call $send (local.get $fd) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)))
+           (func (export "shutdown") (param $fd i32) (result i32)
+             (call $shutdown (local.get $fd) (i32.const 0)))"#,
+    );
+    for call in ["accept", "recv", "send", "shutdown"] {
+        for descriptor in ["0", "1", "3", "-1"] {
+            // `errno::acces`.
+            assert_eq!(
+                value(&run(&wasm, task(call, &[descriptor])).await),
+                "2",
+                "{call} {descriptor}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn nothing_but_wasi_preview_1_is_linked() {
     let wasm = module(
         r#"(import "env" "secret" (func)) (import "env" "memory" (memory 1))

@@ -8,9 +8,9 @@ async fn every_missing_grant_is_named_at_once() {
     let wasm = text(
         r#"(component
           (import "wasi:cli/environment@0.2.6" (instance (export "f" (func))))
-          (import "wasi:sockets/tcp@0.2.6" (instance (export "f" (func))))
+          (import "wasi:keyvalue/store@0.2.0" (instance (export "f" (func))))
           (import "propeller:confidential/reveal@0.1.0" (instance (export "f" (func))))
-          (import "wasi:http/outgoing-handler@0.2.0" (instance (export "f" (func))))
+          (import "wasi:http/incoming-handler@0.2.0" (instance (export "f" (func))))
           (import "acme:patients/index" (instance (export "f" (func))))
           (import "propeller:confidential/attestation@0.1.0" (instance (export "f" (func))))
           (import "bare" (func)))"#,
@@ -20,12 +20,12 @@ async fn every_missing_grant_is_named_at_once() {
     assert_eq!(code, "import-not-granted");
     assert_eq!(
         all,
-        "wasi:sockets/tcp@0.2.6, propeller:confidential/reveal@0.1.0, \
-         wasi:http/outgoing-handler@0.2.0, acme:patients/index, bare"
+        "wasi:keyvalue/store@0.2.0, propeller:confidential/reveal@0.1.0, \
+         wasi:http/incoming-handler@0.2.0, acme:patients/index, bare"
     );
     let clear = outcome.value.unwrap_err().to_string();
     assert!(
-        clear.contains("wasi:sockets/tcp@0.2.6") && clear.contains("and 2 others"),
+        clear.contains("wasi:keyvalue/store@0.2.0") && clear.contains("and 2 others"),
         "{clear}"
     );
     assert!(
