@@ -9,7 +9,7 @@ use wasmtime::{Engine, FuncType, Module};
 use crate::args::is_bytes;
 use crate::error::{GuestText, RuntimeError};
 use crate::export::{COMMAND, COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
-use crate::grants::{Imports, refuse};
+use crate::grants::{Imports, check_core_imports};
 use crate::interfaces::{Set, wasi::P1};
 use crate::linkers::{Linked, Linkers};
 use crate::policy::{Policy, PolicyError, sha256_hex};
@@ -310,7 +310,7 @@ impl CoreCode {
             .filter(|import| import.module() != P1)
             .map(|import| format!("{}.{}", import.module(), import.name()))
             .collect();
-        refuse(imports.iter().map(String::as_str))?;
+        check_core_imports(&imports)?;
         let linked = linkers
             .core()
             .instantiate_pre(&self.module)

@@ -80,13 +80,10 @@ pub enum RuntimeError {
     #[error("the component's policy section cannot be used; build it again with a valid policy")]
     PolicyInvalid(GuestText),
     /// The component imports interfaces that its policy does not grant, or that no host offers.
-    #[error(
-        "the component imports interfaces that are not granted to it: {named}; grant them in the \
-         component's policy, or build the component without them"
-    )]
+    #[error("the component imports what it is not given: {reason}")]
     ImportNotGranted {
-        /// Names that are in this host's own vocabulary, and how many others there are.
-        named: String,
+        /// Names that are in this host's own vocabulary, how many others there are, and what to do.
+        reason: String,
         /// Every name.
         imports: GuestText,
     },
@@ -209,7 +206,7 @@ mod tests {
                 text: guest(),
             },
             RuntimeError::ImportNotGranted {
-                named: "1 other".into(),
+                reason: "1 interface".into(),
                 imports: guest(),
             },
         ] {

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use crate::error::{GuestText, RuntimeError};
-use crate::interfaces::{Set, unversioned};
+use crate::interfaces::wasi::P1;
+use crate::interfaces::{Grant, Interface, Set, unversioned};
 use crate::policy::Policy;
 
 /// What a component may import and ask for: what its policy says, when it has one that counts.
@@ -69,10 +70,18 @@ impl Grants {
         if !imports.unknown && self.interfaces.covers(imports.asked) {
             return Ok(());
         }
-        refuse(imports.names.iter().map(String::as_str).filter(|import| {
+        let mut refusal = Refusal::default();
+        for import in &imports.names {
             let serving = Set::serving(import);
-            serving.is_empty() || !self.interfaces.covers(serving)
-        }))
+            match serving.iter().next() {
+                None => refusal.unknown(import),
+                Some(interface) if !self.interfaces.covers(serving) => {
+                    refusal.ungranted(import, interface);
+                }
+                Some(_) => {}
+            }
+        }
+        refusal.end(self.policy.is_some())
     }
 }
 
@@ -96,40 +105,106 @@ impl Imports {
     }
 }
 
-/// The error that names these imports; none when there is none.
-pub(crate) fn refuse<'a>(imports: impl Iterator<Item = &'a str>) -> Result<(), RuntimeError> {
-    let missing: Vec<&str> = imports.collect();
-    if missing.is_empty() {
+/// The imports that a component is refused for, and what would help.
+#[derive(Default)]
+struct Refusal<'a> {
+    all: Vec<&'a str>,
+    ungranted: Vec<&'a str>,
+    /// What would grant these.
+    remedies: Vec<&'static str>,
+    /// Names that this host knows, of interfaces that it does not have.
+    unserved: Vec<&'a str>,
+    /// How many others there are. Such a name may be the owner's own and stays out of the clear text.
+    others: usize,
+}
+
+impl<'a> Refusal<'a> {
+    fn ungranted(&mut self, import: &'a str, interface: &Interface) {
+        self.all.push(import);
+        self.ungranted.push(import);
+        if let Grant::Policy { remedy, .. } = interface.grant {
+            self.remedies.push(remedy);
+        }
+    }
+
+    fn unknown(&mut self, import: &'a str) {
+        self.all.push(import);
+        if is_published(import) {
+            self.unserved.push(import);
+        } else {
+            self.others += 1;
+        }
+    }
+
+    /// The error, when there is something to refuse.
+    fn end(self, has_policy: bool) -> Result<(), RuntimeError> {
+        let mut reasons = Vec::new();
+        if !self.ungranted.is_empty() {
+            let names = self.ungranted.join(", ");
+            reasons.push(match has_policy {
+                true => format!(
+                    "{names}, which its policy does not grant ({})",
+                    self.remedies.join("; ")
+                ),
+                // What a plain component's own policy says makes no difference, so changing it is no help.
+                false => format!(
+                    "{names}, which no component gets without a policy that counts: encrypt it with one \
+                     under a key of the key broker"
+                ),
+            });
+        }
+        let unserved = match (self.unserved.is_empty(), self.others) {
+            (true, 0) => None,
+            (true, 1) => Some("1 interface".to_owned()),
+            (true, others) => Some(format!("{others} interfaces")),
+            (false, 0) => Some(self.unserved.join(", ")),
+            (false, 1) => Some(format!("{} and 1 other", self.unserved.join(", "))),
+            (false, others) => Some(format!("{} and {others} others", self.unserved.join(", "))),
+        };
+        if let Some(names) = unserved {
+            reasons.push(format!(
+                "{names} that no policy can grant, because this host does not have it: build the component \
+                 without"
+            ));
+        }
+        refusal(reasons.join("; "), &self.all)
+    }
+}
+
+/// Checks that the imports of a core module, as `module.name`, are what core modules can have; `foreign` are
+/// those that are not.
+///
+/// # Errors
+/// [`RuntimeError::ImportNotGranted`] when there are any.
+pub(crate) fn check_core_imports(foreign: &[String]) -> Result<(), RuntimeError> {
+    let names: Vec<&str> = foreign.iter().map(String::as_str).collect();
+    let count = names.len();
+    let plural = if count == 1 { "" } else { "s" };
+    refusal(
+        format!(
+            "{count} import{plural} from elsewhere than `{P1}`, which is all that a core module can have: \
+             build a component for more"
+        ),
+        &names,
+    )
+}
+
+fn refusal(reason: String, imports: &[&str]) -> Result<(), RuntimeError> {
+    if imports.is_empty() {
         return Ok(());
     }
-    // A name that this host does not know may be the owner's own and stays out of the clear text.
-    let known: Vec<&str> = missing
-        .iter()
-        .copied()
-        .filter(|import| is_public(import))
-        .collect();
-    let others = missing.len() - known.len();
-    let mut named = known.join(", ");
-    if others > 0 {
-        let joint = if named.is_empty() { "" } else { " and " };
-        let plural = if others == 1 { "" } else { "s" };
-        named = format!("{named}{joint}{others} other{plural}");
-    }
     Err(RuntimeError::ImportNotGranted {
-        named,
-        imports: GuestText::new(missing.join(", ")),
+        reason,
+        imports: GuestText::new(imports.join(", ")),
     })
 }
 
-/// Whether the name is a published one, which says nothing of the component's owner.
-fn is_public(import: &str) -> bool {
+/// Whether the name of an interface that this host does not have is a published one, which says nothing of
+/// the component's owner.
+fn is_published(import: &str) -> bool {
     matches!(
         unversioned(import),
-        "propeller:confidential/secrets"
-            | "propeller:confidential/reveal"
-            | "wasi:http/incoming-handler"
-            | "wasi:config/store"
-            | "wasi:keyvalue/store"
+        "wasi:http/incoming-handler" | "wasi:config/store" | "wasi:keyvalue/store"
     )
 }
 
@@ -225,6 +300,31 @@ mod tests {
         );
         assert!(!clear.contains("acme"), "{clear}");
         assert_eq!(all, names.join(", "));
+    }
+
+    #[test]
+    fn what_would_help_is_said_of_this_component() {
+        let (plain, _) = refused(&Grants::plain(), &ALL);
+        assert!(
+            plain.contains("encrypt it with one under a key of the key broker"),
+            "{plain}"
+        );
+        assert!(!plain.contains("[[secrets]]"), "{plain}");
+        let (without, _) = refused(&policy(""), &ALL);
+        assert!(
+            without.contains("name a secret under `[[secrets]]`")
+                && without.contains("set `reveal = true`"),
+            "{without}"
+        );
+        assert!(!without.contains("encrypt"), "{without}");
+        for grants in [Grants::plain(), policy("")] {
+            let (clear, _) = refused(&grants, &["wasi:keyvalue/store@0.2.0"]);
+            assert!(clear.contains("no policy can grant"), "{clear}");
+            assert!(!clear.contains("encrypt"), "{clear}");
+        }
+        let (clear, all) = refused(&Grants::plain(), &["acme:a/b"]);
+        assert!(clear.contains("1 interface that no policy"), "{clear}");
+        assert_eq!(all, "acme:a/b");
     }
 
     #[test]

@@ -88,8 +88,13 @@ pub(crate) struct Interface {
 pub(crate) enum Grant {
     /// Every component.
     Always,
-    /// A component with a policy that counts and of which this is true.
-    Policy(fn(&Policy) -> bool),
+    /// A component with a policy that counts and grants it.
+    Policy {
+        /// Whether a policy grants it.
+        grants: fn(&Policy) -> bool,
+        /// What to write into a policy that does not, for an error message.
+        remedy: &'static str,
+    },
 }
 
 /// What the state of an interface is made from.
@@ -143,7 +148,7 @@ impl Set {
     pub(crate) fn granted(policy: Option<&Policy>) -> Self {
         Self::of(|interface| match interface.grant {
             Grant::Always => true,
-            Grant::Policy(grants) => policy.is_some_and(grants),
+            Grant::Policy { grants, .. } => policy.is_some_and(grants),
         })
     }
 

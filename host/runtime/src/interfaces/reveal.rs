@@ -17,7 +17,10 @@ use crate::state::TaskState;
 
 pub(crate) const INTERFACE: Interface = Interface {
     names: &["propeller:confidential/reveal"],
-    grant: Grant::Policy(|policy| policy.secrets.iter().any(|secret| secret.reveal)),
+    grant: Grant::Policy {
+        grants: |policy| policy.secrets.iter().any(|secret| secret.reveal),
+        remedy: "set `reveal = true` for a secret",
+    },
     add_to_linker,
 };
 

@@ -27,7 +27,10 @@ pub(crate) const MAX_SECRET_BYTES: u64 = 1 << 20;
 
 pub(crate) const INTERFACE: Interface = Interface {
     names: &["propeller:confidential/secrets"],
-    grant: Grant::Policy(|policy| !policy.secrets.is_empty()),
+    grant: Grant::Policy {
+        grants: |policy| !policy.secrets.is_empty(),
+        remedy: "name a secret under `[[secrets]]`",
+    },
     add_to_linker,
 };
 

@@ -180,11 +180,14 @@ async fn nothing_but_wasi_preview_1_is_linked() {
            (import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))
            (func (export "run"))"#,
     );
-    let (code, detail) = error(&run(&wasm, task("run", &[])).await);
+    let outcome = run(&wasm, task("run", &[])).await;
+    let (code, detail) = error(&outcome);
     assert_eq!(
         (code, detail.as_str()),
         ("import-not-granted", "env.secret, env.memory")
     );
+    let clear = outcome.value.unwrap_err().to_string();
+    assert!(clear.contains("2 imports from elsewhere") && !clear.contains("env"));
     let wasm =
         module(r#"(import "wasi_snapshot_preview1" "nonsense" (func)) (func (export "run"))"#);
     assert_eq!(
