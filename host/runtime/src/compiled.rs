@@ -9,7 +9,7 @@ use wasmtime::{Engine, FuncType, Module};
 use crate::args::is_bytes;
 use crate::error::{GuestText, RuntimeError};
 use crate::export::{COMMAND, COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
-use crate::grants::{Imports, check_core_imports};
+use crate::imports::{Imports, check_core_imports};
 use crate::interfaces::{Set, wasi::P1};
 use crate::linkers::{Linked, Linkers};
 use crate::policy::{Policy, PolicyError, sha256_hex};

@@ -83,9 +83,9 @@
 //!
 //! | import | plain | with a policy that counts |
 //! | --- | --- | --- |
-//! | `propeller:confidential/{attestation, inputs, results}` | yes | yes |
 //! | `propeller:confidential/secrets` | no | if the policy names a secret |
 //! | `propeller:confidential/reveal` | no | if the policy lets a secret be revealed |
+//! | the other interfaces of `propeller:confidential` | yes | yes |
 //! | `wasi:{cli, io, clocks, random}` | yes | yes |
 //! | `wasi:{filesystem, sockets}`, `wasi:http/{types, outgoing-handler}` | yes, and every call that would reach something is denied | the same |
 //! | an interface with nothing but names of plain types | yes | yes |
@@ -116,13 +116,13 @@ mod cpu;
 mod error;
 mod export;
 mod grants;
+mod imports;
 mod interfaces;
 mod limits;
 mod linkers;
 pub mod policy;
 mod run;
 mod runtime;
-mod services;
 mod signature;
 mod state;
 mod task;
@@ -135,6 +135,7 @@ pub use config::RuntimeConfig;
 pub use error::{GuestText, RuntimeError};
 pub use grants::Grants;
 pub use interfaces::{
+    Services,
     attestation::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity},
     results::{PublishError, PublishedReceipt, ResultSink},
     secrets::{SecretError, SecretSource},
@@ -142,5 +143,4 @@ pub use interfaces::{
 pub use limits::Limits;
 pub use policy::Policy;
 pub use runtime::Runtime;
-pub use services::Services;
 pub use task::{Content, Input, OCTETS, Outcome, TEXT, TaskSpec, Usage, Value};

@@ -18,9 +18,9 @@ use crate::compiled::{ComponentCode, ComponentExport, CoreCode, Form};
 use crate::cpu::{CpuMeter, Ticking, Watch};
 use crate::error::{GuestText, RuntimeError};
 use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, choose};
+use crate::interfaces::Services;
 use crate::limits::{Limits, Passed, Tripwire};
 use crate::linkers::Linkers;
-use crate::services::Services;
 use crate::state::{Common, CoreState, TaskState, command_line};
 use crate::task::{Content, Outcome, TaskSpec, Usage, Value};
 
@@ -54,16 +54,17 @@ pub(crate) async fn component(
     services: Services,
     held: Held,
 ) -> Outcome {
-    if let Err(error) = task.grants.check_imports(&code.imports) {
-        return Outcome::refused(error, String::new());
-    }
+    let granted = match code.imports.check(&task.grants) {
+        Ok(granted) => granted,
+        Err(error) => return Outcome::refused(error, String::new()),
+    };
     let export = match choose(&code.exports, &COMPONENT_DEFAULTS, &task) {
         Ok(export) => export,
         Err(error) => return Outcome::refused(error, String::new()),
     };
     let common = Common::new(&task);
     let prepared = (|| {
-        let linked = code.linked(linkers, task.grants.interfaces())?;
+        let linked = code.linked(linkers, granted)?;
         call::check_component(export, &task.inputs, code.imports_inputs())?;
         let command = match export.form {
             Form::Command => command_line(&task)?,

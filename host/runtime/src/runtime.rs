@@ -11,9 +11,9 @@ use crate::compiled::{Code, Compiled};
 use crate::config::RuntimeConfig;
 use crate::cpu::Ticker;
 use crate::error::RuntimeError;
+use crate::interfaces::Services;
 use crate::linkers::Linkers;
 use crate::run::{self, Held};
-use crate::services::Services;
 use crate::task::{Outcome, TaskSpec};
 
 /// An engine with its cache of compiled components and its limits. One per process is enough; each has one

@@ -8,9 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::capture::{Capture, OutputBudget};
 use crate::error::{GuestText, RuntimeError};
-use crate::interfaces::{Start, States, wasi};
+use crate::interfaces::{Services, Start, States, wasi};
 use crate::limits::{MemoryMeter, Tripwire};
-use crate::services::Services;
 use crate::task::{Input, TaskSpec};
 
 /// What component and core guests have in common: their streams, counters and environment.

@@ -11,7 +11,7 @@
 //! | --- | --- | --- |
 //! | [`Interface`] | by the compiler | all |
 //! | [`Linkers`](crate::linkers::Linkers) | once per engine, a linker for each [`Set`] that was granted | all; holds functions only |
-//! | [`Imports`](crate::grants::Imports), [`Linked`](crate::linkers::Linked) | when a component is compiled | tasks with the same component; read-only |
+//! | [`Imports`](crate::imports::Imports), [`Linked`](crate::linkers::Linked) | when a component is compiled | tasks with the same component; read-only |
 //! | [`States`] | when a task starts | nobody |
 //! | a module's view, as `Secrets<'_>` | for one call | nobody |
 //!
@@ -36,7 +36,6 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 
 use crate::policy::Policy;
-use crate::services::Services;
 use crate::state::{Common, TaskState};
 use crate::task::TaskSpec;
 
@@ -95,6 +94,20 @@ pub(crate) enum Grant {
         /// What to write into a policy that does not, for an error message.
         remedy: &'static str,
     },
+}
+
+/// What the host offers to one task beyond the engine.
+///
+/// The runtime checks what needs no I/O (quotas, sizes, addresses, grants) and hands the rest to these. They
+/// are made for one task: whoever implements them knows whose component it is.
+#[derive(Clone)]
+pub struct Services {
+    /// Identity and evidence.
+    pub attestation: Arc<dyn attestation::Attestor>,
+    /// Secrets from the key broker.
+    pub secrets: Arc<dyn secrets::SecretSource>,
+    /// Where the result goes.
+    pub results: Arc<dyn results::ResultSink>,
 }
 
 /// What the state of an interface is made from.

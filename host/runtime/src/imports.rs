@@ -1,0 +1,284 @@
+//! What a component asks for: its import list, held against what it is granted.
+//!
+//! The import list is the list of what a component asks for, because the linker of the toolchain leaves out
+//! what the code does not call. [`Imports::check`] holds that list against the policy before anything is
+//! instantiated, and names everything that is missing at once. Behind it stands a second fence: a component
+//! is linked with the interfaces that it was granted and no others, so that one without grants would find no
+//! `secrets` and no `reveal` to call.
+
+use crate::error::{GuestText, RuntimeError};
+use crate::grants::Grants;
+use crate::interfaces::wasi::P1;
+use crate::interfaces::{Grant, Interface, Set, unversioned};
+
+/// The imports that give a component something to call or to hold, read once when it is compiled.
+pub(crate) struct Imports {
+    names: Vec<String>,
+    asked: Set,
+    /// Whether there is one that no interface of this host serves.
+    unknown: bool,
+}
+
+impl Imports {
+    /// Of these names, with versions.
+    pub(crate) fn new(names: Vec<String>) -> Self {
+        let serving = || names.iter().map(|import| Set::serving(import));
+        Self {
+            asked: serving().fold(Set::default(), Set::and),
+            unknown: serving().any(Set::is_empty),
+            names,
+        }
+    }
+
+    /// What the component is linked with.
+    ///
+    /// # Errors
+    /// [`RuntimeError::ImportNotGranted`] with every import that is not granted.
+    pub(crate) fn check(&self, grants: &Grants) -> Result<Set, RuntimeError> {
+        let granted = Set::granted(grants.policy());
+        if !self.unknown && granted.covers(self.asked) {
+            return Ok(granted);
+        }
+        let mut refusal = Refusal::default();
+        for import in &self.names {
+            let serving = Set::serving(import);
+            match serving.iter().next() {
+                None => refusal.unknown(import),
+                Some(interface) if !granted.covers(serving) => {
+                    refusal.ungranted(import, interface);
+                }
+                Some(_) => {}
+            }
+        }
+        Err(refusal.end(grants.policy().is_some()))
+    }
+}
+
+/// The imports that a component is refused for, and what would help.
+#[derive(Default)]
+struct Refusal<'a> {
+    all: Vec<&'a str>,
+    ungranted: Vec<&'a str>,
+    /// What would grant these.
+    remedies: Vec<&'static str>,
+    /// Names that this host knows, of interfaces that it does not have.
+    unserved: Vec<&'a str>,
+    /// How many others there are. Such a name may be the owner's own and stays out of the clear text.
+    others: usize,
+}
+
+impl<'a> Refusal<'a> {
+    fn ungranted(&mut self, import: &'a str, interface: &Interface) {
+        self.all.push(import);
+        self.ungranted.push(import);
+        if let Grant::Policy { remedy, .. } = interface.grant {
+            self.remedies.push(remedy);
+        }
+    }
+
+    fn unknown(&mut self, import: &'a str) {
+        self.all.push(import);
+        if is_published(import) {
+            self.unserved.push(import);
+        } else {
+            self.others += 1;
+        }
+    }
+
+    fn end(self, has_policy: bool) -> RuntimeError {
+        let mut reasons = Vec::new();
+        if !self.ungranted.is_empty() {
+            let names = self.ungranted.join(", ");
+            reasons.push(match has_policy {
+                true => format!(
+                    "{names}, which its policy does not grant ({})",
+                    self.remedies.join("; ")
+                ),
+                // What a plain component's own policy says makes no difference, so changing it is no help.
+                false => format!(
+                    "{names}, which no component gets without a policy that counts: encrypt it with one \
+                     under a key of the key broker"
+                ),
+            });
+        }
+        let unserved = match (self.unserved.is_empty(), self.others) {
+            (true, 0) => None,
+            (true, 1) => Some("1 interface".to_owned()),
+            (true, others) => Some(format!("{others} interfaces")),
+            (false, 0) => Some(self.unserved.join(", ")),
+            (false, 1) => Some(format!("{} and 1 other", self.unserved.join(", "))),
+            (false, others) => Some(format!("{} and {others} others", self.unserved.join(", "))),
+        };
+        if let Some(names) = unserved {
+            reasons.push(format!(
+                "{names} that no policy can grant, because this host has no such interface: build the \
+                 component without"
+            ));
+        }
+        refusal(reasons.join("; "), &self.all)
+    }
+}
+
+/// Checks that the imports of a core module, as `module.name`, are what core modules can have; `foreign` are
+/// those that are not.
+///
+/// # Errors
+/// [`RuntimeError::ImportNotGranted`] when there are any.
+pub(crate) fn check_core_imports(foreign: &[String]) -> Result<(), RuntimeError> {
+    let names: Vec<&str> = foreign.iter().map(String::as_str).collect();
+    let count = names.len();
+    if count == 0 {
+        return Ok(());
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    Err(refusal(
+        format!(
+            "{count} import{plural} from elsewhere than `{P1}`, which is all that a core module can have: \
+             build a component for more"
+        ),
+        &names,
+    ))
+}
+
+fn refusal(reason: String, imports: &[&str]) -> RuntimeError {
+    RuntimeError::ImportNotGranted {
+        reason,
+        imports: GuestText::new(imports.join(", ")),
+    }
+}
+
+/// Whether the name of an interface that this host does not have is a published one, which says nothing of
+/// the component's owner.
+fn is_published(import: &str) -> bool {
+    matches!(
+        unversioned(import),
+        "wasi:http/incoming-handler" | "wasi:config/store" | "wasi:keyvalue/store"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Policy;
+
+    const ALL: [&str; 5] = [
+        "propeller:confidential/attestation@0.1.0",
+        "propeller:confidential/inputs@0.1.0",
+        "propeller:confidential/results@0.1.0",
+        "propeller:confidential/secrets@0.1.0",
+        "propeller:confidential/reveal@0.1.0",
+    ];
+
+    fn policy(toml: &str) -> Grants {
+        Grants::from_policy(&Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap())
+    }
+
+    fn imports(names: &[&str]) -> Imports {
+        Imports::new(names.iter().map(|&name| name.to_owned()).collect())
+    }
+
+    fn refused(grants: &Grants, names: &[&str]) -> (String, String) {
+        let error = imports(names).check(grants).unwrap_err();
+        assert_eq!(error.code(), "import-not-granted");
+        (error.to_string(), error.detail().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_plain_component_gets_no_secrets() {
+        let grants = Grants::plain();
+        imports(&ALL[..3]).check(&grants).unwrap();
+        let (clear, all) = refused(&grants, &ALL);
+        assert_eq!(all, format!("{}, {}", ALL[3], ALL[4]));
+        assert!(clear.contains(ALL[3]) && clear.contains(ALL[4]), "{clear}");
+    }
+
+    #[test]
+    fn reveal_needs_a_secret_that_may_be_revealed() {
+        let held = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"");
+        imports(&ALL[..4]).check(&held).unwrap();
+        assert_eq!(refused(&held, &ALL).1, ALL[4]);
+        let shown = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"\nreveal = true");
+        imports(&ALL).check(&shown).unwrap();
+    }
+
+    #[test]
+    fn a_policy_without_secrets_grants_no_secrets() {
+        assert_eq!(
+            refused(&policy(""), &ALL).1,
+            format!("{}, {}", ALL[3], ALL[4])
+        );
+    }
+
+    #[test]
+    fn wasi_is_granted_closed() {
+        let grants = Grants::plain();
+        imports(&[
+            "wasi:cli/environment@0.2.6",
+            "wasi:io/streams@0.2.0",
+            "wasi:clocks/wall-clock@0.2.6",
+            "wasi:random/random@0.2.6",
+            "wasi:filesystem/preopens@0.2.6",
+            "wasi:sockets/tcp@0.2.6",
+            "wasi:http/types@0.2.4",
+            "wasi:http/outgoing-handler@0.2.0",
+        ])
+        .check(&grants)
+        .unwrap();
+        for import in [
+            "wasi:http/incoming-handler@0.2.0",
+            "wasi:keyvalue/store@0.2.0",
+            "wasi",
+            "run",
+            "",
+        ] {
+            refused(&grants, &[import]);
+        }
+    }
+
+    #[test]
+    fn names_of_the_owner_stay_out_of_the_clear_text() {
+        let names = [
+            "acme:patients/index@1.0.0",
+            "wasi:keyvalue/store@0.2.0",
+            "acme:x/y",
+        ];
+        let (clear, all) = refused(&Grants::plain(), &names);
+        assert!(
+            clear.contains("wasi:keyvalue/store@0.2.0 and 2 others"),
+            "{clear}"
+        );
+        assert!(!clear.contains("acme"), "{clear}");
+        assert_eq!(all, names.join(", "));
+    }
+
+    #[test]
+    fn what_would_help_is_said_of_this_component() {
+        let (plain, _) = refused(&Grants::plain(), &ALL);
+        assert!(
+            plain.contains("encrypt it with one under a key of the key broker"),
+            "{plain}"
+        );
+        assert!(!plain.contains("[[secrets]]"), "{plain}");
+        let (without, _) = refused(&policy(""), &ALL);
+        assert!(
+            without.contains("name a secret under `[[secrets]]`")
+                && without.contains("set `reveal = true`"),
+            "{without}"
+        );
+        assert!(!without.contains("encrypt"), "{without}");
+        for grants in [Grants::plain(), policy("")] {
+            let (clear, _) = refused(&grants, &["wasi:keyvalue/store@0.2.0"]);
+            assert!(clear.contains("no policy can grant"), "{clear}");
+            assert!(!clear.contains("encrypt"), "{clear}");
+        }
+        let (clear, all) = refused(&Grants::plain(), &["acme:a/b"]);
+        assert!(clear.contains("1 interface that no policy"), "{clear}");
+        assert_eq!(all, "acme:a/b");
+    }
+
+    #[test]
+    fn a_version_cannot_hide_the_owners_words() {
+        let (clear, _) = refused(&Grants::plain(), &["acme:sockets/tcp@0.2.6"]);
+        assert!(!clear.contains("acme"), "{clear}");
+    }
+}
