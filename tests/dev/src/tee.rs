@@ -5,8 +5,9 @@ use std::sync::Arc;
 use clap::ValueEnum;
 use proplet_hal::TeeProvider;
 use proplet_hal::verify::TrustPolicy;
+use proplet_lab::owner::trust;
 use proplet_results::verify::Expectations;
-use proplet_testkit::tee::{FakeSnp, Sample, test_roots};
+use proplet_testkit::tee::{FakeSnp, Sample};
 
 /// A fake TEE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,10 +30,9 @@ impl Fake {
 
     /// What verifies this fake's evidence.
     pub fn trust(self) -> TrustPolicy {
-        let trust = TrustPolicy::with_snp_roots(test_roots());
         match self {
-            Self::FakeSnp => trust,
-            Self::Sample => trust.accepting_sample_evidence_that_proves_nothing(),
+            Self::FakeSnp => trust(),
+            Self::Sample => trust().accepting_sample_evidence_that_proves_nothing(),
         }
     }
 

@@ -43,13 +43,9 @@ use proplet_image::{
 };
 use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
-use proplet_lab::KEY_ID;
-use proplet_lab::workload::{Workload, registry_over_http, with_recipients};
+use proplet_lab::workload::{registry_over_http, with_recipients};
+use proplet_lab::{KEY_ID, Sources};
 use proplet_runtime::CancelToken;
-use proplet_settings::Settings;
-use proplet_settings::environment::Environment;
-use proplet_testkit::kbs::DevKeyBroker;
-use proplet_testkit::registry::Registry;
 use proplet_testkit::tee::FakeSnp;
 use wasm_encoder::{
     CodeSection, ComponentBuilder, ComponentExportKind, ComponentValType, ExportKind,
@@ -93,8 +89,7 @@ struct Bench {
     component: Vec<u8>,
     executor: Executor,
     puller: Puller,
-    registry: Registry,
-    _key_broker: DevKeyBroker,
+    sources: Sources,
     engine: Engine,
     encrypted: Vec<ImageReference>,
     plain: Vec<ImageReference>,
@@ -103,9 +98,8 @@ struct Bench {
 
 impl Bench {
     async fn new(component: Vec<u8>, rounds: usize) -> Self {
-        let registry = Registry::start().await.unwrap();
-        let key_broker = DevKeyBroker::start().await.unwrap();
-        let config = registry_over_http(&registry.host());
+        let sources = Sources::start().await.unwrap();
+        let config = registry_over_http(&sources.registry.host());
         let recipient = PrivateKey::generate_p256().unwrap().public().clone();
         let (mut encrypted, mut plain) = (Vec::new(), Vec::new());
         let mut keys = Keys::default();
@@ -116,25 +110,18 @@ impl Bench {
                 std::slice::from_ref(&recipient),
             );
             let key_id = format!("{KEY_ID}-{number}").parse().unwrap();
-            let workload = Workload::encrypt(&component, Some(&policy), key_id).unwrap();
-            key_broker.set_resource(&workload.key_id, workload.key.as_ref());
+            let published = sources.publish("encrypted", &component, Some(&policy), key_id);
+            let (workload, reference) = published.await.unwrap();
             keys.0
                 .insert(workload.key_id.to_string(), workload.key.to_vec());
-            let reference = format!("{}/encrypted:{number}", registry.host());
-            let reference = reference.parse().unwrap();
-            encrypted.push(workload.push(&config, &reference).await.unwrap());
-            let artifact = Artifact::wasm(workload.component.clone().into()).unwrap();
-            let reference = format!("{}/plain:{number}", registry.host());
+            encrypted.push(reference);
+            let artifact = Artifact::wasm(workload.component.into()).unwrap();
+            let reference = format!("{}/plain:{number}", sources.registry.host());
             let reference: ImageReference = reference.parse().unwrap();
             let digest = push(&config, &reference, &artifact).await.unwrap();
             plain.push(reference.with_digest(digest));
         }
-        let text = format!(
-            "[registry]\nhttp_hosts = [{:?}]\n[kbs]\nurl = {:?}\nallow_http = true\n",
-            registry.host(),
-            key_broker.url(),
-        );
-        let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
+        let settings = sources.settings("").unwrap();
         let mut host = Host::new(Arc::new(settings), Some(Arc::new(FakeSnp::new())));
         host.swap = Swap::None;
         let mut raw = Config::new();
@@ -143,8 +130,7 @@ impl Bench {
             component,
             executor: Executor::new(host).unwrap(),
             puller: Puller::new(config).unwrap(),
-            registry,
-            _key_broker: key_broker,
+            sources,
             engine: Engine::new(&raw).unwrap(),
             encrypted,
             plain,
@@ -172,7 +158,7 @@ impl Bench {
         }
         // Config and layer, for the cold task and two pulls of each round: nothing came from a cache.
         let images = self.encrypted.len() as u64;
-        assert_eq!(self.registry.counts().blobs_read, images * 6);
+        assert_eq!(self.sources.registry.counts().blobs_read, images * 6);
         times.into_iter().map(median).collect()
     }
 

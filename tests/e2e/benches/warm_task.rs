@@ -32,18 +32,14 @@ use proplet_executor::{Executor, Host, Request, Source, Task};
 use proplet_hal::ReportData;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_jose::jws::SigningKey;
-use proplet_lab::KEY_ID;
-use proplet_lab::workload::{Workload, registry_over_http, with_recipients};
+use proplet_lab::workload::with_recipients;
+use proplet_lab::{KEY_ID, Sources};
 use proplet_results::claims::Claims;
 use proplet_results::{Digest, EvidenceBundle, ReceiptKey, ResultDocument, seal};
 use proplet_runtime::CancelToken;
-use proplet_settings::Settings;
-use proplet_settings::environment::Environment;
 use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
 };
-use proplet_testkit::kbs::DevKeyBroker;
-use proplet_testkit::registry::Registry;
 use proplet_testkit::tee::FakeSnp;
 use serde_json::Map;
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, ResourceTable};
@@ -59,33 +55,22 @@ const QUESTION: &str = r#"{"nonce":"n-1","samples":[[5.1,3.5,1.4,0.2]]}"#;
 struct Ours {
     executor: Executor,
     start: Request,
-    /// The world must live as long as the executor might ask it.
-    _world: (Registry, DevKeyBroker),
+    /// They must live as long as the executor might ask them.
+    _sources: Sources,
 }
 
 impl Ours {
     async fn new(component: &[u8], policy: &str, recipient: &PublicKey, input: &str) -> Box<Self> {
-        let registry = Registry::start().await.unwrap();
-        let key_broker = DevKeyBroker::start().await.unwrap();
+        let sources = Sources::start().await.unwrap();
         let policy = with_recipients(policy, std::slice::from_ref(recipient));
-        let workload =
-            Workload::encrypt(component, Some(&policy), KEY_ID.parse().unwrap()).unwrap();
-        key_broker.set_resource(&workload.key_id, workload.key.as_ref());
-        key_broker.set_resource(
+        let key_id = KEY_ID.parse().unwrap();
+        let published = sources.publish("module", component, Some(&policy), key_id);
+        let (_, pinned) = published.await.unwrap();
+        sources.key_broker.set_resource(
             &INFERENCE_WEIGHTS_URI.parse().unwrap(),
             INFERENCE_WEIGHTS.as_bytes(),
         );
-        let reference = format!("{}/module:v1", registry.host()).parse().unwrap();
-        let pinned = workload
-            .push(&registry_over_http(&registry.host()), &reference)
-            .await
-            .unwrap();
-        let text = format!(
-            "[registry]\nhttp_hosts = [{:?}]\n[kbs]\nurl = {:?}\nallow_http = true\n",
-            registry.host(),
-            key_broker.url(),
-        );
-        let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
+        let settings = sources.settings("").unwrap();
         let mut host = Host::new(Arc::new(settings), Some(Arc::new(FakeSnp::new())));
         host.swap = Swap::None;
         Box::new(Self {
@@ -104,7 +89,7 @@ impl Ours {
                     env: Default::default(),
                 },
             },
-            _world: (registry, key_broker),
+            _sources: sources,
         })
     }
 

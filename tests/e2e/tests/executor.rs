@@ -1,4 +1,7 @@
-//! Encrypted tasks through the executor: a real registry and a real key broker protocol, a fake TEE.
+//! Tasks through the executor: a real registry and a real key broker protocol, a fake TEE.
+//!
+//! What must hold for every task is in `invariants`, through the whole daemon. Here is what takes the
+//! executor alone: many machines, many settings, many starts at once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,42 +9,39 @@
     clippy::indexing_slicing
 )]
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use proplet_executor::{
     Executor, Host, Request, Source, Task, TaskOutcome,
     binding::BindingRule,
     harden::{Swap, SwapRule},
 };
-use proplet_hal::verify::TrustPolicy;
 use proplet_image::ImageReference;
-use proplet_jose::jwk::{PrivateKey, PublicKey};
+use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
-use proplet_lab::workload::{Workload, registry_over_http, with_recipients};
+use proplet_lab::{
+    Sources,
+    owner::{open_result, trust},
+    workload::{Workload, with_recipients},
+};
 use proplet_results::{
-    Digest, EvidenceBundle, Opened, ResultDocument,
+    Digest, EvidenceBundle, Opened,
     digest::of_inputs,
-    open,
     verify::{Expectations, verify_bundle},
 };
-use proplet_runtime::{CancelToken, Policy};
+use proplet_runtime::CancelToken;
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     guests::{GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build},
-    kbs::{DevKeyBroker, Policy as Release},
     registry::{Fault, Registry, Target},
-    tee::{FakeSnp, test_roots},
+    tee::FakeSnp,
 };
 
 const KEY_ID: &str = "kbs:///default/key/module";
 
 /// Everything outside the proplet.
 struct World {
-    registry: Registry,
-    kbs: DevKeyBroker,
+    sources: Sources,
     tee: Arc<FakeSnp>,
     reader: PrivateKey,
 }
@@ -49,8 +49,7 @@ struct World {
 impl World {
     async fn new() -> Self {
         Self {
-            registry: Registry::start().await.unwrap(),
-            kbs: DevKeyBroker::start().await.unwrap(),
+            sources: Sources::start().await.unwrap(),
             tee: Arc::new(FakeSnp::new()),
             reader: PrivateKey::generate_p256().unwrap(),
         }
@@ -58,33 +57,19 @@ impl World {
 
     /// Encrypts and pushes a component, and gives its key to the key broker.
     async fn publish(&self, component: &[u8], policy: Option<&str>) -> (Workload, ImageReference) {
-        let workload = Workload::encrypt(component, policy, uri(KEY_ID)).unwrap();
-        self.kbs
-            .set_resource(&workload.key_id, workload.key.as_ref());
-        let host = self.registry.host();
-        let reference = format!("{host}/module:v1").parse().unwrap();
-        let pinned = workload
-            .push(&registry_over_http(&host), &reference)
-            .await
-            .unwrap();
-        (workload, pinned)
+        let published = self
+            .sources
+            .publish("module", component, policy, uri(KEY_ID));
+        published.await.unwrap()
     }
 
     /// A policy that names the reader.
-    fn policy(&self, more: &str) -> String {
-        with_recipients(
-            &format!("version = 1\n{more}"),
-            &[self.reader.public().clone()],
-        )
+    fn policy(&self) -> String {
+        with_recipients("version = 1\n", &[self.reader.public().clone()])
     }
 
     fn settings(&self, more: &str) -> Settings {
-        let text = format!(
-            "[registry]\nhttp_hosts = [{:?}]\n[kbs]\nurl = {:?}\nallow_http = true\n{more}",
-            self.registry.host(),
-            self.kbs.url(),
-        );
-        Settings::parse(Some(&text), &Environment::default()).unwrap()
+        self.sources.settings(more).unwrap()
     }
 
     fn host(&self, settings: Settings) -> Host {
@@ -98,14 +83,8 @@ impl World {
     }
 
     fn open(&self, results: &str, expected: &Expectations) -> Opened {
-        open_with(&self.reader, results, expected)
+        open_result(&self.reader, results, expected).unwrap()
     }
-}
-
-fn open_with(key: &PrivateKey, results: &str, expected: &Expectations) -> Opened {
-    let document = ResultDocument::from_text(results).unwrap();
-    let trust = TrustPolicy::with_snp_roots(test_roots());
-    open(&document, key, &trust, expected, SystemTime::now()).unwrap()
 }
 
 fn uri(text: &str) -> ResourceUri {
@@ -149,27 +128,10 @@ fn sum() -> Vec<u8> {
     .unwrap()
 }
 
-/// Says something confidential on standard error, then traps.
-fn telltale() -> Vec<u8> {
-    wat::parse_str(
-        r#"(module
-          (import "wasi_snapshot_preview1" "fd_write"
-            (func $write (param i32 i32 i32 i32) (result i32)))
-          (memory (export "memory") 1)
-          (data (i32.const 16) "canary-of-the-guest")
-          (func $canary_in_a_name (export "_start")
-            (i32.store (i32.const 0) (i32.const 16))
-            (i32.store (i32.const 4) (i32.const 19))
-            (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))
-            unreachable))"#,
-    )
-    .unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_is_sealed_to_the_policys_recipient_and_its_receipt_verifies() {
     let world = World::new().await;
-    let (workload, image) = world.publish(&sum(), Some(&world.policy(""))).await;
+    let (workload, image) = world.publish(&sum(), Some(&world.policy())).await;
     let executor = world.executor();
     let outcome = execute(&executor, start(&image)).await;
     assert_eq!(outcome.error, None);
@@ -193,53 +155,15 @@ async fn a_result_is_sealed_to_the_policys_recipient_and_its_receipt_verifies() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failure_is_sealed_and_only_codes_are_in_clear() {
-    let world = World::new().await;
-    let (_, image) = world.publish(&telltale(), Some(&world.policy(""))).await;
-    let outcome = execute(&world.executor(), asking(&image, Vec::new())).await;
-    let error = outcome.error.unwrap();
-    assert_eq!(error.code(), "guest-trapped");
-    for canary in ["canary", "unreachable"] {
-        assert!(!error.full_text().contains(canary), "{error}");
-        assert!(!outcome.results.contains(canary), "{}", outcome.results);
-    }
-    let failure = world
-        .open(&outcome.results, &Expectations::of_any_measurement())
-        .failure()
-        .unwrap();
-    assert_eq!(failure.stderr, "canary-of-the-guest");
-    assert!(failure.error.contains("unreachable"), "{}", failure.error);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_that_does_not_compile_is_reported_to_its_owner() {
-    let world = World::new().await;
-    let mut broken = sum();
-    broken.truncate(broken.len() - 2);
-    let policy = "version = 1";
-    let text = with_recipients("", &[world.reader.public().clone()]);
-    let settings = format!("[confidential]\n{text}");
-    // A broken component cannot get a policy, so the settings name the reader.
-    assert!(Workload::encrypt(&broken, Some(policy), uri(KEY_ID)).is_err());
-    let (_, image) = world.publish(&broken, None).await;
-    let executor = Executor::new(world.host(world.settings(&settings))).unwrap();
-    let outcome = execute(&executor, start(&image)).await;
-    assert_eq!(code(&outcome), "component-invalid");
-    assert!(
-        world
-            .open(&outcome.results, &Expectations::of_any_measurement())
-            .failure()
-            .is_some()
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_warm_start_by_digest_asks_nobody() {
     let world = World::new().await;
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
+    let (_, image) = world.publish(&sum(), Some(&world.policy())).await;
     let executor = world.executor();
     execute(&executor, start(&image)).await;
-    let (kbs, registry) = (world.kbs.counts(), world.registry.counts());
+    let (kbs, registry) = (
+        world.sources.key_broker.counts(),
+        world.sources.registry.counts(),
+    );
     let quotes = world.tee.evidence_calls();
     for _ in 0..3 {
         let outcome = execute(&executor, start(&image)).await;
@@ -250,39 +174,17 @@ async fn a_warm_start_by_digest_asks_nobody() {
             *b"4711"
         );
     }
-    assert_eq!(world.kbs.counts(), kbs);
-    assert_eq!(world.registry.counts(), registry);
+    assert_eq!(world.sources.key_broker.counts(), kbs);
+    assert_eq!(world.sources.registry.counts(), registry);
     assert_eq!(world.tee.evidence_calls(), quotes);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_outlives_the_session_that_released_it() {
-    let mut world = World::new().await;
-    world.kbs = DevKeyBroker::builder()
-        .token_lifetime(Duration::from_secs(1))
-        .start()
-        .await
-        .unwrap();
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
-    let executor = world.executor();
-    assert_eq!(code(&execute(&executor, start(&image)).await), "");
-    world.kbs.set_policy(Release::DenyAll);
-    // The client takes a session for ended before its token is: no key, no code, no secret is left.
-    let mut outcome = execute(&executor, start(&image)).await;
-    while outcome.error.is_none() {
-        tokio::task::yield_now().await;
-        executor.forget_expired();
-        outcome = execute(&executor, start(&image)).await;
-    }
-    assert_eq!(code(&outcome), "kbs-denied");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_starts_at_once_pull_and_attest_once() {
     let world = World::new().await;
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
+    let (_, image) = world.publish(&sum(), Some(&world.policy())).await;
     let executor = world.executor();
-    let before = world.registry.counts().blobs_read;
+    let before = world.sources.registry.counts().blobs_read;
     let tasks: Vec<_> = (0..10)
         .map(|_| {
             let (executor, start) = (executor.clone(), start(&image));
@@ -292,85 +194,17 @@ async fn ten_starts_at_once_pull_and_attest_once() {
     for task in tasks {
         assert_eq!(code(&task.await.unwrap()), "");
     }
-    assert_eq!(world.kbs.counts().attest, 1);
-    assert_eq!(world.kbs.counts().released, 1);
+    assert_eq!(world.sources.key_broker.counts().attest, 1);
+    assert_eq!(world.sources.key_broker.counts().released, 1);
     // Config and layer.
-    assert_eq!(world.registry.counts().blobs_read - before, 2);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_expected_key_must_be_the_images_key_cold_and_warm() {
-    let world = World::new().await;
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
-    let executor = world.executor();
-    let with_path = |path: &str| Request {
-        source: Source::Encrypted {
-            image: image.to_string(),
-            kbs_resource_path: Some(path.to_owned()),
-        },
-        ..start(&image)
-    };
-    assert_eq!(
-        code(&execute(&executor, with_path("default/key/x")).await),
-        "image-key-mismatch"
-    );
-    assert_eq!(world.kbs.counts().resources, 0);
-    assert_eq!(
-        code(&execute(&executor, with_path("default/key/module")).await),
-        ""
-    );
-    assert_eq!(
-        code(&execute(&executor, with_path("default/key/x")).await),
-        "image-key-mismatch"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_id_that_names_another_key_broker_is_refused_and_nobody_is_asked() {
-    let world = World::new().await;
-    let foreign = uri("kbs://kbs.evil.example/default/key/module");
-    let workload = Workload::encrypt(&sum(), Some(&world.policy("")), foreign).unwrap();
-    let host = world.registry.host();
-    let reference = format!("{host}/foreign:v1").parse().unwrap();
-    let image = workload
-        .push(&registry_over_http(&host), &reference)
-        .await
-        .unwrap();
-    assert_eq!(
-        code(&execute(&world.executor(), start(&image)).await),
-        "image-key-mismatch"
-    );
-    assert_eq!(world.kbs.counts().auth, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_plain_image_is_no_encrypted_task() {
-    let world = World::new().await;
-    let host = world.registry.host();
-    let reference: ImageReference = format!("{host}/plain:v1").parse().unwrap();
-    let artifact = proplet_image::Artifact::wasm(sum().into()).unwrap();
-    let config = registry_over_http(&host);
-    proplet_image::push::push(&config, &reference, &artifact)
-        .await
-        .unwrap();
-    let executor = world.executor();
-    assert_eq!(
-        code(&execute(&executor, start(&reference)).await),
-        "image-not-encrypted"
-    );
-    let plain = Request {
-        source: Source::Plain(reference.to_string()),
-        ..start(&reference)
-    };
-    let outcome = execute(&executor, plain).await;
-    assert_eq!((outcome.results.as_str(), code(&outcome)), ("4711", ""));
+    assert_eq!(world.sources.registry.counts().blobs_read - before, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plain_component_comes_from_an_address_that_is_allowed() {
     let world = World::new().await;
-    let host = world.registry.host();
-    let digest = world.registry.insert_blob(sum());
+    let host = world.sources.registry.host();
+    let digest = world.sources.registry.insert_blob(sum());
     let at = |path: &str| Request {
         source: Source::Plain(format!("http://{host}/v2/any/blobs/{path}")),
         ..start(&"any/image".parse().unwrap())
@@ -406,20 +240,23 @@ async fn a_plain_component_comes_from_an_address_that_is_allowed() {
 async fn a_component_comes_as_servers_send_it() {
     let world = World::new().await;
     let storage = Registry::start().await.unwrap();
-    let digest = world.registry.insert_blob(sum());
+    let digest = world.sources.registry.insert_blob(sum());
     storage.insert_blob(sum());
     let at = |registry: &Registry| format!("http://{}/v2/any/blobs/{digest}", registry.host());
     let text = format!(
         "[registry]\nhttp_hosts = [{:?}, {:?}]\n",
-        world.registry.host(),
+        world.sources.registry.host(),
         storage.host()
     );
     let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
     let executor = Executor::new(world.host(settings)).unwrap();
     let run = async |times, fault: Fault| {
-        world.registry.heal();
-        world.registry.inject_times(times, Target::Blobs, fault);
-        let source = Source::Plain(at(&world.registry));
+        world.sources.registry.heal();
+        world
+            .sources
+            .registry
+            .inject_times(times, Target::Blobs, fault);
+        let source = Source::Plain(at(&world.sources.registry));
         let request = Request {
             source,
             ..start(&"any/image".parse().unwrap())
@@ -451,7 +288,10 @@ async fn a_component_comes_as_servers_send_it() {
             Fault::Header("content-encoding", "br".to_owned()),
             "image-layout",
         ),
-        (Fault::Redirect(at(&world.registry)), "registry-unavailable"),
+        (
+            Fault::Redirect(at(&world.sources.registry)),
+            "registry-unavailable",
+        ),
         (
             Fault::Redirect("https://127.0.0.1:1/".to_owned()),
             "registry-unavailable",
@@ -471,25 +311,10 @@ async fn a_component_comes_as_servers_send_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_encrypted_image_is_no_plain_task() {
-    let world = World::new().await;
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
-    let plain = Request {
-        source: Source::Plain(image.to_string()),
-        ..start(&image)
-    };
-    assert_eq!(
-        code(&execute(&world.executor(), plain).await),
-        "image-encrypted"
-    );
-    assert_eq!(world.kbs.counts().auth, 0);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_machine_that_may_not_asks_nobody() {
     let world = World::new().await;
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
-    let reads = world.registry.counts();
+    let (_, image) = world.publish(&sum(), Some(&world.policy())).await;
+    let reads = world.sources.registry.counts();
 
     let mut no_tee = world.host(world.settings(""));
     no_tee.provider = None;
@@ -511,8 +336,8 @@ async fn a_machine_that_may_not_asks_nobody() {
         let outcome = execute(&executor, start(&image)).await;
         assert_eq!(code(&outcome), expected);
         if !expected.is_empty() {
-            assert_eq!(world.registry.counts(), reads);
-            assert_eq!(world.kbs.counts().auth, 0);
+            assert_eq!(world.sources.registry.counts(), reads);
+            assert_eq!(world.sources.key_broker.counts().auth, 0);
             assert_eq!(executor.readiness().await.refusal.unwrap().code(), expected);
         }
     }
@@ -523,7 +348,7 @@ async fn a_bound_document_passes_the_rule_and_swap_can_be_tolerated() {
     let mut world = World::new().await;
     let settings = world.settings("");
     world.tee = Arc::new(FakeSnp::builder().host_data(settings.digest_bytes).build());
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
+    let (_, image) = world.publish(&sum(), Some(&world.policy())).await;
     let mut host = world.host(settings);
     host.binding_rule = BindingRule::Always;
     host.swap = Swap::Present(vec!["/swapfile".into()]);
@@ -538,128 +363,36 @@ async fn a_bound_document_passes_the_rule_and_swap_can_be_tolerated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn recipients_are_the_first_found_and_never_a_union() {
-    let world = World::new().await;
-    let other = PrivateKey::generate_x25519().unwrap();
-    let fallback = with_recipients("", &[other.public().clone()]);
-    let settings = format!("[confidential]\n{fallback}");
-    let executor = || Executor::new(world.host(world.settings(&settings))).unwrap();
-    let thumbprints = |key: &PublicKey| Expectations {
-        recipients: Some(vec![key.thumbprint()]),
-        ..Expectations::of_any_measurement()
-    };
-
-    let (_, named) = world.publish(&sum(), Some(&world.policy(""))).await;
-    let outcome = execute(&executor(), start(&named)).await;
-    world.open(&outcome.results, &thumbprints(world.reader.public()));
-
-    let (_, unnamed) = world.publish(&sum(), Some("version = 1")).await;
-    let outcome = execute(&executor(), start(&unnamed)).await;
-    open_with(&other, &outcome.results, &thumbprints(other.public()));
-
-    let set = serde_json::json!({"keys": [world.reader.public().to_jwk()]}).to_string();
-    world
-        .kbs
-        .set_resource(&uri("kbs:///default/recipients/all"), set.as_bytes());
-    let policy = "version = 1\nrecipients_resource = \"kbs:///default/recipients/all\"";
-    let (_, resource) = world.publish(&sum(), Some(policy)).await;
-    let outcome = execute(&executor(), start(&resource)).await;
-    world.open(&outcome.results, &thumbprints(world.reader.public()));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_usable_recipients_nothing_runs() {
-    let world = World::new().await;
-    world
-        .kbs
-        .set_resource(&uri("kbs:///default/recipients/bad"), b"{}");
-    world
-        .kbs
-        .set_resource(&uri("kbs:///other/recipients/all"), b"{\"keys\":[]}");
-    let resource = |path: &str| format!("version = 1\nrecipients_resource = \"kbs:///{path}\"");
-    for (policy, expected) in [
-        (Some("version = 1".to_owned()), "no-recipients"),
-        (None, "no-recipients"),
-        (
-            Some(resource("default/recipients/bad")),
-            "recipients-invalid",
-        ),
-        (Some(resource("other/recipients/all")), "recipients-invalid"),
-        (Some(resource("default/recipients/none")), "kbs-not-found"),
-    ] {
-        let (_, image) = world.publish(&telltale(), policy.as_deref()).await;
-        let outcome = execute(&world.executor(), start(&image)).await;
-        assert_eq!(code(&outcome), expected, "{policy:?}");
-        assert_eq!(outcome.results, "");
-        assert_eq!(outcome.usage, None);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_policy_does_not_allow_is_not_invoked() {
-    let world = World::new().await;
-    let (_, image) = world
-        .publish(&sum(), Some(&world.policy("exports = []")))
-        .await;
-    let outcome = execute(&world.executor(), start(&image)).await;
-    assert_eq!(code(&outcome), "export-not-allowed");
-    let failure = world
-        .open(&outcome.results, &Expectations::of_any_measurement())
-        .failure()
-        .unwrap();
-    assert!(failure.error.contains("run"), "{}", failure.error);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_denied_key_and_a_key_broker_that_is_away_have_their_own_codes() {
-    let mut world = World::new().await;
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
-    world.kbs.set_policy(Release::DenyAll);
-    assert_eq!(
-        code(&execute(&world.executor(), start(&image)).await),
-        "kbs-denied"
-    );
-    let settings = world.settings("timeout_seconds = 1\n");
-    let gone = std::mem::replace(&mut world.kbs, DevKeyBroker::start().await.unwrap());
-    gone.shutdown().await;
-    let executor = Executor::new(world.host(settings)).unwrap();
-    assert_eq!(
-        code(&execute(&executor, start(&image)).await),
-        "kbs-unavailable"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_allow_list_is_asked_before_the_registry() {
     let world = World::new().await;
-    let (_, image) = world.publish(&sum(), Some(&world.policy(""))).await;
+    let (_, image) = world.publish(&sum(), Some(&world.policy())).await;
     let text = format!(
         "[registry]\nhttp_hosts = [{:?}]\nrepositories = [\"ghcr.io/*\"]\n[kbs]\nurl = {:?}\n\
          allow_http = true\n",
-        world.registry.host(),
-        world.kbs.url()
+        world.sources.registry.host(),
+        world.sources.key_broker.url()
     );
     let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
-    let reads = world.registry.counts();
+    let reads = world.sources.registry.counts();
     let executor = Executor::new(world.host(settings)).unwrap();
     assert_eq!(
         code(&execute(&executor, start(&image)).await),
         "image-not-allowed"
     );
-    assert_eq!(world.registry.counts(), reads);
+    assert_eq!(world.sources.registry.counts(), reads);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_task_ends_with_its_code() {
     let world = World::new().await;
     let spin = wat::parse_str("(module (func (export \"run\") (loop $a (br $a))))").unwrap();
-    let (_, image) = world.publish(&spin, Some(&world.policy(""))).await;
+    let (_, image) = world.publish(&spin, Some(&world.policy())).await;
     let executor = world.executor();
     let early = CancelToken::new();
     early.cancel();
     let outcome = executor.execute(start(&image), early).await;
     assert_eq!((code(&outcome), outcome.results.as_str()), ("stopped", ""));
-    assert_eq!(world.kbs.counts().auth, 0);
+    assert_eq!(world.sources.key_broker.counts().auth, 0);
 }
 
 async fn guest(name: GuestName) -> Vec<u8> {
@@ -673,7 +406,8 @@ async fn guest(name: GuestName) -> Vec<u8> {
 async fn a_component_gets_its_secret_attests_itself_and_publishes() {
     let world = World::new().await;
     world
-        .kbs
+        .sources
+        .key_broker
         .set_resource(&uri(INFERENCE_WEIGHTS_URI), INFERENCE_WEIGHTS.as_bytes());
     let component = guest(GuestName::ConfidentialInference).await;
     let policy = with_recipients(INFERENCE_POLICY, &[world.reader.public().clone()]);
@@ -700,52 +434,6 @@ async fn a_component_gets_its_secret_attests_itself_and_publishes() {
         task_id: Some("task-1".into()),
         ..Expectations::of_any_measurement()
     };
-    let trust = TrustPolicy::with_snp_roots(test_roots());
+    let trust = trust();
     verify_bundle(&evidence, &trust, &expected, SystemTime::now()).unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_component_reaches_its_own_repository_only() {
-    let world = World::new().await;
-    let [own, other] = ["kbs:///default/test/canary", "kbs:///other/test/canary"];
-    for address in [own, other] {
-        world.kbs.set_resource(&uri(address), b"CANARY");
-    }
-    // Whoever has a key of one repository can write a policy that asks for another's secrets.
-    let policy = world.policy(&format!(
-        "[[secrets]]\nuri = {own:?}\nreveal = true\n[[secrets]]\nuri = {other:?}\nreveal = true\n"
-    ));
-    let component = guest(GuestName::SecretProbe).await;
-    let (_, image) = world.publish(&component, Some(&policy)).await;
-    let executor = world.executor();
-    let ask = |address: &str| asking(&image, vec![format!("reveal {address}")]);
-    let outcome = execute(&executor, ask(own)).await;
-    assert_eq!(
-        world
-            .open(&outcome.results, &Expectations::of_any_measurement())
-            .content[..],
-        *b"CANARY"
-    );
-    let released = world.kbs.counts().resources;
-    let outcome = execute(&executor, ask(other)).await;
-    assert_eq!(code(&outcome), "guest-failed");
-    let failure = world
-        .open(&outcome.results, &Expectations::of_any_measurement())
-        .failure()
-        .unwrap();
-    assert!(failure.error.contains("repository"), "{}", failure.error);
-    assert_eq!(world.kbs.counts().resources, released);
-
-    // The same bytes as a plain task: a policy in a plain component counts for nothing.
-    let plain = Policy::embed(&component, policy.as_bytes()).unwrap();
-    let outcome = execute(
-        &executor,
-        Request {
-            source: Source::File(plain),
-            ..ask(own)
-        },
-    )
-    .await;
-    assert_eq!(code(&outcome), "import-not-granted");
-    assert!(!outcome.results.contains("CANARY"));
 }

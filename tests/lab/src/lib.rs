@@ -5,6 +5,8 @@
 //! distribution API, keys through the attestation protocol.
 #![deny(missing_docs)]
 
+pub mod owner;
+mod sources;
 pub mod workload;
 
 use std::path::PathBuf;
@@ -17,15 +19,17 @@ use proplet_hal::TeeProvider;
 use proplet_image::{ImageError, ImageReference};
 use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
+use proplet_results::{DocumentError, OpenError};
 use proplet_settings::environment::Environment;
 use proplet_settings::{Settings, SettingsError};
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-
-use crate::workload::{Workload, WorkloadError, registry_over_http};
 use proplet_testkit::broker::{BrokerError, Manager, Outcome, Task, TestBroker};
 use proplet_testkit::kbs::DevKeyBroker;
 use proplet_testkit::registry::Registry;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub use self::sources::Sources;
+use self::workload::{Workload, WorkloadError};
 
 /// Tenant of every lab.
 pub const TENANT: &str = "a93fa93e-30d0-425e-b5d1-c93cd916dca7";
@@ -65,6 +69,24 @@ pub enum LabError {
     /// An image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A text is no result.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A result does not verify, or does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl LabError {
+    fn registry(source: std::io::Error) -> Self {
+        let what = "registry";
+        Self::Service { what, source }
+    }
+
+    fn key_broker(source: std::io::Error) -> Self {
+        let what = "key broker";
+        Self::Service { what, source }
+    }
 }
 
 /// What a proplet's settings say about the outside world, whether it is in this process or not.
@@ -140,18 +162,8 @@ impl Services {
         let manager = Manager::connect(&broker, TENANT, CHANNEL).await?;
         Ok(Self {
             manager,
-            registry: Registry::start()
-                .await
-                .map_err(|source| LabError::Service {
-                    what: "registry",
-                    source,
-                })?,
-            key_broker: DevKeyBroker::start()
-                .await
-                .map_err(|source| LabError::Service {
-                    what: "key broker",
-                    source,
-                })?,
+            registry: Registry::start().await.map_err(LabError::registry)?,
+            key_broker: DevKeyBroker::start().await.map_err(LabError::key_broker)?,
             broker,
         })
     }
@@ -181,12 +193,7 @@ impl Services {
         key_id: ResourceUri,
     ) -> Result<(Workload, ImageReference), LabError> {
         let workload = Workload::encrypt(component, policy, key_id)?;
-        let reference: ImageReference =
-            format!("{}/{name}:encrypted", self.registry.host()).parse()?;
-        let config = registry_over_http(&self.registry.host());
-        let pinned = workload.push(&config, &reference).await?;
-        self.key_broker
-            .set_resource(&workload.key_id, workload.key.as_ref());
+        let pinned = sources::push(&self.registry, &self.key_broker, name, &workload).await?;
         Ok((workload, pinned))
     }
 }

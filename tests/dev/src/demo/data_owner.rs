@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::SystemTime;
 
-use proplet_hal::verify::TrustPolicy;
 use proplet_image::{Digest, ImageReference};
 use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
+use proplet_lab::owner::{open_result, trust};
 use proplet_lab::workload::with_recipients;
 use proplet_lab::{KEY_ID, Services};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::verify::{Expectations, Report, verify_bundle};
-use proplet_results::{EvidenceBundle, Opened, ResultDocument, open};
+use proplet_results::{EvidenceBundle, Opened};
 use proplet_testkit::guests::{
     INFERENCE_POLICY, INFERENCE_SAMPLES, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI,
 };
-use proplet_testkit::tee::{FakeSnp, test_roots};
+use proplet_testkit::tee::FakeSnp;
 use serde::Deserialize as _;
 use serde_json::json;
 
@@ -109,15 +109,7 @@ impl DataOwner {
             recipients: Some(vec![self.thumbprint()]),
             ..known(order, settings_digest)?
         };
-        let document = ResultDocument::from_text(results)?;
-        let trust = TrustPolicy::with_snp_roots(test_roots());
-        Ok(open(
-            &document,
-            &self.recipient,
-            &trust,
-            &expectations,
-            SystemTime::now(),
-        )?)
+        Ok(open_result(&self.recipient, results, &expectations)?)
     }
 
     /// Verifies the evidence that the component asked for and put into its answer.
@@ -136,10 +128,9 @@ impl DataOwner {
             challenge: Some(order.nonce.clone().into_bytes()),
             ..known(order, settings_digest)?
         };
-        let trust = TrustPolicy::with_snp_roots(test_roots());
         Ok(verify_bundle(
             &bundle,
-            &trust,
+            &trust(),
             &expectations,
             SystemTime::now(),
         )?)

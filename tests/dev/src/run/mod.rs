@@ -26,15 +26,14 @@ use proplet_hal::TeeProvider;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_kbs::ResourceUri;
-use proplet_lab::workload::{Workload, registry_over_http};
+use proplet_lab::Sources;
+use proplet_lab::workload::Workload;
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::verify::Expectations;
 use proplet_results::{Digest, Opened, ResultDocument, open};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
-use proplet_settings::environment::Environment;
 use proplet_testkit::kbs::{DevKeyBroker, Policy as Release};
-use proplet_testkit::registry::Registry;
 use tracing_subscriber::EnvFilter;
 
 use crate::tee::Fake;
@@ -150,8 +149,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
 /// Everything around the component.
 struct World {
     // They stop when they are dropped.
-    _registry: Registry,
-    _key_broker: DevKeyBroker,
+    _sources: Sources,
     settings: Arc<Settings>,
     executor: Executor,
     /// The pushed image, by digest.
@@ -164,34 +162,23 @@ impl World {
         secrets: &[(ResourceUri, Vec<u8>)],
         tee: Fake,
     ) -> Result<Self, Box<dyn Error>> {
-        let registry = Registry::start().await?;
         let mut key_broker = DevKeyBroker::builder();
         if tee == Fake::Sample {
             key_broker = key_broker.accept_sample().policy(Release::AllowAll);
         }
-        let key_broker = key_broker.start().await?;
-        key_broker.set_resource(&workload.key_id, workload.key.as_ref());
+        let sources = Sources::with(key_broker.start().await?).await?;
         for (uri, bytes) in secrets {
-            key_broker.set_resource(uri, bytes);
+            sources.key_broker.set_resource(uri, bytes);
         }
-        let host = registry.host();
-        let reference: ImageReference = format!("{host}/component:run").parse()?;
-        let image = workload
-            .push(&registry_over_http(&host), &reference)
-            .await?;
-        let document = format!(
-            "[registry]\nhttp_hosts = [{host:?}]\n[kbs]\nurl = {:?}\nallow_http = true\n",
-            key_broker.url()
-        );
-        let settings = Arc::new(Settings::parse(Some(&document), &Environment::default())?);
+        let image = sources.push("component", workload).await?;
+        let settings = Arc::new(sources.settings("")?);
         let provider: Arc<dyn TeeProvider> = tee.provider(settings.digest_bytes);
         show::fake(provider.attester());
         let mut host = Host::new(Arc::clone(&settings), Some(provider));
         host.swap_rule = SwapRule::Warn;
         Ok(Self {
             executor: Executor::new(host)?,
-            _registry: registry,
-            _key_broker: key_broker,
+            _sources: sources,
             settings,
             image,
         })

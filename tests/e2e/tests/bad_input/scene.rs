@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use proplet_hal::verify::TrustPolicy;
 use proplet_image::media::OCI_MANIFEST;
 use proplet_jose::jwk::PrivateKey;
+use proplet_lab::owner::open_result;
 use proplet_lab::workload::with_recipients;
 use proplet_lab::{RunningProplet, Services};
+use proplet_results::Opened;
 use proplet_results::verify::Expectations;
-use proplet_results::{Opened, ResultDocument, open};
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Outcome, Task};
-use proplet_testkit::tee::{FakeSnp, test_roots};
+use proplet_testkit::tee::FakeSnp;
 use serde_json::{Value, json};
 
 /// No answer may take longer, however the other side behaves. The waits of the settings are 1 s.
@@ -100,17 +100,8 @@ impl Scene {
 
     /// What the recipient reads.
     pub fn open(&self, outcome: &Outcome) -> Opened {
-        let document = ResultDocument::from_text(&outcome.results).unwrap();
-        let trust = TrustPolicy::with_snp_roots(test_roots());
-        let now = std::time::SystemTime::now();
-        open(
-            &document,
-            &self.reader,
-            &trust,
-            &Expectations::of_any_measurement(),
-            now,
-        )
-        .unwrap()
+        let expected = Expectations::of_any_measurement();
+        open_result(&self.reader, &outcome.results, &expected).unwrap()
     }
 
     /// How many results messages have come for a task.

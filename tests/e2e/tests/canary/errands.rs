@@ -1,10 +1,9 @@
 //! Tasks that carry canaries through every place that plaintext passes.
 
-use proplet_hal::verify::TrustPolicy;
-use proplet_results::{ResultDocument, open, verify::Expectations};
+use proplet_lab::owner::open_result;
+use proplet_results::verify::Expectations;
 use proplet_testkit::broker::{Outcome, Task};
 use proplet_testkit::guests::{GuestName, build};
-use proplet_testkit::tee::test_roots;
 use wasm_encoder::{CustomSection, Section as _};
 
 use crate::search::Canary;
@@ -229,17 +228,8 @@ async fn errand(world: &World, task: &Task, code: &str, carried: &[&Canary]) -> 
         "{}: {error}",
         task.id
     );
-    let document = ResultDocument::from_text(&outcome.results).unwrap();
-    let trust = TrustPolicy::with_snp_roots(test_roots());
-    let now = std::time::SystemTime::now();
-    let opened = open(
-        &document,
-        &world.reader,
-        &trust,
-        &Expectations::of_any_measurement(),
-        now,
-    )
-    .unwrap();
+    let expected = Expectations::of_any_measurement();
+    let opened = open_result(&world.reader, &outcome.results, &expected).unwrap();
     let content = String::from_utf8_lossy(&opened.content);
     for canary in carried {
         assert!(

@@ -1,17 +1,16 @@
 //! A deployment whose broker and registry are other projects' servers.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use proplet_hal::TeeProvider;
-use proplet_hal::verify::TrustPolicy;
 use proplet_image::{Artifact, ImageReference, encrypt, media};
 use proplet_jose::jwk::PrivateKey;
+use proplet_lab::owner::open_result;
 use proplet_lab::workload::{Workload, with_recipients};
 use proplet_lab::{Addresses, CHANNEL, KEY_ID, PROPLET, RunningProplet, TENANT};
+use proplet_results::Digest;
 use proplet_results::digest::{of_arguments, of_inputs};
 use proplet_results::verify::Expectations;
-use proplet_results::{Digest, ResultDocument, open};
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Manager, Outcome, Task};
@@ -19,7 +18,7 @@ use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
 };
 use proplet_testkit::kbs::DevKeyBroker;
-use proplet_testkit::tee::{FakeSnp, test_roots};
+use proplet_testkit::tee::FakeSnp;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -159,10 +158,7 @@ impl Scene {
             task_id: Some(task.id.clone()),
             ..Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()])
         };
-        let document = ResultDocument::from_text(&outcome.results).unwrap();
-        let trust = TrustPolicy::with_snp_roots(test_roots());
-        let now = SystemTime::now();
-        let opened = open(&document, &self.owner, &trust, &expectations, now).unwrap();
+        let opened = open_result(&self.owner, &outcome.results, &expectations).unwrap();
         let answer: Value = serde_json::from_slice(&opened.content).unwrap();
         assert_eq!(answer["predictions"][0]["class"], "setosa");
         assert_eq!(answer["predictions"][1]["class"], "virginica");

@@ -1,26 +1,24 @@
 //! A data owner, a Manager and a proplet.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::SystemTime,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
 };
 
-use proplet_hal::verify::TrustPolicy;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
 use proplet_kbs::ResourceUri;
+pub(crate) use proplet_lab::owner::trust;
 use proplet_lab::{
     RunningProplet, Services,
+    owner::open_result,
     workload::{Workload, with_recipients},
 };
-use proplet_results::{Opened, ResultDocument, failure::Failure, open, verify::Expectations};
+use proplet_results::{Opened, failure::Failure, verify::Expectations};
 use proplet_testkit::{
     broker::{Outcome, Task},
     guests::{GuestName, build},
-    tee::{FakeSnp, test_roots},
+    tee::FakeSnp,
 };
 
 /// Where the owner's key lies.
@@ -140,13 +138,7 @@ impl Scene {
 
 /// Verifies and opens a result.
 pub(crate) fn open_with(key: &PrivateKey, outcome: &Outcome, expected: &Expectations) -> Opened {
-    let document = ResultDocument::from_text(&outcome.results).unwrap();
-    open(&document, key, &trust(), expected, SystemTime::now()).unwrap()
-}
-
-/// What relying parties of these tests trust: the test PKI.
-pub(crate) fn trust() -> TrustPolicy {
-    TrustPolicy::with_snp_roots(test_roots())
+    open_result(key, &outcome.results, expected).unwrap()
 }
 
 /// A policy that names one recipient.
