@@ -302,6 +302,7 @@ impl Puller {
             reference,
             path: format!("manifests/{name}"),
             accept: &accept,
+            size: None,
             deadline,
         };
         let what = format!("manifest of {reference}");
@@ -375,6 +376,7 @@ fn blob<'a>(
         reference,
         path: format!("blobs/{}", descriptor.digest),
         accept: "*/*",
+        size: Some(descriptor.size),
         deadline,
     }
 }

@@ -15,7 +15,9 @@ use std::time::{Duration, SystemTime};
 use proplet_net::Proxy;
 use proplet_net::reach::{self, Answer, BodyError, Client, Endpoints, Route};
 use proplet_net::retry::{self, Tries};
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE,
+};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -166,6 +168,7 @@ impl Registry {
         loop {
             let trouble = match self.open(request, 0).await {
                 Ok(answer) => {
+                    expect_length(request, &answer, what)?;
                     let headers = answer.response.headers().clone();
                     match answer.bytes(limit).await {
                         Ok(bytes) => return Ok((headers, bytes)),
@@ -365,6 +368,8 @@ pub(crate) struct Request<'a> {
     /// Below the repository: `manifests/…` or `blobs/…`.
     pub(crate) path: String,
     pub(crate) accept: &'a str,
+    /// The size that it must have, where that is known.
+    pub(crate) size: Option<u64>,
     pub(crate) deadline: Instant,
 }
 
@@ -376,6 +381,9 @@ pub(crate) struct Trouble {
     passing: bool,
     /// What the server asked to be given.
     asked: Option<Duration>,
+    /// Whether the registry sent us to who failed. How often that was tried tells that it may pass,
+    /// which is more than is told of such hosts.
+    foreign: bool,
 }
 
 impl Trouble {
@@ -384,6 +392,7 @@ impl Trouble {
             error,
             passing: true,
             asked: None,
+            foreign: false,
         }
     }
 
@@ -400,6 +409,7 @@ impl Trouble {
             error,
             passing: retry::may_pass(answer.response.status()),
             asked: retry::retry_after(answer.response.headers(), SystemTime::now()),
+            foreign: answer.foreign,
         }
     }
 }
@@ -410,6 +420,7 @@ impl From<ImageError> for Trouble {
             error,
             passing: false,
             asked: None,
+            foreign: false,
         }
     }
 }
@@ -431,7 +442,7 @@ pub(crate) async fn pause(
             Ok(())
         }
         None => Err(match trouble.error {
-            ImageError::Unavailable { registry, why } => {
+            ImageError::Unavailable { registry, why } if !trouble.foreign => {
                 let made = tries.made();
                 let asked = trouble.asked.filter(|asked| *asked >= left);
                 let asked = asked.map_or_else(String::new, |asked| {
@@ -445,6 +456,29 @@ pub(crate) async fn pause(
             }
             error => error,
         }),
+    }
+}
+
+/// Refuses a body that is announced with another length than it must have, as long as it is sent as it
+/// is.
+fn expect_length(request: &Request<'_>, answer: &Answer, what: &str) -> Result<(), ImageError> {
+    let headers = answer.response.headers();
+    let lengths = request.size.zip(answer.response.content_length());
+    match lengths {
+        Some((expected, actual))
+            if expected != actual && !headers.contains_key(CONTENT_ENCODING) =>
+        {
+            Err(if answer.foreign {
+                sent_on(request.reference, &answer.host, answer.response.status())
+            } else {
+                ImageError::SizeMismatch {
+                    what: what.to_owned(),
+                    expected,
+                    actual,
+                }
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -478,6 +512,7 @@ pub(crate) fn unreachable(reference: &ImageReference, error: reach::Error) -> Tr
         .into(),
         error => Trouble {
             passing: error.is_transient(),
+            foreign: matches!(error, reach::Error::Foreign { .. }),
             error: unavailable(reference, error.to_string()),
             asked: None,
         },

@@ -221,15 +221,25 @@ async fn manifests_that_say_something_else_are_refused() {
         scene.refused(what, &plain(&scene, &image), expected).await;
     }
 
-    // An index cannot hold its own digest, but a tag can lead to an index of an index.
+    // An index cannot hold its own digest, but indexes can lie one in the other. That is followed, to
+    // a depth that no tool needs.
     let registry = &scene.services.registry;
-    let text = index(json!([entry(&nothing, 5)])).to_string();
-    let size = text.len() as u64;
-    let inner = registry.insert_manifest("nested", "inner", media::OCI_INDEX, text);
-    let text = index(json!([entry(&inner, size)])).to_string();
-    registry.insert_manifest("nested", "outer", media::OCI_INDEX, text);
-    let task = plain(&scene, &format!("{host}/nested:outer"));
-    scene.refused("an index of an index", &task, LAYOUT).await;
+    let mut next = entry(&nothing, 5);
+    for depth in 1..=8 {
+        let text = index(json!([next])).to_string();
+        let size = text.len() as u64;
+        let tag = format!("index-{depth}");
+        let digest = registry.insert_manifest("nested", &tag, media::OCI_INDEX, text);
+        next = entry(&digest, size);
+        let expected = if depth <= 4 {
+            "image-not-found"
+        } else {
+            LAYOUT
+        };
+        let task = plain(&scene, &format!("{host}/nested:{tag}"));
+        let what = format!("{depth} indexes one in the other");
+        scene.refused(&what, &task, expected).await;
+    }
 
     for (what, bytes, expected) in [
         ("no JSON", vec![0xfe; 64], LAYOUT),

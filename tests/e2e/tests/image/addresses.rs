@@ -115,13 +115,19 @@ async fn statuses_of_hosts_that_a_registry_sends_us_to_are_not_told() {
     registry.inject(Target::Blob(layer), Fault::Redirect(url));
     pull_plain(&config, &named(&registry, ":v1")).await.unwrap();
     let mut words = std::collections::BTreeSet::new();
-    for status in [400, 401, 403, 404, 410, 418] {
+    let config = RegistryConfig {
+        retry_delay: Duration::from_millis(1),
+        ..config
+    };
+    let statuses = [400, 401, 403, 404, 410, 418, 429, 500, 503].map(Fault::Status);
+    let others = [Fault::Break(3), Fault::ContentLength(7)];
+    for fault in statuses.into_iter().chain(others) {
         elsewhere.heal();
-        elsewhere.inject(Target::Blobs, Fault::Status(status));
+        elsewhere.inject(Target::Blobs, fault.clone());
         let error = pull_plain(&config, &named(&registry, ":v1"))
             .await
             .unwrap_err();
-        assert_eq!(error.code(), "registry-unavailable", "{status}: {error}");
+        assert_eq!(error.code(), "registry-unavailable", "{fault:?}: {error}");
         words.insert(error.to_string());
     }
     assert_eq!(words.len(), 1, "{words:#?}");
