@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_executor::{
     Refusal, Request, Source, Task, host_text,
-    request::{invoked_export, is_id},
+    request::{MAX_NAME_BYTES, invoked_export, is_id},
     text::HostText,
 };
 use serde::Deserialize;
@@ -148,6 +148,13 @@ fn source(
     kbs_resource_path: Option<String>,
 ) -> Result<Source, Refusal> {
     let invalid = |words: &'static str| Refusal::new("task-invalid", words);
+    // Also when `file` is what runs.
+    if image_url
+        .as_ref()
+        .is_some_and(|image| image.len() > MAX_NAME_BYTES)
+    {
+        return Err(invalid("image_url is longer than 2048 bytes"));
+    }
     match (encrypted, image_url, file) {
         (true, _, Some(_)) => Err(invalid(
             "an encrypted task must not have `file`: push the encrypted image and set image_url",

@@ -87,6 +87,10 @@ fn refusals_name_the_task_and_the_reason() {
             "task-invalid",
         ),
         (
+            json!({"id": "1", "name": "n", "file": "AGFzbQ==", "image_url": "x".repeat(2049)}),
+            "task-invalid",
+        ),
+        (
             json!({"id": "1", "name": "n", "image_url": "i", "inputs": [true]}),
             "task-invalid",
         ),
