@@ -106,12 +106,6 @@ impl Daemon {
         self
     }
 
-    /// The executor, for those who want to run tasks beside the broker's.
-    #[must_use]
-    pub fn executor(&self) -> &Executor {
-        &self.executor
-    }
-
     /// Runs until `shutdown` ends; then stops taking tasks, ends those that run with an error result,
     /// delivers what is left, and disconnects.
     ///

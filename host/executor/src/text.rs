@@ -9,8 +9,8 @@
 //!
 //! - from a literal, which is in this program's source;
 //! - by [`host_text!`](crate::host_text), from a literal and values of types that are [`InClear`]. Neither
-//!   `String` nor `str` is, so whatever a stranger wrote does not fit in. The implementations are all in
-//!   this file, each with its reason;
+//!   `String` nor `str` is, so whatever a stranger wrote does not fit in. The types are all listed in this
+//!   file, each with its reason, and the trait is sealed;
 //! - text that is known to be somebody else's than the guest's goes through [`Known`], which says whose.
 //!
 //! A [`Refusal`](crate::Refusal) is made of host text alone, so every refusal may be logged and sent.
@@ -95,32 +95,48 @@ macro_rules! host_text {
     }};
 }
 
-/// Values whose text is this host's, and so may leave in clear.
-pub trait InClear: fmt::Display {}
+/// Values whose text is this host's, and so may leave in clear. No other crate can add to them.
+pub trait InClear: fmt::Display + sealed::Sealed {}
 
-/// Numbers say no more than the sentence that they stand in.
-macro_rules! numbers {
-    ($($number:ty),*) => { $(impl InClear for $number {})* };
+mod sealed {
+    pub trait Sealed {}
+    impl<T: Sealed + ?Sized> Sealed for &T {}
 }
-numbers!(u16, u32, u64, usize, i32);
 
-impl InClear for HostText {}
 impl<T: InClear + ?Sized> InClear for &T {}
-/// Host text with a code.
-impl InClear for Refusal {}
-/// What the hardware is.
-impl InClear for TeeName {}
-/// What the TEE was started with, in fixed words or its driver's.
-impl InClear for Binding {}
-/// Names of resource types, from the settings.
-impl InClear for ImageKeyTypes {}
-/// Its words are about the image's public part (manifest, annotations, registry), as its documentation
-/// promises; what is inside an encrypted layer is described by kind only.
-impl InClear for ImageError {}
-/// Displays the host's words only; what the guest said is in its detail.
-impl InClear for RuntimeError {}
-/// A policy's digest or an image's is what claims show in clear.
-impl InClear for proplet_results::Digest {}
+
+macro_rules! in_clear {
+    ($($(#[doc = $why:literal])* $kind:ty;)*) => {
+        $($(#[doc = $why])* impl InClear for $kind {} impl sealed::Sealed for $kind {})*
+    };
+}
+
+in_clear! {
+    /// A number says no more than the sentence that it stands in.
+    u16;
+    /// A number.
+    u32;
+    /// A number.
+    u64;
+    /// A number.
+    usize;
+    HostText;
+    /// Host text with a code.
+    Refusal;
+    /// What the hardware is.
+    TeeName;
+    /// What the TEE was started with, in fixed words or its driver's.
+    Binding;
+    /// Names of resource types, from the settings.
+    ImageKeyTypes;
+    /// Its words are about the image's public part (manifest, annotations, registry), as its documentation
+    /// promises; what is inside an encrypted layer is described by kind only.
+    ImageError;
+    /// Displays the host's words only; what the guest said is in its detail.
+    RuntimeError;
+    /// Whose it is, is said where it is made.
+    Known;
+}
 
 /// Text that is not a guest's, and whose it is. It is shown without control characters, and cut.
 #[derive(Debug, Clone)]
@@ -153,8 +169,6 @@ impl fmt::Display for Known {
         f.write_str(&self.0)
     }
 }
-
-impl InClear for Known {}
 
 #[cfg(test)]
 mod tests {
