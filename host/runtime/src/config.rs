@@ -10,6 +10,11 @@ use wasmtime::{
 use crate::error::RuntimeError;
 
 /// How the runtime is set up.
+///
+/// What a component may have of instances, memories, tables and functions is fixed, so that a component that
+/// runs on one host runs on another: 1000 core instances, 100 memories and 100 tables (fewer where more than
+/// 100 tasks run at once), ten million elements in a table, and 64 MiB of the engine's records for its
+/// instances, which is more than a million functions need. Below these, a task's own limit of memory decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuntimeConfig {
     /// Tasks that run at once, 1 to 1000. A further one waits for a place; waiting does not count against its limits.
@@ -35,15 +40,23 @@ impl Default for RuntimeConfig {
     }
 }
 
-/// Most tasks at once: each place reserves some 16 GiB of address space, of which there are 128 TiB.
+/// Most tasks at once.
 const MAX_TASKS: u32 = 1000;
-/// Core instances that one component may have: its own modules and the adapters around them.
-const CORE_INSTANCES_PER_TASK: u32 = 32;
-/// Linear memories and tables that one component may have.
-const MEMORIES_PER_TASK: u32 = 4;
-const TABLES_PER_TASK: u32 = 16;
-/// Elements of one table.
-const TABLE_ELEMENTS: usize = 100_000;
+/// Core instances that one component may have: its own modules and the adapters around them. Python's and its
+/// libraries' are some forty.
+const CORE_INSTANCES_PER_TASK: u32 = 1000;
+/// Linear memories and tables that one component may have. Each place for a memory takes somewhat more than
+/// 4 GiB of address space, of which there are 128 TiB, so there are fewer where more than a hundred tasks run
+/// at once.
+const MEMORIES_PER_TASK: u32 = 100;
+const TABLES_PER_TASK: u32 = 100;
+const MEMORIES: u32 = 10_000;
+/// Elements of one table; 80 MiB of address space.
+const TABLE_ELEMENTS: usize = 10_000_000;
+/// Bytes of the engine's own records of a task's instances: 32 for each function that can be referred to or is
+/// imported, 16 for each global. They come on top of the task's memory. The largest module that the engine
+/// takes, with a million functions, needs some 32 MiB.
+const INSTANCE_BYTES: usize = 64 << 20;
 
 impl RuntimeConfig {
     /// The engine's configuration.
@@ -76,6 +89,8 @@ impl RuntimeConfig {
     /// batched), so no byte of one task is in the slot when the next gets it.
     fn pool(&self) -> PoolingAllocationConfig {
         let tasks = self.concurrent_tasks;
+        let each = MEMORIES / tasks.max(1);
+        let (memories, tables) = (each.min(MEMORIES_PER_TASK), each.min(TABLES_PER_TASK));
         let mut pool = PoolingAllocationConfig::new();
         pool.linear_memory_keep_resident(0)
             .table_keep_resident(0)
@@ -84,11 +99,13 @@ impl RuntimeConfig {
             .total_component_instances(tasks)
             .total_core_instances(tasks.saturating_mul(CORE_INSTANCES_PER_TASK))
             .max_core_instances_per_component(CORE_INSTANCES_PER_TASK)
-            .total_memories(tasks.saturating_mul(MEMORIES_PER_TASK))
-            .max_memories_per_component(MEMORIES_PER_TASK)
-            .total_tables(tasks.saturating_mul(TABLES_PER_TASK))
-            .max_tables_per_component(TABLES_PER_TASK)
-            .max_tables_per_module(TABLES_PER_TASK)
+            .max_core_instance_size(INSTANCE_BYTES)
+            .max_component_instance_size(INSTANCE_BYTES)
+            .total_memories(tasks.saturating_mul(memories))
+            .max_memories_per_component(memories)
+            .total_tables(tasks.saturating_mul(tables))
+            .max_tables_per_component(tables)
+            .max_tables_per_module(tables)
             .table_elements(TABLE_ELEMENTS)
             .total_stacks(tasks.saturating_mul(2))
             .max_memory_size(
@@ -100,7 +117,7 @@ impl RuntimeConfig {
 
 /// What guests may use: WebAssembly 2.0 without reference-typed garbage collection, plus tail calls and
 /// extended constants. Not threads (no shared memory between guests), 64-bit or several memories,
-/// exceptions, or relaxed SIMD, whose results differ between machines.
+/// exceptions, or relaxed SIMD, whose results differ between machines. `docs/guests.md` has the list.
 const ENABLED: WasmFeatures = WasmFeatures::WASM2
     .difference(WasmFeatures::GC_TYPES)
     .union(WasmFeatures::TAIL_CALL)
@@ -128,6 +145,36 @@ mod tests {
         for tasks in [1, MAX_TASKS] {
             wasmtime::Engine::new(&config(tasks).engine().unwrap()).unwrap();
         }
+    }
+
+    #[test]
+    fn features_are_as_documented() {
+        let guests = include_str!("../../../docs/guests.md");
+        let listed = |heading: &str| {
+            let (_, list) = guests.split_once(heading).unwrap();
+            let list = list.split_once("\n\n").map_or(list, |(list, _)| list);
+            let mut names: Vec<String> = list
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect();
+            names.sort();
+            names
+        };
+        let named = |features: WasmFeatures| {
+            let mut names: Vec<String> = features
+                .iter_names()
+                .map(|(name, _)| name.to_lowercase().replace('_', "-"))
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(listed("Accepted:"), named(ENABLED));
+        assert_eq!(
+            listed("Not accepted:"),
+            named(WasmFeatures::all().difference(ENABLED))
+        );
     }
 
     #[test]

@@ -21,3 +21,4 @@ mod limits;
 mod policies;
 mod results;
 mod secrets;
+mod shapes;
