@@ -2,8 +2,9 @@
 //!
 //! In order: the one that `--invoke` names; the one that has the task's name; the default. The default of a
 //! component is its function `run`, else the `run` of `wasi:cli/run`, which makes it a command. The default
-//! of a core module is `run`, else `main`, else `_start`. Whatever was chosen must be allowed by the
-//! policy.
+//! of a core module is `run`, else `_start`, which makes it a command, else `main`. A command's `main` is C's,
+//! which expects that `_start` has run: a task of that name starts the command. Whatever was chosen must be
+//! allowed by the policy.
 
 use crate::error::{GuestText, RuntimeError};
 use crate::task::TaskSpec;
@@ -13,7 +14,9 @@ pub(crate) const COMMAND: &str = "wasi:cli/run";
 /// What a component's default export can be, best first.
 pub(crate) const COMPONENT_DEFAULTS: [&str; 2] = ["run", COMMAND];
 /// What a core module's default export can be, best first.
-pub(crate) const CORE_DEFAULTS: [&str; 3] = ["run", "main", "_start"];
+pub(crate) const CORE_DEFAULTS: [&str; 3] = ["run", START, "main"];
+/// The entry of a command that is a core module.
+pub(crate) const START: &str = "_start";
 
 /// Something that can be chosen.
 pub(crate) trait Export {
@@ -33,7 +36,16 @@ pub(crate) fn choose<'a, E: Export>(
     let default = defaults.iter().find_map(|name| named(exports, name));
     let chosen = match &task.invoke {
         Some(name) => {
-            let missing = || not_found(exports, &format!("no export `{name}`"));
+            let missing = || match called(name) {
+                Some(function) => not_found(
+                    exports,
+                    &format!(
+                        "`{name}` is a call; name the function alone, `{function}`, and give its arguments as \
+                         inputs, one each"
+                    ),
+                ),
+                None => not_found(exports, &format!("no export `{name}`")),
+            };
             named(exports, name).ok_or_else(missing)?
         }
         None => {
@@ -46,7 +58,11 @@ pub(crate) fn choose<'a, E: Export>(
                     ),
                 )
             };
-            named(exports, &task.name).or(default).ok_or_else(missing)?
+            let mut by_name = named(exports, &task.name);
+            if task.name == "main" && exports.iter().any(|export| export.name() == START) {
+                by_name = named(exports, START);
+            }
+            by_name.or(default).ok_or_else(missing)?
         }
     };
     let is_default = default.is_some_and(|default| default.name() == chosen.name());
@@ -59,6 +75,12 @@ pub(crate) fn choose<'a, E: Export>(
         ))));
     }
     Ok(chosen)
+}
+
+/// The name of the function, if the text is a call as some runtimes' command lines take it.
+fn called(name: &str) -> Option<&str> {
+    let (function, rest) = name.split_once('(')?;
+    rest.trim_end().ends_with(')').then(|| function.trim_end())
 }
 
 /// The export that a name means: its full name; a command by `wasi:cli/run` with or without version, or by
@@ -185,6 +207,12 @@ mod tests {
                 assert!(error.detail().unwrap().contains(export));
             }
         }
+        let error = chosen(&ALL, "t", Some("add(1, \"(\")")).unwrap_err();
+        let detail = error.detail().unwrap();
+        assert!(
+            detail.contains("name the function alone, `add`, and give its arguments as inputs"),
+            "{detail}"
+        );
         let many = vec!["f"; 1000];
         assert!(
             chosen(&many, "t", None)

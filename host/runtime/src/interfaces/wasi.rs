@@ -11,7 +11,7 @@ use wasmtime::Linker as CoreLinker;
 use wasmtime::component::Linker;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::LinkOptions;
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{Grant, Interface, PerTask, Start};
 use crate::state::{Common, CoreState, TaskState};
@@ -57,6 +57,10 @@ pub(crate) fn add_to_core_linker(linker: &mut CoreLinker<CoreState>) -> wasmtime
     wasmtime_wasi::p1::add_to_linker_async(linker, |state: &mut CoreState| &mut state.wasi)?;
     // The library refuses these too, with a warning for each call: a guest could fill the log.
     linker.allow_shadowing(true);
+    // It takes statuses from 126 on for a mistake of the guest's; C and the shells do not.
+    linker.func_wrap(P1, "proc_exit", |status: i32| -> wasmtime::Result<()> {
+        Err(I32Exit(status).into())
+    })?;
     linker.func_wrap(P1, "sock_accept", |_: i32, _: i32, _: i32| ACCES)?;
     linker.func_wrap(
         P1,

@@ -6,8 +6,8 @@ use crate::fakes::{error, run, value};
 use crate::guests::{MEMORY, component};
 
 /// A command. What it does stands in its first input: `a` writes the arguments to standard output and the
-/// environment to standard error; `0` and `1` exit well and badly; `t` traps; anything else returns an
-/// error from `run`.
+/// environment to standard error; `0` and `1` exit well and badly, `2` with status 200; `t` traps; anything else
+/// returns an error from `run`.
 static GUEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
     component(
         "import wasi:cli/environment@0.2.12;
@@ -21,6 +21,7 @@ static GUEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
             (import "wasi:cli/environment@0.2.12" "get-arguments" (func $arguments (param i32)))
             (import "wasi:cli/environment@0.2.12" "get-environment" (func $environment (param i32)))
             (import "wasi:cli/exit@0.2.12" "exit" (func $exit (param i32)))
+            (import "wasi:cli/exit@0.2.12" "exit-with-code" (func $exit-with (param i32)))
             (import "wasi:cli/stdout@0.2.12" "get-stdout" (func $stdout (result i32)))
             (import "wasi:cli/stderr@0.2.12" "get-stderr" (func $stderr (result i32)))
             (import "wasi:io/streams@0.2.12" "[method]output-stream.blocking-write-and-flush"
@@ -43,6 +44,7 @@ static GUEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
               (local.set $what (i32.load8_u (i32.load offset=8 (i32.load (i32.const 1024)))))
               (if (i32.eq (local.get $what) (i32.const 48)) (then (call $exit (i32.const 0))))
               (if (i32.eq (local.get $what) (i32.const 49)) (then (call $exit (i32.const 1))))
+              (if (i32.eq (local.get $what) (i32.const 50)) (then (call $exit-with (i32.const 200))))
               (if (i32.eq (local.get $what) (i32.const 116)) (then unreachable))
               (if (i32.ne (local.get $what) (i32.const 97)) (then (return (i32.const 1))))
               (call $write-all (call $stdout) (i32.load (i32.const 1024)) (i32.load (i32.const 1028)))
@@ -105,6 +107,14 @@ async fn any_other_end_is_a_failure() {
             "{detail}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_exit_status_is_kept() {
+    assert_eq!(
+        error(&run(&GUEST, command(&["2"])).await),
+        ("guest-failed", "exit status 200".to_owned())
+    );
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ async fn values_that_text_cannot_carry_are_refused() {
 }
 
 #[tokio::test]
-async fn the_default_is_run_then_main_then_start() {
+async fn the_default_is_run_then_start_then_main() {
     let function = |name: &str, value: u32| {
         format!(r#"(func (export "{name}") (result i32) (i32.const {value}))"#)
     };
@@ -93,9 +93,11 @@ async fn the_default_is_run_then_main_then_start() {
     );
     for (text, name, expected) in [
         (format!("{start}{main}{run_}"), "t", "1"),
-        (format!("{start}{main}"), "t", "2"),
+        (format!("{start}{main}"), "t", "3"),
+        (format!("{start}{main}"), "main", "3"),
+        (main.clone(), "t", "2"),
         (start.clone(), "t", "3"),
-        (format!("{start}{main}{run_}"), "main", "2"),
+        (format!("{main}{run_}"), "main", "2"),
     ] {
         assert_eq!(
             value(&run(&module(&text), TaskSpec::new("id", name)).await),
@@ -123,6 +125,22 @@ async fn a_command_gets_its_name_and_inputs() {
     let outcome = run(&echo(0), task).await;
     assert_eq!(value(&outcome), "job\0one\0zwei ü\0");
     assert_eq!(outcome.export, "_start");
+}
+
+#[tokio::test]
+async fn every_exit_status_is_the_guests() {
+    for status in [1, 125, 126, 200, 255, 256, i32::MAX, -1] {
+        let outcome = run(&echo(status), task("_start", &[])).await;
+        assert_eq!(
+            error(&outcome),
+            ("guest-failed", format!("exit status {status}"))
+        );
+        let Err(proplet_runtime::RuntimeError::GuestFailed { exit_code, .. }) = outcome.value
+        else {
+            panic!("another error");
+        };
+        assert_eq!(exit_code, Some(status));
+    }
 }
 
 #[tokio::test]
