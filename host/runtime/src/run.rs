@@ -137,6 +137,8 @@ pub(crate) async fn core(
 
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.memory);
+    let fuel = HostcallFuel::output(&task.limits);
+    store.set_hostcall_fuel(fuel.bytes);
     let clocks = Clocks::new(&task, &common);
     clocks.watch.ticks(&mut store);
     let call = call::core(&mut store, linked, code, export, arguments);
@@ -147,7 +149,7 @@ pub(crate) async fn core(
         &common.tripwire,
         &common.output,
         false,
-        Passed::Output,
+        fuel.exhausted,
         ended,
     );
     drop((store, held));
@@ -298,20 +300,31 @@ struct HostcallFuel {
 }
 
 impl HostcallFuel {
-    /// What the host allocates for values that it builds one by one stays within the memory limit.
+    /// For calls of a component's export. What the host allocates for values that it builds one by one stays
+    /// within the memory limit.
     fn new(limits: &Limits, export: &ComponentExport) -> Self {
-        let output = limits.output_bytes.saturating_add(HOSTCALL_BYTES);
-        let memory = match export.form {
-            Form::Dynamic => limits.memory_bytes / u64::from(export.weight().amplification),
-            Form::Command | Form::Typed(_) => u64::MAX,
+        let output = Self::output(limits);
+        if export.form != Form::Dynamic {
+            return output;
+        }
+        let memory = limits.memory_bytes / u64::from(export.weight().amplification);
+        let memory = Self {
+            bytes: usize::try_from(memory).unwrap_or(usize::MAX),
+            exhausted: Passed::Memory,
         };
+        if memory.bytes < output.bytes {
+            memory
+        } else {
+            output
+        }
+    }
+
+    /// For bytes and strings.
+    fn output(limits: &Limits) -> Self {
+        let bytes = limits.output_bytes.saturating_add(HOSTCALL_BYTES);
         Self {
-            bytes: usize::try_from(output.min(memory)).unwrap_or(usize::MAX),
-            exhausted: if memory < output {
-                Passed::Memory
-            } else {
-                Passed::Output
-            },
+            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+            exhausted: Passed::Output,
         }
     }
 }

@@ -45,9 +45,12 @@ impl PerTask for State {
     }
 }
 
-/// The context of a core module, which has the same of it as a component.
+/// The context of a core module, which has the same of it as a component, and as many handles.
 pub(crate) fn core(common: &Common, task: &TaskSpec, command: &[String]) -> WasiP1Ctx {
-    closed(common, task, command).build_p1()
+    let mut wasi = closed(common, task, command).build_p1();
+    let handles = task.limits.handles as usize;
+    wasi.ctx().table.set_max_capacity(handles);
+    wasi
 }
 
 /// Adds what a core module may import.

@@ -144,6 +144,37 @@ async fn every_exit_status_is_the_guests() {
 }
 
 #[tokio::test]
+async fn handles_are_limited() {
+    // As many clocks to wait for as fit into the memory, at once.
+    let wasm = module(
+        r#"(import "wasi_snapshot_preview1" "poll_oneoff"
+             (func $poll (param i32 i32 i32 i32) (result i32)))
+           (memory (export "memory") 3200)
+           (func (export "run") (param $count i32) (result i32)
+             (call $poll (i32.const 1024) (i32.const 150000000) (local.get $count) (i32.const 0)))"#,
+    );
+    let with = |count: &str, limits: &Limits| TaskSpec {
+        limits: limits.clone(),
+        ..task("run", &[count])
+    };
+    let limits = Limits::default();
+    // Each takes two handles: the moment, and what waits for it.
+    assert_eq!(value(&run(&wasm, with("500", &limits)).await), "0");
+    for count in ["1025", "700000"] {
+        assert_eq!(
+            error(&run(&wasm, with(count, &limits)).await).0,
+            "limit-handles"
+        );
+    }
+    // More than the host copies in one call: the guest is told that there is no memory for it (48).
+    let limits = Limits {
+        handles: u32::MAX,
+        ..limits
+    };
+    assert_eq!(value(&run(&wasm, with("1500000", &limits)).await), "48");
+}
+
+#[tokio::test]
 async fn an_exit_status_other_than_zero_is_a_failure() {
     let outcome = run(&echo(3), task("_start", &[])).await;
     assert_eq!(
