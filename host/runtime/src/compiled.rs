@@ -229,6 +229,12 @@ impl Compiled {
     }
 }
 
+impl crate::cache::Code for Compiled {
+    fn bytes(&self) -> u64 {
+        self.size()
+    }
+}
+
 impl std::fmt::Debug for Compiled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Compiled({})", self.0.digest)

@@ -21,20 +21,31 @@ pub struct RuntimeConfig {
     pub concurrent_tasks: u32,
     /// Largest component that is compiled, in bytes.
     pub max_component_bytes: u64,
+    /// Compilations that run at once, at least 1. Each uses every processor.
+    pub compilations: u32,
+    /// How long a task waits for its component to be compiled, in milliseconds, waiting for its turn included.
+    /// It comes before the task's own wall clock begins.
+    pub compile_ms: u64,
     /// Compiled components that are kept. The one that was used longest ago goes first.
     pub cached_components: usize,
+    /// Bytes of compiled code that are kept. What is larger is compiled for each task.
+    pub cached_bytes: u64,
     /// Largest linear memory that any task may have, in bytes; at most 4 GiB. A task's own limit is in
     /// [`Limits`](crate::Limits).
     pub max_memory_bytes: u64,
 }
 
 impl Default for RuntimeConfig {
-    /// 64 tasks at once, 64 MiB of component, 64 compiled components, 4 GiB of linear memory.
+    /// 64 tasks at once, 64 MiB of component, two compilations at once of two minutes at most, 64 compiled
+    /// components with 1 GiB of code, 4 GiB of linear memory.
     fn default() -> Self {
         Self {
             concurrent_tasks: 64,
             max_component_bytes: 64 << 20,
+            compilations: 2,
+            compile_ms: 120_000,
             cached_components: 64,
+            cached_bytes: 1 << 30,
             max_memory_bytes: 4 << 30,
         }
     }
@@ -66,6 +77,11 @@ impl RuntimeConfig {
                 "{} tasks at once are not possible; allow 1 to {MAX_TASKS} in the settings",
                 self.concurrent_tasks
             )));
+        }
+        if self.compilations == 0 {
+            return Err(RuntimeError::Host(
+                "no compilation is allowed; allow at least one at once".to_owned(),
+            ));
         }
         let mut config = Config::new();
         config.wasm_features(WasmFeatures::all(), false);

@@ -110,6 +110,12 @@ pub enum RuntimeError {
         /// The failure as WAVE text, or the exit status in words.
         text: GuestText,
     },
+    /// The component is not compiled in time.
+    #[error(
+        "compile limit: the component was not compiled within {0} ms; make it smaller, or raise `compile_ms` in \
+         the settings"
+    )]
+    LimitCompile(u64),
     /// The guest asked for more memory than the task may have.
     #[error("memory limit: the task may use {0} bytes of guest memory, and asked for more")]
     LimitMemory(u64),
@@ -150,6 +156,7 @@ impl RuntimeError {
             Self::ArgumentsInvalid(_) => "arguments-invalid",
             Self::GuestTrapped(_) => "guest-trapped",
             Self::GuestFailed { .. } => "guest-failed",
+            Self::LimitCompile(_) => "limit-compile",
             Self::LimitMemory(_) => "limit-memory",
             Self::LimitWallClock(_) => "limit-wall-clock",
             Self::LimitCpu(_) => "limit-cpu",

@@ -1,6 +1,7 @@
 //! The engine, and one task from start to end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
@@ -21,7 +22,8 @@ use crate::task::{Outcome, TaskSpec};
 pub struct Runtime {
     engine: Engine,
     linkers: Linkers,
-    cache: Cache,
+    cache: Cache<Compiled>,
+    compile_ms: u64,
     ticker: Arc<Ticker>,
     places: Arc<Semaphore>,
     max_component_bytes: u64,
@@ -38,7 +40,12 @@ impl Runtime {
         let engine = Engine::new(&config.engine()?).map_err(host)?;
         Ok(Self {
             linkers: Linkers::new(&engine)?,
-            cache: Cache::new(config.cached_components),
+            cache: Cache::new(
+                config.cached_components,
+                config.cached_bytes,
+                config.compilations as usize,
+            ),
+            compile_ms: config.compile_ms,
             ticker: Arc::new(Ticker::new(engine.clone())?),
             places: Arc::new(Semaphore::new(config.concurrent_tasks as usize)),
             max_component_bytes: config.max_component_bytes,
@@ -47,11 +54,14 @@ impl Runtime {
     }
 
     /// Compiles a component or core module, or takes it from the cache. Compilation runs on a blocking
-    /// thread; several callers with the same digest share one.
+    /// thread; several callers with the same digest share one, and few run at once
+    /// ([`RuntimeConfig::compilations`]). To give it up is to drop the future: the compilation, which cannot be
+    /// interrupted, goes on and holds its place, and a later call joins it.
     ///
     /// # Errors
-    /// [`RuntimeError::ComponentTooLarge`], [`RuntimeError::DigestMismatch`] and
-    /// [`RuntimeError::ComponentInvalid`].
+    /// [`RuntimeError::ComponentTooLarge`], [`RuntimeError::DigestMismatch`],
+    /// [`RuntimeError::ComponentInvalid`], and [`RuntimeError::LimitCompile`] when it takes longer than
+    /// [`RuntimeConfig::compile_ms`].
     pub async fn compile(
         &self,
         wasm: Arc<Zeroizing<Vec<u8>>>,
@@ -64,26 +74,20 @@ impl Runtime {
                 limit: self.max_component_bytes,
             });
         }
-        self.cache
-            .get_or_compile(component_digest, || async {
-                let engine = self.engine.clone();
-                let digest = component_digest.to_owned();
-                tokio::task::spawn_blocking(move || Compiled::new(&engine, &wasm, &digest))
-                    .await
-                    .map_err(|_| RuntimeError::Host("the compiler panicked".to_owned()))?
-            })
+        let engine = self.engine.clone();
+        let digest = component_digest.to_owned();
+        let compiled = self.cache.get_or_compile(component_digest, move || {
+            Compiled::new(&engine, &wasm, &digest)
+        });
+        tokio::time::timeout(Duration::from_millis(self.compile_ms), compiled)
             .await
+            .unwrap_or(Err(RuntimeError::LimitCompile(self.compile_ms)))
     }
 
     /// Drops a compiled component from the cache. Tasks that run it are not disturbed; its code goes when
     /// the last of them ends. Returns whether it was there.
     pub fn forget(&self, component_digest: &str) -> bool {
         self.cache.forget(component_digest)
-    }
-
-    /// Whether a component is compiled and in the cache.
-    pub fn is_cached(&self, component_digest: &str) -> bool {
-        self.cache.contains(component_digest)
     }
 
     /// Runs one task to its end, which comes at the latest with its limits. Everything that the task held

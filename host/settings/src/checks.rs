@@ -323,6 +323,7 @@ pub(super) fn checked_limits(document: &document::Limits) -> Result<Limits, Sett
     let limits = Limits {
         tasks: document.tasks.unwrap_or_else(|| processors.max(2)),
         queue: document.queue.unwrap_or(64),
+        compile_ms: document.compile_ms.unwrap_or(120_000),
         task: TaskLimits {
             memory_bytes: document.memory_bytes.unwrap_or(default.memory_bytes),
             wall_clock_ms: document.wall_clock_ms.unwrap_or(default.wall_clock_ms),
@@ -335,6 +336,9 @@ pub(super) fn checked_limits(document: &document::Limits) -> Result<Limits, Sett
     };
     if !(1..=4096).contains(&limits.tasks) {
         return Err(value("limits", "tasks", "must be from 1 to 4096"));
+    }
+    if limits.compile_ms == 0 {
+        return Err(value("limits", "compile_ms", "0 lets no task run"));
     }
     if limits.queue > 100_000 {
         return Err(value("limits", "queue", "must be at most 100000"));

@@ -101,6 +101,7 @@ pub(super) struct Confidential {
 pub(super) struct Limits {
     pub tasks: Option<usize>,
     pub queue: Option<usize>,
+    pub compile_ms: Option<u64>,
     pub memory_bytes: Option<u64>,
     pub wall_clock_ms: Option<u64>,
     pub cpu_ms: Option<u64>,

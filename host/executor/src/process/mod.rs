@@ -51,6 +51,7 @@ impl Process {
         let runtime = Runtime::new(RuntimeConfig {
             concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
             max_component_bytes: settings.registry.max_layer_bytes,
+            compile_ms: settings.limits.compile_ms,
             ..RuntimeConfig::default()
         })?;
         Ok(Self {

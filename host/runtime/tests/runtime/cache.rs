@@ -25,12 +25,11 @@ fn numbered(number: u32) -> (Arc<Zeroizing<Vec<u8>>>, String) {
 async fn compiled_code_is_kept_until_it_is_forgotten() {
     let runtime = runtime(RuntimeConfig::default());
     let (wasm, digest) = numbered(1);
-    assert!(!runtime.is_cached(&digest) && !runtime.forget(&digest));
+    assert!(!runtime.forget(&digest));
     let first = runtime.compile(wasm.clone(), &digest).await.unwrap();
-    assert!(runtime.is_cached(&digest));
     assert_eq!(first.digest(), digest);
     assert!(runtime.forget(&digest));
-    assert!(!runtime.is_cached(&digest));
+    assert!(!runtime.forget(&digest));
     runtime.compile(wasm, &digest).await.unwrap();
 }
 
@@ -60,7 +59,7 @@ async fn the_one_used_longest_ago_goes_first() {
     for (wasm, digest) in [&all[0], &all[1], &all[0], &all[2]] {
         runtime.compile(wasm.clone(), digest).await.unwrap();
     }
-    let cached = all.each_ref().map(|(_, digest)| runtime.is_cached(digest));
+    let cached = all.each_ref().map(|(_, digest)| runtime.forget(digest));
     assert_eq!(cached, [true, false, true]);
 }
 
@@ -77,7 +76,7 @@ async fn a_wrong_digest_is_found_before_compilation() {
             actual: digest
         }
     );
-    assert!(!runtime.is_cached(&other));
+    assert!(!runtime.forget(&other));
 }
 
 #[tokio::test]
@@ -99,7 +98,7 @@ async fn what_is_no_component_is_refused_and_not_kept() {
             .await
             .unwrap_err();
         assert_eq!(error.code(), "component-invalid");
-        assert!(!runtime.is_cached(&digest));
+        assert!(!runtime.forget(&digest));
     }
 }
 
@@ -120,4 +119,39 @@ async fn a_component_that_is_too_large_is_not_looked_at() {
             limit: 100
         }
     );
+}
+
+/// A module that takes long to compile: one function of a hundred thousand additions.
+fn slow() -> (Arc<Zeroizing<Vec<u8>>>, String) {
+    let additions = "(local.set 0 (i32.add (local.get 0) (i32.const 1)))".repeat(100_000);
+    let wasm = wat::parse_str(format!(
+        "(module (func (export \"run\") (param i32) (result i32) {additions} (local.get 0)))"
+    ))
+    .unwrap();
+    let digest = digest_of(&wasm);
+    (Arc::new(Zeroizing::new(wasm)), digest)
+}
+
+#[tokio::test]
+async fn compilation_has_a_time_limit() {
+    let runtime = runtime(RuntimeConfig {
+        compile_ms: 20,
+        ..RuntimeConfig::default()
+    });
+    let (wasm, digest) = slow();
+    let begun = std::time::Instant::now();
+    let error = runtime.compile(wasm, &digest).await.unwrap_err();
+    assert_eq!(error, RuntimeError::LimitCompile(20));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn code_is_bounded_in_bytes() {
+    let runtime = runtime(RuntimeConfig {
+        cached_bytes: 1,
+        ..RuntimeConfig::default()
+    });
+    let (wasm, digest) = numbered(1);
+    runtime.compile(wasm, &digest).await.unwrap();
+    assert!(!runtime.forget(&digest));
 }
