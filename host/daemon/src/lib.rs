@@ -10,6 +10,7 @@
 
 #![deny(missing_docs)]
 
+pub mod log;
 pub mod message;
 pub mod mqtt;
 mod tasks;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use proplet_daemon::log::{self, Format};
 use proplet_daemon::{Daemon, report_tee, termination};
 use proplet_executor::Host;
 use proplet_executor::harden::SwapRule;
@@ -13,7 +14,6 @@ use proplet_hal::detection::Detection;
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
 
 use crate::tee::Fake;
 
@@ -31,10 +31,7 @@ pub struct Arguments {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let settings = Settings::load(Some(&arguments.config), &Environment::of_process())?;
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&settings.log_level)?)
-        .with_writer(std::io::stderr)
-        .init();
+    log::start(&settings.log_level, Format::Text)?;
     let provider = arguments.tee.provider(settings.digest_bytes);
     let detection = Detection::probe(Path::new("/"));
     report_tee(&detection, Some(provider.as_ref()));

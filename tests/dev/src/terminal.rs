@@ -140,12 +140,6 @@ impl Step {
     }
 }
 
-/// Whether log lines on standard error may have colours: at a terminal, unless `NO_COLOR` is set
-/// (<https://no-color.org>).
-pub fn colours() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
-}
-
 /// Says on standard error what went wrong, with its causes.
 pub fn complain(error: &dyn std::error::Error) {
     let mut text = format!("error: {error}");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rumqttc::{ConnectionError, Event, EventLoop, Outgoing, Packet};
 use tokio::sync::{mpsc, watch};
-use tracing::{info, warn};
+use tracing::{info, trace, warn};
 
 use super::{
     Connection,
@@ -53,6 +53,7 @@ impl Driver {
                     let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
                         continue;
                     };
+                    trace!("A message of {} bytes on {topic}", publish.payload.len());
                     let at = tokio::time::Instant::now();
                     let received = Received {
                         topic,

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use proplet_daemon::{Daemon, DaemonError, report_tee, termination};
+use proplet_daemon::{
+    Daemon, DaemonError,
+    log::{self, Format},
+    report_tee, termination,
+};
 use proplet_executor::Host;
 use proplet_settings::Settings;
-use tracing_subscriber::EnvFilter;
 
 use super::{Context, blocking, console::Console, error::CliError};
 use crate::tee;
@@ -17,7 +20,7 @@ pub(super) async fn run(
     console: &Console<'_>,
 ) -> Result<(), CliError> {
     let settings = Settings::load(config, &context.environment)?;
-    log(&settings.log_level, console)?;
+    start_log(&settings.log_level, console)?;
     let found = tee::find();
     report_tee(&found.detection, found.provider.as_deref());
     let mut host = Host::new(settings.into(), found.provider);
@@ -30,23 +33,13 @@ pub(super) async fn run(
 }
 
 /// Starts the log, on standard error: text, or one JSON object per line.
-pub(super) fn log(level: &str, console: &Console<'_>) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(level).map_err(|error| {
-        CliError::usage(format!(
-            "log level {level:?}: {error}; write error, warn, info, debug or trace"
-        ))
-    })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(console.stderr_is_terminal)
-        .with_writer(std::io::stderr);
-    // Whoever started a log before wanted that one.
-    let _ = if console.json {
-        builder.json().try_init()
+pub(super) fn start_log(level: &str, console: &Console<'_>) -> Result<(), CliError> {
+    let format = if console.json {
+        Format::Json
     } else {
-        builder.try_init()
+        Format::Text
     };
-    Ok(())
+    log::start(level, format).map_err(|error| CliError::usage(error.to_string()))
 }
 
 impl From<DaemonError> for CliError {

@@ -33,7 +33,7 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
     let settings = Settings::load(config, &context.environment)?;
-    daemon::log("warn", console)?;
+    daemon::start_log("warn", console)?;
     let request = request(&arguments)?;
     let found = tee::find();
     let mut host = Host::new(settings.into(), found.provider);

@@ -23,7 +23,6 @@ use proplet_testkit::guests::{self, GuestName};
 use proplet_testkit::kbs::{DevKeyBroker, Policy};
 use proplet_testkit::registry::{Fault, Registry, Target};
 use proplet_testkit::tee::{FakeSnp, Tampering};
-use tracing_subscriber::EnvFilter;
 
 use self::data_owner::{DataOwner, Order};
 use self::sabotage::Sabotage;
@@ -49,10 +48,7 @@ pub struct Arguments {
 /// Runs the demo. Exit code 0: the result was opened; 1: the task was refused.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.log {
-        tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new("info")?)
-            .with_writer(std::io::stderr)
-            .init();
+        proplet_daemon::log::start("info", proplet_daemon::log::Format::Text)?;
     }
     let sabotage = arguments.sabotage;
     let mut reporter = Reporter::new(arguments.json, STEPS);

@@ -34,7 +34,6 @@ use proplet_results::{Digest, Opened, ResultDocument, open};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
 use proplet_testkit::kbs::{DevKeyBroker, Policy as Release};
-use tracing_subscriber::EnvFilter;
 
 use crate::tee::Fake;
 
@@ -81,11 +80,7 @@ pub struct Arguments {
 /// Runs the component. Exit code 0: it ended well; 1: it failed or was refused; 2: bad input.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.log {
-        tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_new("info")?)
-            .with_ansi(crate::terminal::colours())
-            .with_writer(std::io::stderr)
-            .init();
+        proplet_daemon::log::start("info", proplet_daemon::log::Format::Text)?;
     }
     let (component, secrets) = match read(&arguments) {
         Ok(read) => read,

@@ -10,6 +10,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use proplet_daemon::log::{self, Format};
 use proplet_daemon::{Daemon, termination};
 use proplet_executor::Host;
 use proplet_executor::harden::SwapRule;
@@ -17,17 +18,12 @@ use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use proplet_testkit::tee::FakeSnp;
 use rustix::process::{DumpableBehavior, dumpable_behavior};
-use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(std::env::args_os().nth(1).ok_or("lab-daemon SETTINGS")?);
     let settings = Settings::load(Some(&path), &Environment::default())?;
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::try_new(&settings.log_level)?)
-        .with_ansi(false)
-        .with_writer(std::io::stderr)
-        .init();
+    log::start(&settings.log_level, Format::Text)?;
     let provider = FakeSnp::builder().host_data(settings.digest_bytes).build();
     let mut host = Host::new(Arc::new(settings), Some(Arc::new(provider)));
     host.swap_rule = SwapRule::Warn;
