@@ -37,8 +37,9 @@ use self::{
     mqtt::{
         Link, MqttError, Received,
         delivery::Delivery,
-        outbox::{MemoryOutbox, Outbox},
+        outbox::{Bounds, Outbox},
         presence::{self, Presence},
+        store::{MemoryStore, Store},
     },
     tasks::Tasks,
 };
@@ -72,7 +73,7 @@ pub struct Daemon {
     settings: Arc<Settings>,
     identity: Identity,
     executor: Executor,
-    outbox: Arc<dyn Outbox>,
+    outbox: Outbox,
 }
 
 impl Daemon {
@@ -88,10 +89,7 @@ impl Daemon {
         let settings = Arc::clone(&host.settings);
         let identity = settings.identity()?;
         let executor = Executor::new(host)?;
-        let outbox = Arc::new(MemoryOutbox::new(
-            settings.mqtt.result_queue,
-            settings.mqtt.result_queue_bytes,
-        ));
+        let outbox = Outbox::new(MemoryStore::default(), bounds(&settings));
         Ok(Self {
             settings,
             identity,
@@ -100,10 +98,10 @@ impl Daemon {
         })
     }
 
-    /// Uses another outbox, for instance one that survives a restart.
+    /// Keeps results in another store than the process's memory, and delivers what is in it.
     #[must_use]
-    pub fn with_outbox(mut self, outbox: Arc<dyn Outbox>) -> Self {
-        self.outbox = outbox;
+    pub fn with_store(mut self, store: impl Store) -> Self {
+        self.outbox = Outbox::new(store, bounds(&self.settings));
         self
     }
 
@@ -134,7 +132,6 @@ impl Daemon {
         let (link, driver) = Link::new(&settings.mqtt, &identity)?;
         info!("MQTT client created (TLS: {})", settings.mqtt.address.tls());
         let topics = Topics::new(&identity.tenant, &identity.channel);
-        let delivery = Delivery::new(outbox);
         let (sender, messages) = mpsc::channel(WAITING_MESSAGES);
 
         let mut helpers = JoinSet::new();
@@ -149,29 +146,27 @@ impl Daemon {
                 heartbeat: settings.heartbeat,
             },
         ));
-        helpers.spawn(delivery.clone().run(
-            link.clone(),
-            topics.results().to_owned(),
-            settings.mqtt.inflight.into(),
-        ));
+        let delivery = Delivery {
+            outbox: outbox.clone(),
+            link: link.clone(),
+            topic: topics.results().to_owned(),
+            entity: identity.entity.clone(),
+            window: settings.mqtt.inflight.into(),
+        };
+        helpers.spawn(delivery.run());
         helpers.spawn(forget_expired(executor.clone()));
 
         info!("Starting PropletService");
-        let tasks = Tasks::new(
-            &settings,
-            identity.entity.clone(),
-            executor,
-            delivery.clone(),
-        );
+        let tasks = Tasks::new(&settings, identity.entity.clone(), executor, outbox.clone());
         let mut service = Service {
             topics,
             entity: identity.entity,
             tasks,
-            delivery,
+            outbox,
             settings,
         };
         service.serve(messages, shutdown).await;
-        if timeout(FLUSHING, service.delivery.empty()).await.is_err() {
+        if timeout(FLUSHING, service.outbox.emptied()).await.is_err() {
             error!("Some results did not reach the broker in time and are lost");
         }
         if link.disconnect().await {
@@ -182,6 +177,13 @@ impl Daemon {
         helpers.shutdown().await;
         info!("Proplet stopped");
         Ok(())
+    }
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    Bounds {
+        entries: settings.mqtt.result_queue,
+        bytes: settings.mqtt.result_queue_bytes,
     }
 }
 
@@ -239,7 +241,7 @@ struct Service {
     topics: Topics,
     entity: String,
     tasks: Tasks,
-    delivery: Delivery,
+    outbox: Outbox,
     settings: Arc<Settings>,
 }
 
@@ -331,7 +333,8 @@ impl Service {
     fn refuse(&self, id: &str, refusal: &Refusal, not_before: Instant) {
         warn!("Task {id} refused: {refusal}");
         let message = ResultMessage::refused(id, &self.entity, refusal);
-        if let Err(full) = self.delivery.submit(message, not_before) {
+        let submitted = self.outbox.submit(id, message.to_payload(), not_before);
+        if let Err(full) = submitted {
             error!("The refusal of task {id} is lost: {full}");
         }
     }

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use proplet_executor::{Executor, Refusal, Request, Source, TaskOutcome, host_text};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
@@ -17,7 +18,7 @@ use tokio::{
 };
 use tracing::{error, info};
 
-use crate::{message::ResultMessage, mqtt::delivery::Delivery};
+use crate::{message::ResultMessage, mqtt::outbox::Outbox};
 
 /// The answer to tasks that a shutdown ends or keeps out.
 pub(super) fn stopping() -> Refusal {
@@ -36,7 +37,7 @@ pub(super) struct Tasks {
 
 struct Shared {
     executor: Executor,
-    delivery: Delivery,
+    outbox: Outbox,
     entity: String,
     max_result_bytes: usize,
     places: Semaphore,
@@ -51,12 +52,12 @@ impl Tasks {
         settings: &Settings,
         entity: String,
         executor: Executor,
-        delivery: Delivery,
+        outbox: Outbox,
     ) -> Self {
         let (count, ended) = watch::channel(0);
         let shared = Arc::new(Shared {
             executor,
-            delivery,
+            outbox,
             entity,
             max_result_bytes: settings.mqtt.max_result_bytes,
             places: Semaphore::new(settings.limits.tasks),
@@ -116,8 +117,9 @@ impl Tasks {
                     "the task broke down inside the proplet; report it with the proplet's log",
                 )),
             };
-            let message = shared.report(&id, outcome);
-            shared.delivery.submit_waiting(message, not_before).await;
+            let payload = shared.report(&id, outcome);
+            let outbox = &shared.outbox;
+            outbox.submit_waiting(&id, payload, not_before).await;
         });
         Ok(())
     }
@@ -172,7 +174,7 @@ impl Shared {
     }
 
     /// The message for an outcome, within the size that the broker takes.
-    fn report(&self, id: &str, outcome: TaskOutcome) -> ResultMessage {
+    fn report(&self, id: &str, outcome: TaskOutcome) -> Bytes {
         let TaskOutcome {
             results, mut error, ..
         } = outcome;
@@ -194,9 +196,10 @@ impl Shared {
             results,
             error: error.map(|error| error.full_text()),
         };
-        let size = serde_json::to_vec(&message).map_or(usize::MAX, |text| text.len());
+        let payload = message.to_payload();
+        let size = payload.len();
         if size <= self.max_result_bytes {
-            return message;
+            return payload;
         }
         let refusal = Refusal::new(
             "result-too-large",
@@ -208,7 +211,7 @@ impl Shared {
             ),
         );
         error!("Task {id}: {refusal}");
-        ResultMessage::refused(id, &self.entity, &refusal)
+        ResultMessage::refused(id, &self.entity, &refusal).to_payload()
     }
 }
 

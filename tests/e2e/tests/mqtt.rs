@@ -14,18 +14,14 @@ use std::{
 
 use proplet_daemon::{
     Daemon,
-    message::ResultMessage,
-    mqtt::outbox::{Entry, MemoryOutbox, Outbox, OutboxFull},
+    mqtt::store::{MemoryStore, Store},
 };
 use proplet_executor::Host;
+use proplet_lab::WatchedStore;
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker, TlsFiles, Visit};
 use serde_json::json;
-use tokio::{
-    sync::{oneshot, watch},
-    task::JoinHandle,
-    time::{Instant as DueAt, timeout},
-};
+use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
 
 const ENTITY: &str = "proplet-1";
 
@@ -37,20 +33,18 @@ struct Proplet {
 
 impl Proplet {
     fn start(address: &str, more: &str) -> Self {
-        Self::start_with(address, more, None)
+        Self::start_with(address, more, MemoryStore::default())
     }
 
-    fn start_with(address: &str, more: &str, outbox: Option<Arc<dyn Outbox>>) -> Self {
+    fn start_with(address: &str, more: &str, store: impl Store) -> Self {
         let text = format!(
             "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\n\
              api_key = \"secret-of-the-broker\"\nheartbeat_seconds = 1\n\
              [mqtt]\naddress = \"{address}\"\n{more}"
         );
         let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
-        let mut daemon = Daemon::new(Host::new(Arc::new(settings), None)).unwrap();
-        if let Some(outbox) = outbox {
-            daemon = daemon.with_outbox(outbox);
-        }
+        let daemon = Daemon::new(Host::new(Arc::new(settings), None)).unwrap();
+        let daemon = daemon.with_store(store);
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             daemon.run(async { drop(stopped.await) }).await.unwrap();
@@ -357,57 +351,14 @@ async fn after_a_broker_restart_it_subscribes_announces_and_works_again() {
     scene.proplet.stop().await;
 }
 
-/// An outbox that tells when something was put into it.
-struct Watched {
-    inner: MemoryOutbox,
-    filled: watch::Sender<Vec<String>>,
-}
-
-impl Outbox for Watched {
-    fn put(&self, message: ResultMessage, not_before: DueAt) -> Result<(), OutboxFull> {
-        let id = message.task_id.clone();
-        self.inner.put(message, not_before)?;
-        self.filled.send_modify(|ids| ids.push(id));
-        Ok(())
-    }
-
-    fn take(&self, now: DueAt) -> Option<Entry> {
-        self.inner.take(now)
-    }
-
-    fn next_due(&self) -> Option<DueAt> {
-        self.inner.next_due()
-    }
-
-    fn delivered(&self, ticket: u64) {
-        self.inner.delivered(ticket);
-    }
-
-    fn returned(&self, ticket: u64) {
-        self.inner.returned(ticket);
-    }
-
-    fn replace(&self, ticket: u64, message: ResultMessage) {
-        self.inner.replace(ticket, message);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.inner.is_empty()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_result_that_is_ready_while_the_broker_is_away_is_delivered_later() {
     let broker = TestBroker::start().await.unwrap();
     let manager = Manager::connect(&broker, "t", "c").await.unwrap();
-    let (filled, mut ready) = watch::channel(Vec::new());
-    let outbox = Arc::new(Watched {
-        inner: MemoryOutbox::new(10, 1 << 20),
-        filled,
-    });
+    let (store, mut ready) = WatchedStore::new();
     // A task of 300 ms: the broker is gone by the time it is over.
     let limits = "[limits]\nwall_clock_ms = 300\n";
-    let proplet = Proplet::start_with(&broker.url(), limits, Some(outbox));
+    let proplet = Proplet::start_with(&broker.url(), limits, store);
     manager.messages("control/proplet/alive", 1).await.unwrap();
     manager.start(&spin("s")).await.unwrap();
     manager.start(&add("a")).await.unwrap();

@@ -7,6 +7,7 @@
 
 pub mod owner;
 mod sources;
+mod store;
 pub mod workload;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 pub use self::sources::Sources;
+pub use self::store::WatchedStore;
 use self::workload::{Workload, WorkloadError};
 
 /// Tenant of every lab.

@@ -1,5 +1,6 @@
 //! What this proplet publishes.
 
+use bytes::Bytes;
 use proplet_executor::Refusal;
 use serde::Serialize;
 
@@ -30,6 +31,13 @@ impl ResultMessage {
             results: String::new(),
             error: Some(refusal.to_string()),
         }
+    }
+
+    /// The message as it goes out.
+    #[must_use]
+    pub fn to_payload(&self) -> Bytes {
+        // Strings always make JSON.
+        serde_json::to_vec(self).unwrap_or_default().into()
     }
 }
 

@@ -11,13 +11,14 @@
 //! "offline" there would prolong ours.
 //!
 //! Three parts share a connection and none waits for another: [`Driver`] polls the event loop and passes
-//! commands on; [`presence`] subscribes, announces and beats; [`delivery`] empties the outbox.
+//! commands on; [`presence`] subscribes, announces and beats; [`delivery`] empties the [`outbox`].
 
 mod backoff;
 pub mod delivery;
 mod driver;
 pub mod outbox;
 pub mod presence;
+pub mod store;
 mod tls;
 
 use std::time::Duration;

@@ -19,10 +19,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use proplet_daemon::Daemon;
-use proplet_daemon::mqtt::outbox::{MemoryOutbox, Outbox as _};
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageError;
-use proplet_lab::Addresses;
+use proplet_lab::{Addresses, WatchedStore};
 use proplet_testkit::tee::FakeSnp;
 use tokio::sync::watch;
 
@@ -164,10 +163,10 @@ async fn a_result_made_during_an_outage_arrives_after_it() {
         asked,
         open,
     };
-    let outbox = Arc::new(MemoryOutbox::new(10, 1 << 20));
+    let (store, mut waiting) = WatchedStore::new();
     let daemon = Daemon::new(host(&settings, Arc::new(provider)))
         .unwrap()
-        .with_outbox(outbox.clone());
+        .with_store(store);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(daemon.run(async { drop(stopped.await) }));
     manager.messages("control/proplet/alive", 1).await.unwrap();
@@ -177,12 +176,12 @@ async fn a_result_made_during_an_outage_arrives_after_it() {
     attesting.wait_for(|asked| *asked).await.unwrap();
     scene.mosquitto.kill();
     gate.send_replace(true);
-    process::until("the result to wait", || !outbox.is_empty()).await;
+    waiting.wait_for(|tasks| tasks.len() == 1).await.unwrap();
 
     // The proplet is let in only when somebody listens: a broker without memory drops the rest.
     scene.mosquitto.restart(Guests::ManagerOnly).await;
     let manager = scene.manager().await;
-    assert!(!outbox.is_empty());
+    assert_eq!(*waiting.borrow(), ["before"]);
     scene.mosquitto.admit(Guests::Both);
     let outcome = manager.result("before").await.unwrap();
     scene.check(&order, &settings, &before, &outcome);

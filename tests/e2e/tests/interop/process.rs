@@ -71,14 +71,3 @@ pub fn free_port() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     listener.local_addr().unwrap().port()
 }
-
-/// Waits for something that nobody announces.
-pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..ATTEMPTS {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    panic!("waited in vain for {what}");
-}
