@@ -3,7 +3,7 @@
 //! Every start message that is addressed to this proplet and has a readable id gets a results message:
 //! also one that does not decode, one that comes while the queue is full, and one that is running when
 //! the proplet is told to stop. What is dropped without an answer is what nobody could answer: messages
-//! for other proplets, and messages without an id.
+//! for other proplets, messages without an id, and what must not run twice ([`repeats`]).
 //!
 //! The log holds ids, image references, digests and codes. It never holds inputs, values of environment
 //! variables, results or anything that a guest wrote.
@@ -13,6 +13,7 @@
 pub mod log;
 pub mod message;
 pub mod mqtt;
+mod repeats;
 mod tasks;
 
 use std::{sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ use self::{
         presence::{self, Presence},
         store::{MemoryStore, Store},
     },
+    repeats::Repeats,
     tasks::Tasks,
 };
 
@@ -163,6 +165,7 @@ impl Daemon {
             entity: identity.entity,
             tasks,
             outbox,
+            repeats: Repeats::default(),
             settings,
         };
         service.serve(messages, shutdown).await;
@@ -242,6 +245,7 @@ struct Service {
     entity: String,
     tasks: Tasks,
     outbox: Outbox,
+    repeats: Repeats,
     settings: Arc<Settings>,
 }
 
@@ -283,12 +287,25 @@ impl Service {
 
     fn receive(&mut self, message: &Received, stopping: bool) {
         let not_before = message.at + self.settings.results_not_before;
-        match self.topics.command(&message.topic) {
+        let command = self.topics.command(&message.topic);
+        if message.retained && command.is_some() {
+            warn!(
+                "A retained message on {} is ignored, because it may have been obeyed before; remove it \
+                 from the broker by publishing an empty retained message there",
+                message.topic
+            );
+            return;
+        }
+        match command {
             Some(Command::Start) => match Decoded::from_bytes(&message.payload, &self.entity) {
                 Decoded::NotForUs => {}
                 Decoded::Bad(bad) => self.bad_start(bad, not_before),
                 Decoded::Task(start) if stopping => {
                     self.refuse(&start.task.id, &tasks::stopping(), not_before);
+                }
+                Decoded::Task(start) if self.repeats.is_repeated(message, &start.task.id) => {
+                    let id = &start.task.id;
+                    info!("The broker delivered the start of task {id} twice");
                 }
                 Decoded::Task(start) => self.start(*start, not_before),
             },
@@ -310,6 +327,7 @@ impl Service {
             );
             return;
         }
+        self.repeats.remember(&request.task.id);
         let id = request.task.id.clone();
         if let Err(refusal) = self.tasks.start(request, not_before) {
             self.refuse(&id, &refusal, not_before);

@@ -285,6 +285,38 @@ async fn a_repeated_start_of_a_running_task_is_ignored() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_broker_retained_is_not_obeyed_again() {
+    // One task at a time, so that the result of a later task comes after that of an earlier one.
+    let one = "[limits]\ntasks = 1\n";
+    let scene = Scene::set(one).await;
+    let start = add("kept").start_message().to_string();
+    let topic = "control/manager/start";
+    // The copy for those who are there is a start like any other.
+    scene.manager.send_retained(topic, &start).await.unwrap();
+    scene.manager.result("kept").await.unwrap();
+    let stop = serde_json::json!({"id": "later", "proplet_id": ENTITY}).to_string();
+    let stops = "control/manager/stop";
+    scene.manager.send_retained(stops, &stop).await.unwrap();
+    scene.proplet.stop().await;
+
+    let beats = scene.manager.messages("control/proplet/alive", 1);
+    let beats = beats.await.unwrap().len();
+    let again = Proplet::start(&scene.broker.url(), one);
+    let alive = scene.manager.messages("control/proplet/alive", beats + 1);
+    alive.await.unwrap();
+    scene.manager.start(&add("later")).await.unwrap();
+    let outcome = scene.manager.result("later").await.unwrap();
+    assert_eq!((outcome.results.as_str(), outcome.error), ("30", None));
+    assert_eq!(scene.manager.results_so_far("kept"), 1);
+    // The Manager starts a task again under its id, and means it.
+    scene.manager.start(&add("kept")).await.unwrap();
+    scene.manager.start(&add("last")).await.unwrap();
+    scene.manager.result("last").await.unwrap();
+    assert_eq!(scene.manager.results_so_far("kept"), 2);
+    again.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses() {
     let scene = Scene::set("[limits]\ntasks = 1\nqueue = 1\n").await;
     for id in ["runs", "waits", "refused"] {

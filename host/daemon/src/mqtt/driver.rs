@@ -18,6 +18,10 @@ pub struct Received {
     pub topic: String,
     /// Its bytes. Whoever may publish on the channel wrote them.
     pub payload: bytes::Bytes,
+    /// The broker kept it from an earlier time and gives it to whoever subscribes.
+    pub retained: bool,
+    /// The broker sends it once more, since it missed the acknowledgement (DUP).
+    pub duplicate: bool,
     /// When it arrived.
     pub at: tokio::time::Instant,
 }
@@ -58,6 +62,8 @@ impl Driver {
                     let received = Received {
                         topic,
                         payload: publish.payload,
+                        retained: publish.retain,
+                        duplicate: publish.dup,
                         at,
                     };
                     if messages.send(received).await.is_err() {

@@ -231,15 +231,39 @@ impl Manager {
     /// # Errors
     /// [`BrokerError::Client`].
     pub async fn send(&self, suffix: &str, payload: impl AsRef<[u8]>) -> Result<(), BrokerError> {
+        self.publish(
+            suffix,
+            payload.as_ref(),
+            PublishOptions::new(QoS::ExactlyOnce),
+        )
+        .await
+    }
+
+    /// As [`Manager::send`], and the broker keeps the message for those who subscribe later, which
+    /// Propeller's Manager never asks for.
+    ///
+    /// # Errors
+    /// [`BrokerError::Client`].
+    pub async fn send_retained(
+        &self,
+        suffix: &str,
+        payload: impl AsRef<[u8]>,
+    ) -> Result<(), BrokerError> {
+        let options = PublishOptions::new(QoS::ExactlyOnce).retained();
+        self.publish(suffix, payload.as_ref(), options).await
+    }
+
+    async fn publish(
+        &self,
+        suffix: &str,
+        payload: &[u8],
+        options: PublishOptions,
+    ) -> Result<(), BrokerError> {
         let failed = |error: &dyn std::fmt::Display| BrokerError::Client(error.to_string());
         let topic = format!("{}/{suffix}", self.prefix);
         let notice = self
             .client
-            .publish_tracked(
-                topic,
-                payload.as_ref().to_vec(),
-                PublishOptions::new(QoS::ExactlyOnce),
-            )
+            .publish_tracked(topic, payload.to_vec(), options)
             .await
             .map_err(|error| failed(&error))?;
         notice
