@@ -538,6 +538,9 @@ fn unauthorized(reference: &ImageReference) -> ImageError {
 /// An error of the HTTP client with its causes, without the URL: that of a redirect can be signed.
 pub(crate) fn words(error: reqwest::Error) -> String {
     let error = error.without_url();
+    if let Some(words) = proplet_net::tls::explain(&error) {
+        return words;
+    }
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {

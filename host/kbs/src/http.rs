@@ -230,19 +230,9 @@ fn broken(error: &reqwest::Error) -> (Failure, String) {
             failure = Failure::Tls;
         }
         words = this.to_string();
-        cause = inner(this);
+        cause = tls::inner(this);
     }
-    (failure, sanitise(&words))
-}
-
-/// The next cause. An I/O error that wraps another error names that one's cause as its own, and so
-/// would skip the one that tells most.
-fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-    {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
+    // These words are ours, whatever the server sent.
+    let explained = tls::explain(error);
+    (failure, explained.unwrap_or_else(|| sanitise(&words)))
 }

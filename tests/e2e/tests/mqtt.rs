@@ -461,6 +461,34 @@ fn certificates(folder: &Path) {
     }
 }
 
+/// As `openssl req -x509 -addext subjectAltName=DNS:localhost` makes it, and as people use it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_with_a_self_signed_certificate_that_is_marked_as_a_cas() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = parameters.self_signed(&key).unwrap();
+    std::fs::write(file("broker.pem"), certificate.pem()).unwrap();
+    std::fs::write(file("broker.key"), key.serialize_pem()).unwrap();
+    let tls = TlsFiles {
+        certificate: file("broker.pem"),
+        key: file("broker.key"),
+        client_ca: None,
+    };
+    let setup = BrokerSetup {
+        tls: Some(tls),
+        ..BrokerSetup::default()
+    };
+    let broker = TestBroker::with(setup).await.unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let more = format!("ca = {:?}\n", file("broker.pem"));
+    let proplet = Proplet::start(&broker.tls_url().unwrap(), &more);
+    manager.messages("control/proplet/alive", 1).await.unwrap();
+    proplet.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_with_a_client_certificate() {
     let folder = tempfile::tempdir().unwrap();

@@ -227,6 +227,47 @@ async fn errands(folder: &Path) {
         .await;
 }
 
+/// The words that a user reads, through every client's own errors. The cases are those of `proplet-net`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_meets_a_wrong_certificate_is_told_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut nameless = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    nameless.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pem = nameless.self_signed(&key).unwrap().pem();
+    write("server.pem", pem.clone());
+    write("server.key", key.serialize_pem());
+    let server = TlsServer::start(folder.path()).await;
+    let words = "no subject alternative name";
+
+    let config = RegistryConfig {
+        ca_pem: Some(pem.clone().into_bytes()),
+        ..RegistryConfig::default()
+    };
+    let reference: ImageReference = format!("{}/add:v1", server.host).parse().unwrap();
+    let puller = Puller::new(config.clone()).unwrap();
+    let pulled = server.is_not_trusted("a pull", puller.resolve(&reference));
+    let error = pulled.await.unwrap().err().unwrap().to_string();
+    assert!(error.contains(words), "{error}");
+    let image = Artifact::wasm(module().into()).unwrap();
+    let pushed = server.is_not_trusted("a push", push(&config, &reference, &image));
+    let error = pushed.await.unwrap().err().unwrap().to_string();
+    assert!(error.contains("certificate"), "{error}");
+    let text = format!("[registry]\nca = {:?}", folder.path().join("server.pem"));
+    let fetched = run(&text, format!("https://{}/add.wasm", server.host));
+    let fetched = server.is_not_trusted("a fetch", fetched).await.unwrap();
+    let error = fetched.error.unwrap().to_string();
+    assert!(error.contains(words), "{error}");
+    let url = Url::parse(&format!("https://{}", server.host)).unwrap();
+    let mut config = KbsConfig::new(url);
+    config.ca_pem = Some(pem.into_bytes());
+    let client = KbsClient::new(config, Arc::new(FakeSnp::new())).unwrap();
+    let session = server.is_not_trusted("the key broker's client", client.session());
+    let error = session.await.unwrap().err().unwrap().to_string();
+    assert!(error.contains(words), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_the_settings_name_is_used_and_sees_no_more_than_names() {
     let registry = Registry::start_tls().await.unwrap();

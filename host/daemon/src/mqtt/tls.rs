@@ -13,16 +13,13 @@ use super::MqttError;
 /// system's are. There is no way to skip verification.
 pub(super) fn configuration(settings: &Mqtt) -> Result<TlsConfiguration, MqttError> {
     let broken = |error: TlsError| MqttError::Tls(error.to_string());
-    let roots = match &settings.ca {
-        None => tls::roots(None).map_err(broken)?,
+    let builder = match &settings.ca {
+        None => tls::verifying(None).map_err(broken)?,
         Some(ca) => {
             let pem = std::fs::read(ca).map_err(|error| unusable(ca, &error))?;
-            tls::roots(Some(&pem)).map_err(|error| unusable(ca, &error))?
+            tls::verifying(Some(&pem)).map_err(|error| unusable(ca, &error))?
         }
     };
-    let builder = tls::builder()
-        .map_err(broken)?
-        .with_root_certificates(roots);
     let config = match &settings.client {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {

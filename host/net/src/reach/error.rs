@@ -6,7 +6,7 @@ use url::Url;
 
 use super::endpoint::InvalidEndpoint;
 use super::resolver::{AddressRefused, NameNotFound};
-use crate::TlsError;
+use crate::{TlsError, tls};
 
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -110,26 +110,15 @@ impl Error {
                 words.push_str(": ");
             }
             words.push_str(&this.to_string());
-            cause = inner(this);
+            cause = tls::inner(this);
         }
+        let words = tls::explain(&error).unwrap_or(words);
         if foreign {
             tracing::warn!("{host}, which this host was sent on to: {words}");
             Self::Foreign { host, transient }
         } else {
             Self::Failed { words, transient }
         }
-    }
-}
-
-/// The next cause. An I/O error that wraps another error names that one's cause as its own, and so
-/// would skip the one that tells most.
-fn inner<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref)
-    {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
     }
 }
 

@@ -1,16 +1,24 @@
 //! Whom a TLS connection trusts.
 //!
-//! Roots are the CA that the settings name and nothing else, or, without one, the system's store. The
+//! Roots are the CA that the settings name and nothing else, or, without one, the system's store. A
+//! certificate that the settings name may also be the server's own. The
 //! store is looked for in fixed places: `SSL_CERT_FILE` and its like do not count, because environment
 //! variables never override the settings.
+
+mod explain;
+mod verifier;
 
 use std::sync::Arc;
 
 use rustls::{
     ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier,
+    client::WantsClientCert,
     pki_types::{CertificateDer, pem::PemObject},
 };
 use thiserror::Error;
+
+pub use self::explain::{explain, inner};
+use self::verifier::Verifier;
 
 /// Where Linux distributions keep the bundle of trusted CAs.
 const BUNDLES: [&str; 5] = [
@@ -44,15 +52,33 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// TLS towards servers whose certificate one of the CAs in `ca_pem` signs, or, without it, one of the
-/// system's.
+/// TLS towards servers whose certificate one of the CAs in `ca_pem` signs, or which is itself in there;
+/// without it, one that one of the system's CAs signs.
 ///
 /// # Errors
 /// [`TlsError`].
 pub fn client_config(ca_pem: Option<&[u8]>) -> Result<ClientConfig, TlsError> {
-    Ok(builder()?
-        .with_root_certificates(roots(ca_pem)?)
-        .with_no_client_auth())
+    Ok(verifying(ca_pem)?.with_no_client_auth())
+}
+
+/// As [`client_config`], with the choice of a client certificate still open.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn verifying(
+    ca_pem: Option<&[u8]>,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let builder = builder()?;
+    Ok(match ca_pem {
+        None => builder.with_root_certificates(system_roots(&BUNDLES)?),
+        Some(pem) => {
+            let provider = Arc::clone(builder.crypto_provider());
+            let verifier = Verifier::new(given(pem)?, provider)?;
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(verifier))
+        }
+    })
 }
 
 /// As [`client_config`], for a client that may never speak TLS: without `ca_pem` on a machine without a
@@ -80,26 +106,11 @@ pub fn no_trust() -> Result<ClientConfig, TlsError> {
         .with_no_client_auth())
 }
 
-/// The beginning of every TLS configuration: this provider, TLS 1.2 and 1.3.
-///
-/// # Errors
-/// [`TlsError::Setup`].
-pub fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::Setup(error.to_string()))
-}
-
-/// The certificates in `ca_pem`, or, without it, the system's.
-///
-/// # Errors
-/// [`TlsError`].
-pub fn roots(ca_pem: Option<&[u8]>) -> Result<RootCertStore, TlsError> {
-    match ca_pem {
-        Some(pem) => given_roots(pem),
-        None => system_roots(&BUNDLES),
-    }
 }
 
 /// The usable certificates of the system's store, DER; none where there is no store.
@@ -112,18 +123,14 @@ pub fn system_certificates() -> Vec<CertificateDer<'static>> {
     found.into_iter().filter(usable).collect()
 }
 
-fn given_roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| TlsError::NotPem(error.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|error| TlsError::Certificate(error.to_string()))?;
-    }
-    if roots.is_empty() {
+fn given(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| TlsError::NotPem(error.to_string()))?;
+    if certificates.is_empty() {
         return Err(TlsError::Empty);
     }
-    Ok(roots)
+    Ok(certificates)
 }
 
 fn system_roots(places: &[&str]) -> Result<RootCertStore, TlsError> {
@@ -149,26 +156,4 @@ fn bundles(places: &[&str]) -> impl Iterator<Item = Vec<CertificateDer<'static>>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn refuses_a_ca_that_is_none() {
-        for pem in [
-            "",
-            "nonsense",
-            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-            "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n",
-            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
-        ] {
-            client_config(Some(pem.as_bytes())).unwrap_err();
-            client_config_if_any(Some(pem.as_bytes())).unwrap_err();
-        }
-    }
-
-    #[test]
-    fn a_machine_without_a_store_is_told_so() {
-        let error = system_roots(&["/nonexistent/ca.crt"]).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent/ca.crt"), "{error}");
-    }
-}
+mod tests;
