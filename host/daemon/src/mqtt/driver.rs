@@ -9,6 +9,7 @@ use tracing::{info, trace, warn};
 use super::{
     Connection,
     backoff::{Backoff, GOOD_CONNECTION},
+    trouble::Parties,
 };
 
 /// A message that arrived.
@@ -33,11 +34,20 @@ pub struct Received {
 pub struct Driver {
     events: EventLoop,
     connection: watch::Sender<Connection>,
+    parties: Parties,
 }
 
 impl Driver {
-    pub(super) fn new(events: EventLoop, connection: watch::Sender<Connection>) -> Self {
-        Self { events, connection }
+    pub(super) fn new(
+        events: EventLoop,
+        connection: watch::Sender<Connection>,
+        parties: Parties,
+    ) -> Self {
+        Self {
+            events,
+            connection,
+            parties,
+        }
     }
 
     /// Runs until the client disconnects on purpose, or nobody receives messages any more.
@@ -80,7 +90,8 @@ impl Driver {
                         backoff.reset();
                     }
                     let wait = backoff.wait();
-                    warn!("No connection to the MQTT broker ({error}); next attempt in {wait:.1?}");
+                    let words = self.parties.words(&error, lasted.is_some());
+                    warn!("No connection to the MQTT broker: {words}. Next attempt in {wait:.1?}");
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = messages.closed() => break,

@@ -20,6 +20,7 @@ pub mod outbox;
 pub mod presence;
 pub mod store;
 mod tls;
+mod trouble;
 
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 pub use self::driver::{Driver, Received};
+use self::trouble::Parties;
 
 /// Why there is no connection to the broker.
 #[derive(Debug, Error)]
@@ -91,7 +93,11 @@ impl Link {
             connection,
             qos: quality(settings.qos),
         };
-        Ok((link, Driver::new(events, sender)))
+        let parties = Parties {
+            broker: settings.address.clone(),
+            entity: identity.entity.clone(),
+        };
+        Ok((link, Driver::new(events, sender, parties)))
     }
 
     /// Sends DISCONNECT once everything under way is acknowledged, or a few seconds have passed; the

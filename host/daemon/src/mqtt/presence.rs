@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use proplet_settings::{About, Identity};
-use rumqttc::{PublishOptions, SubscribeFilterInput};
+use rumqttc::{PublishOptions, SubscribeFilterInput, SubscribeReasonCode};
 use serde::Serialize;
 use thiserror::Error;
 use tokio::{sync::watch, time::MissedTickBehavior};
@@ -15,6 +15,9 @@ use tracing::{error, info, warn};
 
 use super::{Connection, Link};
 use crate::message::{Alive, Create, Topics, outgoing::Metadata};
+
+/// How long to wait after a refused subscription: until somebody has changed the broker's rules.
+const REFUSED: Duration = Duration::from_secs(60);
 
 /// What is announced.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ pub struct Presence {
 enum Lost {
     #[error("the connection was lost")]
     Connection,
-    #[error("the broker refuses a subscription: {0}")]
+    #[error("the broker refuses the subscription to {0}")]
     Subscription(String),
 }
 
@@ -51,9 +54,18 @@ pub async fn run(link: Link, presence: Presence) {
         tokio::select! {
             lost = beat(&link, &presence) => match lost {
                 Lost::Connection => {}
-                Lost::Subscription(_) => error!(
-                    "{lost}; check that this entity may subscribe to the channel, then restart"
-                ),
+                Lost::Subscription(_) => {
+                    error!(
+                        "{lost}; no task can arrive. Check that the broker lets this entity subscribe \
+                         there. Next attempt in {REFUSED:?}"
+                    );
+                    let mut changes = link.connection();
+                    tokio::select! {
+                        () = tokio::time::sleep(REFUSED) => {}
+                        () = changed_from(&mut changes, current) => {}
+                    }
+                    continue;
+                }
             },
             () = changed_from(&mut connection, current) => continue,
         }
@@ -101,15 +113,21 @@ async fn announce(link: &Link, presence: &Presence) -> Result<(), Lost> {
         .subscribe_many_tracked(filters)
         .await
         .map_err(|_| Lost::Connection)?;
-    subscribed
-        .wait_completion_async()
+    let granted = subscribed
+        .wait_async()
         .await
-        .map_err(|error| match error {
-            rumqttc::SubscribeNoticeError::V4SubAckFailure(_) => {
-                Lost::Subscription(error.to_string())
-            }
-            _ => Lost::Connection,
-        })?;
+        .map_err(|_| Lost::Connection)?;
+    for (topic, code) in topics.iter().zip(&granted.return_codes) {
+        match code {
+            SubscribeReasonCode::Failure => return Err(Lost::Subscription((*topic).to_owned())),
+            SubscribeReasonCode::Success(granted) if *granted < link.qos => warn!(
+                "The broker grants quality of service {} on {topic}, and {} was asked for: starts may get \
+                 lost or come twice",
+                *granted as u8, link.qos as u8
+            ),
+            SubscribeReasonCode::Success(_) => {}
+        }
+    }
     for topic in topics {
         info!("Subscribed to topic: {topic}");
     }
