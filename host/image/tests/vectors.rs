@@ -294,19 +294,25 @@ fn every_bit_of_the_json_in_the_annotations_counts() {
     }
 }
 
-/// A change of the key packet shows as a malformed packet, as another key id, or as options that do
-/// not open; one of the public options as malformed ones or as another HMAC.
+/// A change of the key packet shows as a malformed packet, as another key id, as a key of another type, or as
+/// options that do not open; one of the public options as malformed ones or as another HMAC.
 fn assert_names(error: &ImageError, annotation: &str, context: &str) {
     let text = error.to_string();
     let (codes, words): (&[&str], &[&str]) = if annotation == PROVIDER {
         (
-            &["image-layout", "image-key-mismatch", "kbs-not-found"],
+            &[
+                "image-layout",
+                "image-key-mismatch",
+                "image-key-type",
+                "kbs-not-found",
+            ],
             &[
                 "key packet",
                 "annotation",
                 "key id",
                 "wrapped options",
                 "not released",
+                "let no other decrypt",
             ],
         )
     } else {
