@@ -15,7 +15,6 @@
 #![deny(missing_docs)]
 
 mod anchor;
-pub mod clock;
 pub mod detection;
 mod evidence;
 mod form;
@@ -28,6 +27,7 @@ pub mod verify;
 
 pub use evidence::Evidence;
 pub use form::FormError;
+pub use proplet_types::clock;
 pub use provider::{EvidenceError, TeeProvider};
 pub use report_data::{ReportData, ReportDataError};
 pub use tee_name::{TeeName, TeeNameError};

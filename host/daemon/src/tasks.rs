@@ -12,6 +12,7 @@ use bytes::Bytes;
 use proplet_executor::{Executor, Refusal, Request, Source, TaskOutcome, host_text};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
+use proplet_types::{Code, text::short_line};
 use tokio::{
     sync::{Semaphore, watch},
     time::Instant,
@@ -20,10 +21,13 @@ use tracing::{error, info};
 
 use crate::{message::ResultMessage, mqtt::outbox::Outbox};
 
+/// The longest text of a stranger in one line of the log, in characters.
+const MAX_LOGGED: usize = 1024;
+
 /// The answer to tasks that a shutdown ends or keeps out.
 pub(super) fn stopping() -> Refusal {
     Refusal::new(
-        "proplet-stopping",
+        Code::PropletStopping,
         "this proplet is shutting down; start the task again",
     )
 }
@@ -87,7 +91,7 @@ impl Tasks {
     pub(super) fn start(&mut self, request: Request, not_before: Instant) -> Result<(), Refusal> {
         if self.count() >= self.most {
             return Err(Refusal::new(
-                "queue-full",
+                Code::QueueFull,
                 host_text!(
                     "{} tasks run or wait on this proplet already; start the task later or elsewhere, \
                      or raise [limits] queue",
@@ -96,7 +100,10 @@ impl Tasks {
             ));
         }
         if let Source::Encrypted { image, .. } = &request.source {
-            info!("Encrypted workload with image_url: {}", loggable(image));
+            info!(
+                "Encrypted workload with image_url: {}",
+                short_line(image, MAX_LOGGED)
+            );
         }
         let cancel = CancelToken::new();
         self.shared
@@ -113,7 +120,7 @@ impl Tasks {
             let outcome = match running.await {
                 Ok(outcome) => outcome,
                 Err(_) => TaskOutcome::failed(Refusal::new(
-                    "host-failed",
+                    Code::HostFailed,
                     "the task broke down inside the proplet; report it with the proplet's log",
                 )),
             };
@@ -157,7 +164,7 @@ async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> Task
     };
     let Some(_place) = place else {
         return TaskOutcome::failed(Refusal::new(
-            "stopped",
+            Code::Stopped,
             "the task was stopped before it began",
         ));
     };
@@ -181,14 +188,17 @@ impl Shared {
         if self.stopping.load(Ordering::Relaxed)
             && error
                 .as_ref()
-                .is_some_and(|error| error.code() == "stopped")
+                .is_some_and(|error| error.code() == Code::Stopped)
         {
             error = Some(stopping().into());
         }
         match &error {
             None => info!("Task {id} completed successfully"),
             // What a plain component said is not shown by this.
-            Some(error) => error!("Task {id} failed: {}", loggable(&error.to_string())),
+            Some(error) => error!(
+                "Task {id} failed: {}",
+                short_line(&error.to_string(), MAX_LOGGED)
+            ),
         }
         let message = ResultMessage {
             task_id: id.to_owned(),
@@ -202,7 +212,7 @@ impl Shared {
             return payload;
         }
         let refusal = Refusal::new(
-            "result-too-large",
+            Code::ResultTooLarge,
             host_text!(
                 "the results message has {} bytes and the broker takes {}; make the result \
                  smaller, or raise [mqtt] max_result_bytes if the broker takes more",
@@ -224,24 +234,5 @@ struct Known {
 impl Drop for Known {
     fn drop(&mut self) {
         self.shared.with(|known| known.remove(&self.id));
-    }
-}
-
-/// Text of a stranger, fit for one line of a log.
-fn loggable(text: &str) -> String {
-    text.chars()
-        .take(1024)
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_strangers_text_stays_on_one_line() {
-        assert_eq!(loggable("a\nb\x1b[31m"), "a\u{fffd}b\u{fffd}[31m");
-        assert_eq!(loggable(&"x".repeat(5000)).len(), 1024);
     }
 }

@@ -16,6 +16,7 @@ use std::fmt;
 use proplet_hal::TeeProvider;
 
 use proplet_settings::Settings;
+use proplet_types::{Code, Digest};
 
 use crate::{host_text, refusal::Refusal};
 
@@ -49,16 +50,20 @@ impl Binding {
         match provider.init_data().await {
             Err(error) => Self::Unknown(error.to_string()),
             Ok(None) => Self::Absent,
-            Ok(Some(field)) => Self::compare(&settings.digest_bytes, &field),
+            Ok(Some(field)) => Self::compare(settings.digest, &field),
         }
     }
 
-    fn compare(digest: &[u8; 32], field: &[u8]) -> Self {
+    fn compare(digest: Digest, field: &[u8]) -> Self {
         // A field shorter than half a digest would make a match too cheap to forge.
         if field.len() < 16 || field.iter().all(|byte| *byte == 0) {
             return Self::Absent;
         }
-        let padded = digest.iter().copied().chain(std::iter::repeat(0));
+        let padded = digest
+            .as_bytes()
+            .iter()
+            .copied()
+            .chain(std::iter::repeat(0));
         if field.iter().copied().eq(padded.take(field.len())) {
             Self::Bound
         } else {
@@ -82,7 +87,7 @@ impl Binding {
             return Ok(());
         }
         Err(Refusal::new(
-            "settings-not-measured",
+            Code::SettingsNotMeasured,
             host_text!(
                 "encrypted tasks are refused because {}; start the VM with the SHA-256 of the settings \
                  document as HOST_DATA or MRCONFIGID, or write allow_unmeasured_settings = true under \
@@ -117,15 +122,18 @@ mod tests {
 
     #[test]
     fn fields_of_both_tees_are_compared() {
-        let digest = settings("").digest_bytes;
-        let mut mrconfigid = digest.to_vec();
+        let digest = settings("").digest;
+        let mut mrconfigid = digest.as_bytes().to_vec();
         mrconfigid.resize(48, 0);
-        assert_eq!(Binding::compare(&digest, &digest), Binding::Bound);
-        assert_eq!(Binding::compare(&digest, &mrconfigid), Binding::Bound);
+        assert_eq!(Binding::compare(digest, digest.as_bytes()), Binding::Bound);
+        assert_eq!(Binding::compare(digest, &mrconfigid), Binding::Bound);
         mrconfigid[47] = 1;
-        assert_eq!(Binding::compare(&digest, &mrconfigid), Binding::Different);
-        assert_eq!(Binding::compare(&digest, &[0; 32]), Binding::Absent);
-        assert_eq!(Binding::compare(&digest, &digest[..8]), Binding::Absent);
+        assert_eq!(Binding::compare(digest, &mrconfigid), Binding::Different);
+        assert_eq!(Binding::compare(digest, &[0; 32]), Binding::Absent);
+        assert_eq!(
+            Binding::compare(digest, &digest.as_bytes()[..8]),
+            Binding::Absent
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::{fs, io, path::Path};
 
+use proplet_types::Code;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use thiserror::Error;
 
@@ -104,7 +105,7 @@ impl Swap {
         match rule {
             SwapRule::Warn => Ok(()),
             SwapRule::Refuse => Err(Refusal::new(
-                "swap-present",
+                Code::SwapPresent,
                 host_text!(
                     "encrypted tasks are refused because {}: plaintext could be written to disk; run \
                      `swapoff -a`, remove the areas from /etc/fstab and restart proplet",

@@ -10,6 +10,7 @@ use proplet_results::{
     claims::{Claims, Workload},
 };
 use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity};
+use proplet_types::Code;
 use tokio::sync::Mutex;
 
 use crate::{host_text, refusal::Refusal, text::Known};
@@ -34,12 +35,12 @@ impl Identity {
         challenge: &[u8],
     ) -> Result<Claims, AttestationError> {
         let workload = Workload {
-            component_digest: self.component_digest.clone(),
-            image_digest: self.image_digest.clone(),
-            policy_digest: self.policy_digest.clone(),
+            component_digest: self.component_digest,
+            image_digest: self.image_digest,
+            policy_digest: self.policy_digest,
             task_id: self.task_id.clone(),
         };
-        let settings = self.settings_digest.clone();
+        let settings = self.settings_digest;
         Claims::workload(
             challenge,
             &self.receipt_key,
@@ -121,14 +122,14 @@ impl Instance {
         }
         let failed = |error: &dyn std::fmt::Display| {
             Refusal::new(
-                "evidence-unavailable",
+                Code::EvidenceUnavailable,
                 host_text!(
                     "no evidence for the receipt key: {}",
                     Known::of_machine(error)
                 ),
             )
         };
-        let claims = Claims::instance(key, settings_digest.clone(), provider.attester())
+        let claims = Claims::instance(key, *settings_digest, provider.attester())
             .map_err(|error| failed(&error))?;
         let bundle = EvidenceBundle::gather(provider, &claims)
             .await

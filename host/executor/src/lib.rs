@@ -41,6 +41,7 @@ use proplet_image::ImageError;
 use proplet_kbs::KbsError;
 use proplet_runtime::{CancelToken, RuntimeError};
 use proplet_settings::Settings;
+use proplet_types::Code;
 use thiserror::Error;
 
 use self::{
@@ -159,7 +160,7 @@ impl Executor {
     pub async fn run(&self, workload: &Workload, task: Task, cancel: CancelToken) -> TaskOutcome {
         if workload.has_ended() {
             return TaskOutcome::failed(Refusal::new(
-                "session-ended",
+                Code::SessionEnded,
                 "the key broker session that released this component has ended; prepare it again",
             ));
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use proplet_runtime::{GuestText, Usage};
+use proplet_types::Code;
 
 use crate::refusal::Refusal;
 
@@ -51,7 +52,7 @@ impl TaskError {
 
     /// The stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.refusal.code()
     }
 
@@ -96,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_is_easy_to_print_is_the_hosts() {
-        let refusal = Refusal::new("guest-failed", "the component ended with a failure");
+        let refusal = Refusal::new(Code::GuestFailed, "the component ended with a failure");
         let said = GuestText::new("patient 4711");
         let error = TaskError::of_plain(refusal.clone(), Some(said));
         for shown in [error.to_string(), format!("{error:?}")] {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use proplet_image::ImageError;
 use proplet_runtime::RuntimeError;
+use proplet_types::Code;
 
 use crate::{host_text, text::HostText};
 
@@ -14,13 +15,13 @@ use crate::{host_text, text::HostText};
 /// types: for an encrypted task this is all that leaves the host unsealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    code: &'static str,
+    code: Code,
     words: HostText,
 }
 
 impl Refusal {
     /// A refusal with its code (lower case, hyphens) and its words (one line).
-    pub fn new(code: &'static str, words: impl Into<HostText>) -> Self {
+    pub fn new(code: Code, words: impl Into<HostText>) -> Self {
         Self {
             code,
             words: words.into(),
@@ -29,7 +30,7 @@ impl Refusal {
 
     /// The stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
 

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use proplet_types::Code;
+
 use crate::refusal::Refusal;
 
 /// Most inputs that one task may have.
@@ -65,7 +67,7 @@ impl Request {
     /// # Errors
     /// `task-invalid`.
     pub fn check(&self) -> Result<(), Refusal> {
-        let invalid = |words: &'static str| Err(Refusal::new("task-invalid", words));
+        let invalid = |words: &'static str| Err(Refusal::new(Code::TaskInvalid, words));
         let task = &self.task;
         if !is_id(&task.id) {
             return invalid("id must have 1 to 256 characters and no control characters");
@@ -116,7 +118,7 @@ pub fn invoked_export(arguments: &[String]) -> Result<Option<String>, Refusal> {
             _ if argument == "--invoke" => rest.next().cloned(),
             _ => {
                 return Err(Refusal::new(
-                    "task-arguments",
+                    Code::TaskArguments,
                     "cli_args may hold `--invoke NAME` only: runtime flags are not taken from tasks",
                 ));
             }
@@ -125,7 +127,7 @@ pub fn invoked_export(arguments: &[String]) -> Result<Option<String>, Refusal> {
             Some(name) if is_export(&name) && invoke.is_none() => invoke = Some(name),
             _ => {
                 return Err(Refusal::new(
-                    "task-arguments",
+                    Code::TaskArguments,
                     "cli_args must hold `--invoke` once, followed by the name of an export",
                 ));
             }

@@ -24,6 +24,7 @@ use proplet_image::ImageError;
 use proplet_kbs::ImageKeyTypes;
 pub use proplet_runtime::GuestText;
 use proplet_runtime::RuntimeError;
+use proplet_types::text::short_line;
 
 use crate::{binding::Binding, refusal::Refusal};
 
@@ -159,8 +160,7 @@ impl Known {
     }
 
     fn cleaned(text: &str) -> Self {
-        let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-        Self(text.chars().take(MAX_KNOWN).map(clean).collect())
+        Self(short_line(text, MAX_KNOWN))
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(host_text!("no value").as_str(), "no value");
         let host = Known::of_request("regi\nstry\u{1b}[31m");
         let text = host_text!("{}: {} of {}", host, 1_u32, HostText::from("{}"));
-        assert_eq!(text.as_str(), "regi\u{fffd}stry\u{fffd}[31m: 1 of {}");
+        assert_eq!(text.as_str(), "regi; stry\u{fffd}[31m: 1 of {}");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! meant for machines, and a message for people that says what failed, on what, and what to do next.
 //! No message holds a key, a password, a token or plaintext.
 
+use proplet_types::Code;
+
 use crate::keys::KeySourceError;
 
 /// Why an image could not be pulled, opened, made or pushed.
@@ -197,27 +199,27 @@ pub enum ImageError {
 impl ImageError {
     /// A stable, short code in kebab case: for results, logs and metrics. It never depends on
     /// secret data.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Reference { .. } => "image-reference",
-            Self::NotFound { .. } => "image-not-found",
-            Self::Unauthorized { .. } => "image-unauthorized",
-            Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => "image-digest-mismatch",
-            Self::HmacMismatch { .. } => "image-hmac-mismatch",
-            Self::PlainDigestMismatch { .. } => "image-plain-digest-mismatch",
-            Self::NotEncrypted { .. } => "image-not-encrypted",
-            Self::Encrypted { .. } => "image-encrypted",
-            Self::KeyMismatch { .. } => "image-key-mismatch",
-            Self::KeyTypeRefused { .. } => "image-key-type",
-            Self::WrapRefused { .. } => "image-wrap-refused",
-            Self::TooLarge { .. } => "image-too-large",
-            Self::Layout { .. } => "image-layout",
-            Self::Unavailable { .. } => "registry-unavailable",
-            Self::NotAllowed { .. } => "image-not-allowed",
-            Self::Settings { .. } => "image-settings",
-            Self::Folder { .. } => "image-folder",
+            Self::Reference { .. } => Code::ImageReference,
+            Self::NotFound { .. } => Code::ImageNotFound,
+            Self::Unauthorized { .. } => Code::ImageUnauthorized,
+            Self::DigestMismatch { .. } | Self::SizeMismatch { .. } => Code::ImageDigestMismatch,
+            Self::HmacMismatch { .. } => Code::ImageHmacMismatch,
+            Self::PlainDigestMismatch { .. } => Code::ImagePlainDigestMismatch,
+            Self::NotEncrypted { .. } => Code::ImageNotEncrypted,
+            Self::Encrypted { .. } => Code::ImageEncrypted,
+            Self::KeyMismatch { .. } => Code::ImageKeyMismatch,
+            Self::KeyTypeRefused { .. } => Code::ImageKeyType,
+            Self::WrapRefused { .. } => Code::ImageWrapRefused,
+            Self::TooLarge { .. } => Code::ImageTooLarge,
+            Self::Layout { .. } => Code::ImageLayout,
+            Self::Unavailable { .. } => Code::RegistryUnavailable,
+            Self::NotAllowed { .. } => Code::ImageNotAllowed,
+            Self::Settings { .. } => Code::ImageSettings,
+            Self::Folder { .. } => Code::ImageFolder,
             Self::Key { source, .. } => source.code(),
-            Self::Internal { .. } => "image-internal",
+            Self::Internal { .. } => Code::ImageInternal,
         }
     }
 

@@ -5,6 +5,7 @@
 
 use async_trait::async_trait;
 use proplet_kbs::ResourceUri;
+use proplet_types::Code;
 use zeroize::Zeroizing;
 
 /// Gives the key-encryption key that stands under a key id.
@@ -25,14 +26,14 @@ pub trait KeySource: Send + Sync {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct KeySourceError {
-    code: &'static str,
+    code: Code,
     message: String,
 }
 
 impl KeySourceError {
     /// An error with a stable code (for instance `kbs-denied`) and a message for people, which must
     /// hold nothing secret.
-    pub fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -40,7 +41,7 @@ impl KeySourceError {
     }
 
     /// The source's code.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
 

@@ -20,7 +20,9 @@
 mod artifact;
 mod challenge;
 mod credentials;
-mod digest;
+mod digest {
+    pub use proplet_types::{Digest, Hasher};
+}
 pub mod encrypt;
 mod error;
 pub mod inspect;
@@ -39,14 +41,14 @@ mod unpack;
 
 pub use artifact::{Artifact, Blob};
 pub use credentials::{Credential, Credentials};
-pub use digest::{Digest, InvalidDigest};
 pub use error::ImageError;
 pub use keys::{KeySource, KeySourceError};
 pub use manifest::{
     Descriptor, Encryption, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Platform,
 };
 pub use ocicrypt::WrapType;
-pub use open::{PullPolicy, Wasm, open_encrypted, open_plain};
+pub use open::{NamedKbs, PullPolicy, Wasm, open_encrypted, open_plain};
+pub use proplet_types::{Digest, InvalidDigest};
 pub use pull::Puller;
 pub use reference::ImageReference;
 pub use registry::RegistryConfig;

@@ -1,6 +1,6 @@
 //! From a manifest to Wasm: choosing the key, checking what was asked for, unpacking.
 
-use proplet_kbs::{ImageKeyTypes, ResourceUri};
+use proplet_types::{ImageKeyTypes, KbsHost, ResourceUri};
 use zeroize::Zeroizing;
 
 use crate::artifact::Artifact;
@@ -22,9 +22,8 @@ pub struct PullPolicy {
     /// The path that the image's key id must have, for instance `default/key/hello` (a task's
     /// `kbs_resource_path`). A leading `/` or `kbs:///` is accepted.
     pub expected_kid_path: Option<String>,
-    /// Host and port of the configured KBS, as a key id would name it. A key id that names any
-    /// other host is refused; one that names none is always taken to mean the configured KBS.
-    pub kbs_host: Option<String>,
+    /// Which KBS a key id may name. One that names none always means the one that is asked.
+    pub kbs: NamedKbs,
     /// Types that the key's resource may have; none allows all, which is for those who hold the key in
     /// their hands. A key of another type is refused before it is asked for: it is a secret, and others
     /// than the image's owner may know it.
@@ -36,10 +35,22 @@ impl Default for PullPolicy {
         Self {
             allow_a256ctr: false,
             expected_kid_path: None,
-            kbs_host: None,
+            kbs: NamedKbs::default(),
             key_types: Some(ImageKeyTypes::default()),
         }
     }
+}
+
+/// Which KBS the key id of an image may name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum NamedKbs {
+    /// None: no KBS is configured.
+    #[default]
+    Unconfigured,
+    /// The configured one.
+    Configured(KbsHost),
+    /// Any: the key is at hand, and no KBS is asked.
+    Any,
 }
 
 /// Verified Wasm and where it came from.
@@ -201,15 +212,18 @@ async fn try_packet(
 
 /// Refuses a key of another KBS, and another key than the task expects, before any key is asked for.
 fn check_kid(kid: &ResourceUri, policy: &PullPolicy) -> Result<(), String> {
-    if let Some(host) = kid.host() {
-        let configured = policy.kbs_host.as_deref();
-        if !configured.is_some_and(|configured| configured.eq_ignore_ascii_case(host)) {
-            return Err(format!(
-                "its key id {kid} names the key broker {host:?}, and only the configured one is \
-                 asked; encrypt with a key id without host, kbs:///{}",
-                kid.path()
-            ));
-        }
+    let is_ours = match &policy.kbs {
+        NamedKbs::Unconfigured => kid.host().is_none(),
+        NamedKbs::Configured(host) => host.is_meant_by(kid),
+        NamedKbs::Any => true,
+    };
+    if !is_ours {
+        return Err(format!(
+            "its key id {kid} names the key broker {:?}, and only the configured one is asked; \
+             encrypt with a key id without host, kbs:///{}",
+            kid.host().unwrap_or_default(),
+            kid.path()
+        ));
     }
     if let Some(expected) = policy.expected_kid_path.as_deref() {
         let path = expected.strip_prefix("kbs://").unwrap_or(expected);
@@ -278,10 +292,14 @@ mod tests {
         check_kid(&kid("kbs:///default/key/1"), &policy).unwrap();
         let error = check_kid(&kid("kbs://kbs.example/default/key/1"), &policy).unwrap_err();
         assert!(error.contains("kbs.example"));
-        policy.kbs_host = Some("KBS.example".to_owned());
+        policy.kbs = NamedKbs::Configured(KbsHost::new("KBS.example", 8080));
         check_kid(&kid("kbs://kbs.example/default/key/1"), &policy).unwrap();
         check_kid(&kid("kbs:///default/key/1"), &policy).unwrap();
-        check_kid(&kid("kbs://kbs.example:8080/default/key/1"), &policy).unwrap_err();
+        check_kid(&kid("kbs://kbs.example:8080/default/key/1"), &policy).unwrap();
+        check_kid(&kid("kbs://kbs.example:8081/default/key/1"), &policy).unwrap_err();
+        check_kid(&kid("kbs://other.example/default/key/1"), &policy).unwrap_err();
+        policy.kbs = NamedKbs::Any;
+        check_kid(&kid("kbs://other.example/default/key/1"), &policy).unwrap();
     }
 
     #[test]

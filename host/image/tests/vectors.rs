@@ -18,6 +18,7 @@ use proplet_image::{
     layer, layout, open_encrypted, open_plain,
 };
 use proplet_kbs::ResourceUri;
+use proplet_types::Code;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -45,7 +46,7 @@ impl KeySource for OneKey {
         if kid.to_string() == KID {
             Ok(Zeroizing::new(self.0.clone()))
         } else {
-            Err(KeySourceError::new("kbs-not-found", "no such resource"))
+            Err(KeySourceError::new(Code::KbsNotFound, "no such resource"))
         }
     }
 }
@@ -294,8 +295,8 @@ fn every_bit_of_the_json_in_the_annotations_counts() {
     }
 }
 
-/// A change of the key packet shows as a malformed packet, as another key id, as a key of another type, or as
-/// options that do not open; one of the public options as malformed ones or as another HMAC.
+/// A change of the key packet shows as a malformed packet, as another key id, or as options that do
+/// not open; one of the public options as malformed ones or as another HMAC.
 fn assert_names(error: &ImageError, annotation: &str, context: &str) {
     let text = error.to_string();
     let (codes, words): (&[&str], &[&str]) = if annotation == PROVIDER {
@@ -307,19 +308,19 @@ fn assert_names(error: &ImageError, annotation: &str, context: &str) {
                 "kbs-not-found",
             ],
             &[
+                "not of type",
                 "key packet",
                 "annotation",
                 "key id",
                 "wrapped options",
                 "not released",
-                "let no other decrypt",
             ],
         )
     } else {
         (&["image-layout", "image-hmac-mismatch"], &["pubopts"])
     };
     assert!(
-        codes.contains(&error.code()),
+        codes.contains(&error.code().as_str()),
         "{context}: {} {text}",
         error.code()
     );

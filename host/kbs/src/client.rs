@@ -6,12 +6,12 @@ use std::sync::Arc;
 use proplet_hal::TeeProvider;
 use proplet_jose::jwe::Jwe;
 use proplet_jose::jwk::PrivateKey;
+use proplet_types::text::server_words;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use crate::error::sanitise;
 use crate::handshake::Handshake;
 use crate::http::{Answer, Exchange, Http, secret_header};
 use crate::protocol::{ErrorBody, InitData, SESSION_COOKIE};
@@ -270,7 +270,7 @@ impl Inner {
                 request,
                 detail: format!(
                     "the resource cannot be opened: {}",
-                    sanitise(&error.to_string())
+                    server_words(&error.to_string())
                 ),
             })?;
         if opened.plaintext.len() > limit {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use proplet_net::Proxy;
+use proplet_types::KbsHost;
 use url::Url;
 
 use crate::{KbsError, ResourceUri};
@@ -70,9 +71,9 @@ impl KbsConfig {
             }
             _ => return refuse("the KBS URL has no http or https scheme"),
         }
-        if self.url.host_str().is_none_or(str::is_empty) {
+        let Some(host) = KbsHost::of(&self.url) else {
             return refuse("the KBS URL has no host");
-        }
+        };
         if !self.url.username().is_empty() || self.url.password().is_some() {
             return refuse(
                 "the KBS URL holds a user name or password, which the protocol does not know",
@@ -83,6 +84,7 @@ impl KbsConfig {
         }
         Ok(Base {
             url: self.url.clone(),
+            host,
         })
     }
 }
@@ -103,6 +105,7 @@ impl fmt::Debug for KbsConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct Base {
     url: Url,
+    host: KbsHost,
 }
 
 impl Base {
@@ -125,20 +128,12 @@ impl Base {
 
     /// Refuses a resource whose address names another host (and port, where it names one).
     pub(crate) fn check_host(&self, uri: &ResourceUri) -> Result<(), KbsError> {
-        let Some(wanted) = uri.host() else {
-            return Ok(());
-        };
-        let host = self.url.host_str().unwrap_or_default().to_ascii_lowercase();
-        let with_port = format!(
-            "{host}:{}",
-            self.url.port_or_known_default().unwrap_or_default()
-        );
-        if wanted == host || wanted == with_port {
+        if self.host.is_meant_by(uri) {
             return Ok(());
         }
         Err(KbsError::ForeignHost {
             uri: uri.clone(),
-            configured: with_port,
+            configured: self.host.to_string(),
         })
     }
 }

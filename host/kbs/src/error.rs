@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use proplet_types::Code;
+
 use crate::ResourceUri;
 use crate::protocol::VERSION;
 
@@ -190,94 +192,27 @@ pub enum KbsError {
 
 impl KbsError {
     /// A stable code for results, logs and metrics.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::Config(_) => "kbs-config",
-            Self::ForeignHost { .. } => "kbs-foreign-host",
-            Self::Denied { .. } => "kbs-denied",
-            Self::NotFound { .. } => "kbs-not-found",
-            Self::Rejected { .. } => "kbs-evidence-rejected",
-            Self::VersionMismatch { .. } => "kbs-version-mismatch",
-            Self::TokenRefused { .. } => "kbs-token-refused",
-            Self::Evidence(_) => "kbs-no-evidence",
-            Self::Unavailable { .. } => "kbs-unavailable",
-            Self::Protocol { .. } => "kbs-protocol",
-            Self::TooLarge { .. } => "kbs-too-large",
-            Self::AdminRefused { .. } => "kbs-admin-refused",
+            Self::Config(_) => Code::KbsConfig,
+            Self::ForeignHost { .. } => Code::KbsForeignHost,
+            Self::Denied { .. } => Code::KbsDenied,
+            Self::NotFound { .. } => Code::KbsNotFound,
+            Self::Rejected { .. } => Code::KbsEvidenceRejected,
+            Self::VersionMismatch { .. } => Code::KbsVersionMismatch,
+            Self::TokenRefused { .. } => Code::KbsTokenRefused,
+            Self::Evidence(_) => Code::KbsNoEvidence,
+            Self::Unavailable { .. } => Code::KbsUnavailable,
+            Self::Protocol { .. } => Code::KbsProtocol,
+            Self::TooLarge { .. } => Code::KbsTooLarge,
+            Self::AdminRefused { .. } => Code::KbsAdminRefused,
         }
-    }
-}
-
-/// The longest text from the network in a message, in characters.
-const MAX_DETAIL_CHARS: usize = 256;
-
-/// A run of this many token characters is taken for a credential and left out.
-const CREDENTIAL_RUN: usize = 32;
-
-/// Makes a text from the network fit for a message: one line, printable, short, and without anything
-/// that looks like a token, a cookie or a key (a server may echo what it was sent).
-pub(crate) fn sanitise(text: &str) -> String {
-    let mut clean = String::new();
-    let mut run = String::new();
-    let flush = |run: &mut String, clean: &mut String| {
-        if run.len() >= CREDENTIAL_RUN {
-            clean.push_str("[redacted]");
-        } else {
-            clean.push_str(run);
-        }
-        run.clear();
-    };
-    for c in text.chars().take(8 * MAX_DETAIL_CHARS) {
-        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+' | '=' | '.') {
-            run.push(c);
-            continue;
-        }
-        flush(&mut run, &mut clean);
-        clean.push(if c == ' ' || c.is_ascii_graphic() {
-            c
-        } else {
-            '?'
-        });
-    }
-    flush(&mut run, &mut clean);
-    let mut short: String = clean.trim().chars().take(MAX_DETAIL_CHARS).collect();
-    if short.len() < clean.trim().len() {
-        short.push_str("...");
-    }
-    if short.is_empty() {
-        "no details given".to_owned()
-    } else {
-        short
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn foreign_text_is_cut_and_cleaned() {
-        assert_eq!(sanitise("Plugin internal error"), "Plugin internal error");
-        assert_eq!(sanitise("a\r\nb\x1b[31m\u{202e}c"), "a??b?[31m?c");
-        assert_eq!(sanitise(" \n "), "?");
-        assert_eq!(sanitise(""), "no details given");
-        assert_eq!(
-            sanitise(&"ab ".repeat(1000)).chars().count(),
-            MAX_DETAIL_CHARS + 3
-        );
-    }
-
-    #[test]
-    fn echoed_credentials_are_left_out() {
-        let token = format!("eyJhbGciOiJFUzI1NiJ9.{}.{}", "a".repeat(40), "b".repeat(86));
-        let text = sanitise(&format!(
-            "bad token {token}, cookie kbs-session-id={}",
-            "0".repeat(32)
-        ));
-        assert_eq!(text, "bad token [redacted], cookie [redacted]");
-    }
 
     #[test]
     fn only_trouble_on_the_way_is_tried_again() {
@@ -296,15 +231,6 @@ mod tests {
             Failure::Backend,
         ] {
             assert!(!failure.is_transient(), "{failure}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn sanitised_text_is_printable_and_short(text in "\\PC{0,400}|.{0,400}") {
-            let clean = sanitise(&text);
-            prop_assert!(clean.chars().count() <= MAX_DETAIL_CHARS + 3);
-            prop_assert!(clean.chars().all(|c| c == ' ' || c.is_ascii_graphic()));
         }
     }
 }

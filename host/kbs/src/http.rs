@@ -10,6 +10,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use proplet_net::tls;
+use proplet_types::text::server_words;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
@@ -17,7 +18,6 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::config::Base;
-use crate::error::sanitise;
 use crate::resolve::{NameNotFound, Resolver};
 use crate::{Failure, KbsConfig, KbsError};
 
@@ -123,7 +123,7 @@ impl Http {
             let (failure, detail) = match self.attempt(exchange, deadline).await {
                 Ok(answer) if !in_trouble(answer.status) => return Ok(answer),
                 Ok(answer) => {
-                    let words = sanitise(&String::from_utf8_lossy(&answer.body));
+                    let words = server_words(&String::from_utf8_lossy(&answer.body));
                     (Failure::Status(answer.status.as_u16()), words)
                 }
                 Err(broken) => broken,
@@ -234,5 +234,5 @@ fn broken(error: &reqwest::Error) -> (Failure, String) {
     }
     // These words are ours, whatever the server sent.
     let explained = tls::explain(error);
-    (failure, explained.unwrap_or_else(|| sanitise(&words)))
+    (failure, explained.unwrap_or_else(|| server_words(&words)))
 }

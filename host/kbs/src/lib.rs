@@ -27,7 +27,6 @@ mod config;
 mod error;
 mod handshake;
 mod http;
-mod image_keys;
 pub mod protocol;
 mod refusal;
 mod resolve;
@@ -35,11 +34,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod token;
-mod uri;
 
 pub use client::{KbsClient, Resource};
 pub use config::{KbsConfig, MAX_RESOURCE_BYTES};
 pub use error::{Failure, KbsError};
-pub use image_keys::{ImageKeyTypes, ImageKeyTypesError};
+pub use proplet_types::{
+    ImageKeyTypes, ImageKeyTypesError, MAX_URI_BYTES, ResourceUri, ResourceUriError,
+};
 pub use session::SessionId;
-pub use uri::{MAX_URI_BYTES, ResourceUri, ResourceUriError};

@@ -3,7 +3,8 @@
 //! Decided by the `type` of the error body. The status only decides where there is no such body: then
 //! something before the KBS answered, or no KBS at all.
 
-use crate::error::sanitise;
+use proplet_types::text::server_words;
+
 use crate::http::{Answer, Http};
 use crate::protocol::ErrorBody;
 use crate::{Failure, KbsError, ResourceUri};
@@ -35,7 +36,7 @@ pub(crate) fn refusal(
             },
         };
     };
-    let detail = sanitise(&error.detail);
+    let detail = server_words(&error.detail);
     let uri = match subject {
         Subject::Resource(uri) => Some(uri),
         Subject::Admin(uri) => uri,
@@ -80,7 +81,7 @@ pub(crate) fn refusal(
         },
         (variant, _) => KbsError::Protocol {
             request: request.to_owned(),
-            detail: format!("status {status}, {}: {detail}", sanitise(variant)),
+            detail: format!("status {status}, {}: {detail}", server_words(variant)),
         },
     }
 }

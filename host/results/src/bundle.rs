@@ -7,8 +7,8 @@ use proplet_jose::json;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::Digest;
 use crate::claims::{Claims, ClaimsError};
+use crate::{Digest, digest};
 
 /// `{"tee":…,"evidence":…,"claims":…}`: what a relying party gets to verify.
 ///
@@ -83,9 +83,9 @@ impl EvidenceBundle {
     ///
     /// # Errors
     ///
-    /// As [`Digest::of_json`].
+    /// As [`digest::of_json`].
     pub fn digest(&self) -> Result<Digest, proplet_jose::Error> {
-        Digest::of_json(self)
+        digest::of_json(self)
     }
 
     /// The bundle as one line of JSON.

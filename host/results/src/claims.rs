@@ -25,7 +25,6 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Map, Value};
 
 use crate::Digest;
-use crate::digest::DigestError;
 
 /// The profile that claims of this form name in `eat_profile`.
 pub const EAT_PROFILE: &str = "tag:github.com,2026:absmach/propeller/proplet#claims-1";
@@ -230,17 +229,17 @@ impl Claims {
         set("eat_profile", EAT_PROFILE);
         set("eat_nonce", &b64::encode(&self.nonce));
         set("kind", self.kind().as_str());
-        set("settings_digest", self.settings_digest.as_str());
+        set("settings_digest", &self.settings_digest.to_string());
         set("cnf", &self.cnf);
         set("attester", &self.attester);
         if let Some(workload) = &self.workload {
-            set("component_digest", workload.component_digest.as_str());
+            set("component_digest", &workload.component_digest.to_string());
             set("task_id", &workload.task_id);
             if let Some(digest) = &workload.image_digest {
-                set("image_digest", digest.as_str());
+                set("image_digest", &digest.to_string());
             }
             if let Some(digest) = &workload.policy_digest {
-                set("policy_digest", digest.as_str());
+                set("policy_digest", &digest.to_string());
             }
         }
         members
@@ -301,7 +300,7 @@ impl Reader {
     fn digest(&mut self, name: &str) -> Result<Digest, ClaimsError> {
         let text = self.text(name)?;
         text.parse()
-            .map_err(|DigestError| member(name, "is not a digest `sha256:…`"))
+            .map_err(|_| member(name, "is not a digest `sha256:…`"))
     }
 
     fn optional_digest(&mut self, name: &str) -> Result<Option<Digest>, ClaimsError> {

@@ -7,7 +7,7 @@ use proplet_jose::jwe::Jwe;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Digest, EvidenceBundle};
+use crate::{Digest, EvidenceBundle, digest};
 
 /// `{"jwe":…,"receipt":…,"evidence":…}`: what stands in the `results` string of an encrypted task.
 ///
@@ -113,9 +113,9 @@ impl ResultDocument {
     ///
     /// # Errors
     ///
-    /// As [`Digest::of_json`].
+    /// As [`digest::of_json`].
     pub fn jwe_digest(&self) -> Result<Digest, proplet_jose::Error> {
-        Digest::of_json(&self.jwe)
+        digest::of_json(&self.jwe)
     }
 
     fn from_members(members: Map<String, Value>) -> Result<Self, DocumentError> {

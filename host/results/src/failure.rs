@@ -34,7 +34,7 @@ impl Failure {
     ///
     /// [`SealError::Jose`] as for [`crate::seal`].
     pub fn seal(&self, recipients: &[PublicKey]) -> Result<Sealed, SealError> {
-        seal_as(&self.to_json(), MEDIA_TYPE, recipients)
+        seal_as(&self.to_json(), &MEDIA_TYPE.parse()?, recipients)
     }
 
     /// Reads a failure from the content of an opened JWE.

@@ -35,8 +35,8 @@ mod sealed;
 pub mod verify;
 
 pub use bundle::{BundleError, EvidenceBundle};
-pub use digest::Digest;
 pub use document::{DocumentError, ResultDocument};
 pub use opened::{OpenError, Opened, open};
+pub use proplet_types::Digest;
 pub use receipt::{ReceiptClaims, ReceiptKey};
 pub use sealed::{SealError, Sealed, seal};

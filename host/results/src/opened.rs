@@ -90,14 +90,14 @@ pub fn open(
     }
     let (media_type, content) = content::split(decrypted.plaintext).ok_or(OpenError::NotAResult)?;
     let outcome = report.receipt.as_ref().map(|receipt| receipt.outcome);
-    let failed = media_type == failure::MEDIA_TYPE;
+    let failed = media_type.as_str() == failure::MEDIA_TYPE;
     match outcome {
         Some(receipt) if (receipt == RunOutcome::Failed) != failed => {
             Err(OpenError::Outcome { receipt })
         }
         _ => Ok(Opened {
             content,
-            media_type,
+            media_type: media_type.to_string(),
             report,
         }),
     }

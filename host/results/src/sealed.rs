@@ -5,10 +5,11 @@
 
 use proplet_jose::jwe::{self, Jwe};
 use proplet_jose::jwk::PublicKey;
+use proplet_types::{Digest, MediaType, MediaTypeError};
 use serde_json::{Map, Value};
 
-use crate::Digest;
 use crate::content::{self, FAILURE_MEDIA_TYPE};
+use crate::digest;
 
 /// `typ` of a sealed result: a JWE of another protocol does not pass for one.
 pub(crate) const TYP: &str = "proplet-result+jwe";
@@ -27,8 +28,8 @@ pub struct Sealed {
 #[non_exhaustive]
 pub enum SealError {
     /// Not a media type.
-    #[error("not a media type such as `text/plain; charset=utf-8`, or longer than 255 bytes")]
-    MediaType,
+    #[error(transparent)]
+    MediaType(#[from] MediaTypeError),
     /// The media type that tells a failure from a result.
     #[error(
         "the media type {} is the host's own: give the result another",
@@ -52,25 +53,25 @@ pub fn seal(
     media_type: &str,
     recipients: &[PublicKey],
 ) -> Result<Sealed, SealError> {
-    let essence = content::essence(media_type).ok_or(SealError::MediaType)?;
-    if essence.eq_ignore_ascii_case(FAILURE_MEDIA_TYPE) {
+    let media_type: MediaType = media_type.parse()?;
+    if media_type.is(FAILURE_MEDIA_TYPE) {
         return Err(SealError::Reserved);
     }
-    seal_as(content, media_type, recipients)
+    seal_as(content, &media_type, recipients)
 }
 
 /// Seals content of any media type, the host's own included.
 pub(crate) fn seal_as(
     content: &[u8],
-    media_type: &str,
+    media_type: &MediaType,
     recipients: &[PublicKey],
 ) -> Result<Sealed, SealError> {
-    let length = content::length_byte(media_type).ok_or(SealError::MediaType)?;
+    let length = content::length_byte(media_type);
     let mut extra = Map::new();
     extra.insert("typ".to_owned(), TYP.into());
-    let frame = [&length, media_type.as_bytes(), content];
+    let frame = [&length, media_type.as_str().as_bytes(), content];
     let jwe = jwe::encrypt(&frame, recipients, &extra)?;
-    let digest = Digest::of_json(&jwe)?;
+    let digest = digest::of_json(&jwe)?;
     Ok(Sealed { jwe, digest })
 }
 

@@ -222,10 +222,10 @@ fn media_types_are_checked() {
         "+a/b",
         &long,
     ] {
-        assert_eq!(
-            seal(b"x", wrong, &to),
-            Err(SealError::MediaType),
-            "{wrong:?}"
+        let refused = seal(b"x", wrong, &to);
+        assert!(
+            matches!(refused, Err(SealError::MediaType(_))),
+            "{wrong:?}: {refused:?}"
         );
     }
     for own in [
@@ -250,7 +250,7 @@ fn nothing_about_the_content_is_outside_the_encryption() {
         error: "trap".to_owned(),
         stderr: "a secret".to_owned(),
     };
-    let longest = format!("text/{}", "s".repeat(250));
+    let longest = format!("text/plain; s={}", "s".repeat(241));
     for to in [&keys[..1], &keys[1..], &keys] {
         let headers: Vec<Value> = [
             seal(b"", "text/plain", to),
@@ -300,7 +300,7 @@ fn the_length_is_that_of_media_type_and_content() {
         seal(content, media_type, &to).unwrap().jwe.content_len()
     };
     assert_eq!(length(b"12345", "a/bc"), 1 + 4 + 5);
-    assert_eq!(length(b"", &format!("a/{}", "b".repeat(253))), 256);
+    assert_eq!(length(b"", &format!("a/b; c={}", "d".repeat(248))), 256);
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn receipt(evidence: &EvidenceBundle, sealed: &Sealed, recipients: &[PublicKey])
         arguments_digest: of_arguments::<&str>(&[]).unwrap(),
         environment_digest: of_environment(&BTreeMap::new()).unwrap(),
         inputs_digest: of_inputs(&["10", "20"]).unwrap(),
-        result_digest: sealed.digest.clone(),
+        result_digest: sealed.digest,
         recipients: recipients.iter().map(PublicKey::thumbprint).collect(),
         limits: BTreeMap::from([("memory_bytes".to_owned(), u64::MAX)]),
         untrusted_start: now().into(),
@@ -534,10 +534,10 @@ fn a_jwe_of_another_protocol_is_not_a_result() {
         let recipients = [run.owner.public().clone()];
         let jwe = proplet_jose::jwe::encrypt(&[plaintext], &recipients, &header).unwrap();
         run.sealed = Sealed {
-            digest: Digest::of_json(&jwe).unwrap(),
+            digest: proplet_results::digest::of_json(&jwe).unwrap(),
             jwe,
         };
-        run.claims.result_digest = run.sealed.digest.clone();
+        run.claims.result_digest = run.sealed.digest;
         assert!(matches!(
             opened(&run, &run.document()),
             Err(OpenError::NotAResult)
@@ -554,7 +554,7 @@ fn failures_are_sealed_and_told_from_results() {
     };
     let recipients = [run.owner.public().clone()];
     run.sealed = failure.seal(&recipients).unwrap();
-    run.claims.result_digest = run.sealed.digest.clone();
+    run.claims.result_digest = run.sealed.digest;
     assert!(matches!(
         opened(&run, &run.document()),
         Err(OpenError::Outcome {

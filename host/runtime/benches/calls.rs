@@ -25,6 +25,7 @@ use proplet_runtime::{
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
     WorkloadIdentity,
 };
+use proplet_types::Digest;
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline,
@@ -103,8 +104,7 @@ impl Ours {
     }
 
     async fn compile(&self, wasm: Vec<u8>) -> Compiled {
-        let digest = ring::digest::digest(&ring::digest::SHA256, &wasm);
-        let digest = format!("sha256:{}", hex::encode(digest));
+        let digest = Digest::of(&wasm).to_string();
         self.runtime
             .compile(Arc::new(Zeroizing::new(wasm)), &digest)
             .await

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use proplet_types::Digest;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
 use wasmtime::{Engine, FuncType, Module};
@@ -12,7 +13,7 @@ use crate::export::{COMMAND, COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
 use crate::imports::{Imports, check_core_imports};
 use crate::interfaces::{Set, wasi::P1};
 use crate::linkers::{Linked, Linkers};
-use crate::policy::{Policy, PolicyError, sha256_hex};
+use crate::policy::{Policy, PolicyError};
 use crate::state::{CoreState, TaskState};
 use crate::task::TaskSpec;
 use crate::weight::Weight;
@@ -26,7 +27,7 @@ pub struct Compiled(Arc<Inner>);
 
 struct Inner {
     digest: String,
-    policy: Result<Option<(Policy, String)>, PolicyError>,
+    policy: Result<Option<(Policy, Digest)>, PolicyError>,
     code: Code,
 }
 
@@ -120,7 +121,7 @@ impl Export for CoreExport {
 impl Compiled {
     /// Compiles. It takes milliseconds to seconds of all processors, so it is not for an async thread.
     pub(crate) fn new(engine: &Engine, wasm: &[u8], digest: &str) -> Result<Self, RuntimeError> {
-        let actual = sha256_hex(wasm);
+        let actual = Digest::of(wasm).to_string();
         if actual != digest {
             return Err(RuntimeError::DigestMismatch {
                 expected: digest.to_owned(),
@@ -160,11 +161,9 @@ impl Compiled {
     /// # Errors
     /// [`RuntimeError::PolicyInvalid`] when there is a policy that cannot be read. A plain component's
     /// policy is ignored, so that is no error for it.
-    pub fn policy(&self) -> Result<Option<(&Policy, &str)>, RuntimeError> {
+    pub fn policy(&self) -> Result<Option<(&Policy, Digest)>, RuntimeError> {
         match &self.0.policy {
-            Ok(policy) => Ok(policy
-                .as_ref()
-                .map(|(policy, digest)| (policy, digest.as_str()))),
+            Ok(policy) => Ok(policy.as_ref().map(|(policy, digest)| (policy, *digest))),
             Err(error) => Err(RuntimeError::PolicyInvalid(GuestText::new(
                 error.to_string(),
             ))),

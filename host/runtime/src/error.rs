@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use proplet_types::Code;
 use zeroize::Zeroizing;
 
 /// Most bytes of a [`GuestText`]: an error has to fit into one message, however much a guest says.
@@ -143,27 +144,27 @@ pub enum RuntimeError {
 
 impl RuntimeError {
     /// The stable code of this error, as it stands in results messages and the audit log.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::ComponentInvalid(_) => "component-invalid",
-            Self::ComponentTooLarge { .. } => "component-too-large",
-            Self::DigestMismatch { .. } => "component-digest-mismatch",
-            Self::PolicyInvalid(_) => "policy-invalid",
-            Self::ImportNotGranted { .. } => "import-not-granted",
-            Self::ExportNotFound(_) => "export-not-found",
-            Self::ExportNotAllowed(_) => "export-not-allowed",
-            Self::ExportUnsupported(_) => "export-unsupported",
-            Self::ArgumentsInvalid(_) => "arguments-invalid",
-            Self::GuestTrapped(_) => "guest-trapped",
-            Self::GuestFailed { .. } => "guest-failed",
-            Self::LimitCompile(_) => "limit-compile",
-            Self::LimitMemory(_) => "limit-memory",
-            Self::LimitWallClock(_) => "limit-wall-clock",
-            Self::LimitCpu(_) => "limit-cpu",
-            Self::LimitOutput(_) => "limit-output",
-            Self::LimitHandles(_) => "limit-handles",
-            Self::Stopped => "stopped",
-            Self::Host(_) => "host-failed",
+            Self::ComponentInvalid(_) => Code::ComponentInvalid,
+            Self::ComponentTooLarge { .. } => Code::ComponentTooLarge,
+            Self::DigestMismatch { .. } => Code::ComponentDigestMismatch,
+            Self::PolicyInvalid(_) => Code::PolicyInvalid,
+            Self::ImportNotGranted { .. } => Code::ImportNotGranted,
+            Self::ExportNotFound(_) => Code::ExportNotFound,
+            Self::ExportNotAllowed(_) => Code::ExportNotAllowed,
+            Self::ExportUnsupported(_) => Code::ExportUnsupported,
+            Self::ArgumentsInvalid(_) => Code::ArgumentsInvalid,
+            Self::GuestTrapped(_) => Code::GuestTrapped,
+            Self::GuestFailed { .. } => Code::GuestFailed,
+            Self::LimitCompile(_) => Code::LimitCompile,
+            Self::LimitMemory(_) => Code::LimitMemory,
+            Self::LimitWallClock(_) => Code::LimitWallClock,
+            Self::LimitCpu(_) => Code::LimitCpu,
+            Self::LimitOutput(_) => Code::LimitOutput,
+            Self::LimitHandles(_) => Code::LimitHandles,
+            Self::Stopped => Code::Stopped,
+            Self::Host(_) => Code::HostFailed,
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! use async_trait::async_trait;
 //! use proplet_runtime::*;
+//! use proplet_types::Digest;
 //! use zeroize::Zeroizing;
 //!
 //! /// A machine without a TEE, without secrets, where nothing is published.
@@ -52,8 +53,7 @@
 //!       (core instance $i (instantiate $m
 //!         (with "host" (instance (export "count" (func $count))))))
 //!       (func (export "run") (result u32) (canon lift (core func $i "run"))))"#).unwrap();
-//! let digest = ring::digest::digest(&ring::digest::SHA256, &component);
-//! let digest = format!("sha256:{}", hex::encode(digest));
+//! let digest = Digest::of(&component).to_string();
 //!
 //! let runtime = Runtime::new(RuntimeConfig::default())?;
 //! let compiled = runtime.compile(Arc::new(Zeroizing::new(component)), &digest).await?;

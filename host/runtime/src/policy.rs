@@ -14,7 +14,7 @@
 
 use std::collections::BTreeSet;
 
-use ring::digest::{SHA256, digest};
+use proplet_types::{Digest, ResourceUri, ResourceUriError};
 use serde::Deserialize;
 
 mod section;
@@ -149,18 +149,18 @@ impl Policy {
         document.check()
     }
 
-    /// The policy inside a component or core module, with its digest (`sha256:…` over the section's
+    /// The policy inside a component or core module, with its digest (over the section's
     /// contents). None when there is no policy section at the top level.
     ///
     /// # Errors
     /// [`PolicyError`] when the bytes are not WebAssembly, when there are two sections, or when the policy
     /// is not valid. A policy that cannot be read is never the same as none.
-    pub fn extract(component: &[u8]) -> Result<Option<(Self, String)>, PolicyError> {
+    pub fn extract(component: &[u8]) -> Result<Option<(Self, Digest)>, PolicyError> {
         let Some(contents) = section::find(component)? else {
             return Ok(None);
         };
         let policy = Self::parse(contents)?;
-        Ok(Some((policy, sha256_hex(contents))))
+        Ok(Some((policy, Digest::of(contents))))
     }
 
     /// The component (or core module) with a policy in it. The text is checked, then kept byte for byte.
@@ -177,11 +177,6 @@ impl Policy {
     }
 }
 
-/// `sha256:` and the digest in hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(digest(&SHA256, bytes)))
-}
-
 impl Document {
     fn check(self) -> Result<Policy, PolicyError> {
         if self.version != 1 {
@@ -195,8 +190,9 @@ impl Document {
         }
         let mut seen = BTreeSet::new();
         for secret in &self.secrets {
-            check_secret_uri(&secret.uri)
-                .or_else(|reason| invalid("secrets", format!("`{}`: {reason}", secret.uri)))?;
+            if let Err(reason) = secret_uri(&secret.uri) {
+                return invalid("secrets", format!("`{}`: {reason}", secret.uri));
+            }
             if !seen.insert(secret.uri.as_str()) {
                 return invalid("secrets", format!("`{}` is there twice", secret.uri));
             }
@@ -246,8 +242,9 @@ fn recipients(
             "`recipients` and `recipients_resource` exclude each other".to_owned(),
         ),
         (None, Some(uri)) => {
-            check_secret_uri(&uri)
-                .or_else(|reason| invalid("recipients_resource", format!("`{uri}`: {reason}")))?;
+            if let Err(reason) = secret_uri(&uri) {
+                return invalid("recipients_resource", format!("`{uri}`: {reason}"));
+            }
             Ok(Recipients::Resource(uri))
         }
         (Some(keys), None) => {
@@ -279,34 +276,17 @@ fn check_public_key(key: &serde_json::Value) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Checks the address of a secret: `kbs:///` and three segments of letters, digits, `-`, `_` and, not first, `.`
-/// (the rule of the key broker).
-pub(crate) fn check_secret_uri(uri: &str) -> Result<(), String> {
-    let Some(path) = uri.strip_prefix("kbs:///") else {
+/// Reads the address of a secret. Which key broker is asked is the settings' to say, so it names none.
+pub(crate) fn secret_uri(text: &str) -> Result<ResourceUri, String> {
+    let uri: ResourceUri = text
+        .parse()
+        .map_err(|error: ResourceUriError| error.to_string())?;
+    if uri.host().is_some() {
         return Err(
             "it must begin with `kbs:///`: the key broker is the one of the settings".to_owned(),
         );
-    };
-    let segments: Vec<&str> = path.split('/').collect();
-    if segments.len() != 3 {
-        return Err(format!(
-            "{} path segments; there must be three: repository/type/tag",
-            segments.len()
-        ));
     }
-    for segment in segments {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if segment.is_empty() || segment.len() > 255 || !segment.chars().all(plain) {
-            return Err(
-                "a segment is empty, too long, or has other characters than A-Z a-z 0-9 - _ ."
-                    .into(),
-            );
-        }
-        if segment.starts_with('.') {
-            return Err("a segment begins with a dot".to_owned());
-        }
-    }
-    Ok(())
+    Ok(uri)
 }
 
 fn bounded(field: &'static str, len: usize) -> Result<(), PolicyError> {

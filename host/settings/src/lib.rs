@@ -30,10 +30,9 @@ use std::{
 };
 
 use proplet_jose::jwk::PublicKey;
-use proplet_kbs::ImageKeyTypes;
 use proplet_net::Proxy;
 use proplet_runtime::Limits as TaskLimits;
-use ring::digest::{SHA256, digest};
+use proplet_types::{Digest, ImageKeyTypes};
 use thiserror::Error;
 use url::Url;
 
@@ -118,10 +117,8 @@ pub enum SettingsError {
 /// Settings, checked and with defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `sha256:…` over the bytes of the document; over no bytes when there is no document.
-    pub digest: String,
-    /// The same digest as 32 bytes, to compare with HOST_DATA or MRCONFIGID.
-    pub digest_bytes: [u8; 32],
+    /// Over the bytes of the document; over no bytes when there is no document.
+    pub digest: Digest,
     /// True when there is a document. Without one, encrypted tasks are refused: nobody could tell
     /// which key broker is trusted.
     pub has_document: bool,
@@ -377,9 +374,6 @@ impl Settings {
             confidential,
             limits,
         } = document;
-        let mut digest_bytes = [0; 32];
-        digest_bytes.copy_from_slice(digest(&SHA256, bytes.as_bytes()).as_ref());
-
         let heartbeat = environment
             .seconds("PROPLET_LIVELINESS_INTERVAL")?
             .or(proplet.heartbeat_seconds)
@@ -402,8 +396,7 @@ impl Settings {
             ));
         }
         Ok(Self {
-            digest: format!("sha256:{}", hex::encode(digest_bytes)),
-            digest_bytes,
+            digest: Digest::of(bytes.as_bytes()),
             has_document: text.is_some(),
             log_level: environment
                 .text(&["PROPLET_LOG_LEVEL"])

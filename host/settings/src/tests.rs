@@ -25,7 +25,7 @@ api_key = "k"
 fn an_empty_document_gives_the_defaults() {
     let settings = parse("").unwrap();
     assert_eq!(
-        settings.digest,
+        settings.digest.to_string(),
         "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     );
     assert_eq!(settings.mqtt.address.to_string(), "mqtt://localhost:1883");

@@ -32,7 +32,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let settings = Settings::load(Some(&arguments.config), &Environment::of_process())?;
     log::start(&settings.log_level, Format::Text)?;
-    let provider = arguments.tee.provider(settings.digest_bytes);
+    let provider = arguments.tee.provider(settings.digest);
     let detection = Detection::probe(Path::new("/"));
     report_tee(&detection, Some(provider.as_ref()));
     warn!(

@@ -8,6 +8,7 @@ use proplet_hal::verify::TrustPolicy;
 use proplet_lab::owner::trust;
 use proplet_results::verify::Expectations;
 use proplet_testkit::tee::{FakeSnp, Sample};
+use proplet_types::Digest;
 
 /// A fake TEE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,9 +22,13 @@ pub enum Fake {
 
 impl Fake {
     /// The provider. `settings_digest` becomes HOST_DATA, as a VM's owner would set it at launch.
-    pub fn provider(self, settings_digest: [u8; 32]) -> Arc<dyn TeeProvider> {
+    pub fn provider(self, settings_digest: Digest) -> Arc<dyn TeeProvider> {
         match self {
-            Self::FakeSnp => Arc::new(FakeSnp::builder().host_data(settings_digest).build()),
+            Self::FakeSnp => Arc::new(
+                FakeSnp::builder()
+                    .host_data(*settings_digest.as_bytes())
+                    .build(),
+            ),
             Self::Sample => Arc::new(Sample::new()),
         }
     }

@@ -117,7 +117,10 @@ async fn execute(executor: &Executor, start: Request) -> TaskOutcome {
 }
 
 fn code(outcome: &TaskOutcome) -> &'static str {
-    outcome.error.as_ref().map_or("", |refusal| refusal.code())
+    outcome
+        .error
+        .as_ref()
+        .map_or("", |refusal| refusal.code().as_str())
 }
 
 fn sum() -> Vec<u8> {
@@ -139,7 +142,7 @@ async fn a_result_is_sealed_to_the_policys_recipient_and_its_receipt_verifies() 
     let expected = Expectations {
         component: Some(workload.component_digest().to_string().parse().unwrap()),
         image: Some(workload.image_digest().to_string().parse().unwrap()),
-        settings: Some(world.settings("").digest.parse().unwrap()),
+        settings: Some(world.settings("").digest),
         inputs: Some(of_inputs(&["4700", "11"]).unwrap()),
         task_id: Some("task-1".into()),
         export: Some("run".into()),
@@ -347,7 +350,11 @@ async fn a_machine_that_may_not_asks_nobody() {
 async fn a_bound_document_passes_the_rule_and_swap_can_be_tolerated() {
     let mut world = World::new().await;
     let settings = world.settings("");
-    world.tee = Arc::new(FakeSnp::builder().host_data(settings.digest_bytes).build());
+    world.tee = Arc::new(
+        FakeSnp::builder()
+            .host_data(*settings.digest.as_bytes())
+            .build(),
+    );
     let (_, image) = world.publish(&sum(), Some(&world.policy())).await;
     let mut host = world.host(settings);
     host.binding_rule = BindingRule::Always;
@@ -418,7 +425,7 @@ async fn a_component_gets_its_secret_attests_itself_and_publishes() {
     assert_eq!(outcome.error, None);
     let digest: Digest = workload.component_digest().to_string().parse().unwrap();
     let expected = Expectations {
-        component: Some(digest.clone()),
+        component: Some(digest),
         policy: Some(Digest::of(policy.as_bytes())),
         export: Some("run".into()),
         ..Expectations::of_any_measurement()

@@ -57,7 +57,10 @@ async fn run(settings: &str, image: String) -> TaskOutcome {
 }
 
 fn code(outcome: &TaskOutcome) -> &'static str {
-    outcome.error.as_ref().map_or("", |refusal| refusal.code())
+    outcome
+        .error
+        .as_ref()
+        .map_or("", |refusal| refusal.code().as_str())
 }
 
 /// Pushes the module, and gives the image's reference and the path of its layer.

@@ -76,7 +76,7 @@ impl Host {
         let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
         let digest = Digest::of(&guest.bytes);
         let wasm = Arc::new(Zeroizing::new(guest.bytes.clone()));
-        let compiled = runtime.compile(wasm, digest.as_str()).await.unwrap();
+        let compiled = runtime.compile(wasm, &digest.to_string()).await.unwrap();
         Self { runtime, compiled }
     }
 
@@ -101,7 +101,7 @@ fn task(inputs: &[&str]) -> TaskSpec {
 /// Code and all words of the error.
 fn error(outcome: &Outcome) -> (&'static str, String) {
     let error = outcome.value.as_ref().expect_err("the task ended well");
-    (error.code(), error.full_text().to_string())
+    (error.code().as_str(), error.full_text().to_string())
 }
 
 #[tokio::test]

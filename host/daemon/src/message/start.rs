@@ -8,6 +8,7 @@ use proplet_executor::{
     request::{MAX_NAME_BYTES, invoked_export, is_id},
     text::HostText,
 };
+use proplet_types::Code;
 use serde::Deserialize;
 
 use super::{addressed_to, tolerant};
@@ -92,7 +93,7 @@ impl Decoded {
                 Self::Bad(BadStart {
                     id: salvage.id.filter(|id| is_id(id)),
                     refusal: Refusal::new(
-                        "task-invalid",
+                        Code::TaskInvalid,
                         host_text!(
                             "the start message cannot be read: {} (line {}, column {})",
                             HostText::from(kind),
@@ -110,13 +111,13 @@ impl Wire {
     fn into_request(self) -> Result<Request, Refusal> {
         if self.daemon {
             return Err(Refusal::new(
-                "task-unsupported",
+                Code::TaskUnsupported,
                 "daemon tasks are not supported: start the task without `daemon`",
             ));
         }
         if self.latent {
             return Err(Refusal::new(
-                "task-unsupported",
+                Code::TaskUnsupported,
                 "latent tasks are not supported: start the task without `latent`",
             ));
         }
@@ -147,7 +148,7 @@ fn source(
     file: Option<String>,
     kbs_resource_path: Option<String>,
 ) -> Result<Source, Refusal> {
-    let invalid = |words: &'static str| Refusal::new("task-invalid", words);
+    let invalid = |words: &'static str| Refusal::new(Code::TaskInvalid, words);
     // Also when `file` is what runs.
     if image_url
         .as_ref()

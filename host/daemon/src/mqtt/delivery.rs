@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use proplet_executor::{Refusal, host_text};
+use proplet_types::Code;
 use rumqttc::PublishOptions;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -96,7 +97,7 @@ impl Delivery {
             item.task
         );
         let refusal = Refusal::new(
-            "result-undeliverable",
+            Code::ResultUndeliverable,
             host_text!(
                 "the broker dropped the connection {} times on this result of {} bytes; lower [mqtt] \
                  max_result_bytes to what the broker takes, or make the result smaller",

@@ -18,6 +18,7 @@ use proplet_net::{
     retry::{self, Tries},
 };
 use proplet_settings::AllowList;
+use proplet_types::Code;
 use reqwest::{Url, header::HeaderMap};
 use tokio::time::Instant;
 
@@ -72,12 +73,12 @@ impl Fetcher {
                 "image_url is not an address ({}); write https://host/path, or the reference of an image",
                 Known::of_machine(&error)
             );
-            Refusal::new("image-reference", words)
+            Refusal::new(Code::ImageReference, words)
         })?;
         let host = authority(&url);
         if !allowed.permits(&host, url.path().trim_start_matches('/')) {
             return Err(Refusal::new(
-                "image-not-allowed",
+                Code::ImageNotAllowed,
                 host_text!(
                     "the settings do not allow components from {}; add it to [registry]",
                     Known::of_request(&host)
@@ -125,7 +126,7 @@ impl Fetcher {
             .map_err(|error| match error {
                 BodyError::Broken(error) => broken(host, &error),
                 BodyError::TooLarge(limit) => Trouble::lasting(Refusal::new(
-                    "image-too-large",
+                    Code::ImageTooLarge,
                     host_text!(
                         "the component at {} is larger than {} bytes",
                         Known::of_request(host),
@@ -133,7 +134,7 @@ impl Fetcher {
                     ),
                 )),
                 BodyError::Encoding(_) => Trouble::lasting(Refusal::new(
-                    "image-layout",
+                    Code::ImageLayout,
                     host_text!(
                         "the component at {}: {}",
                         Known::of_request(host),
@@ -149,7 +150,7 @@ impl Fetcher {
             unavailable(host, &foreign_words(&from))
         } else {
             Refusal::new(
-                "image-layout",
+                Code::ImageLayout,
                 host_text!(
                     "what {} answered with is not a WebAssembly binary (no \\0asm magic); check the \
                      address, and whether a web page or an archive is there",
@@ -169,9 +170,9 @@ fn refused(answer: &Answer, host: &str) -> Trouble {
         unavailable(host, &foreign_words(from))
     } else {
         let code = if status.as_u16() == 404 {
-            "image-not-found"
+            Code::ImageNotFound
         } else {
-            "registry-unavailable"
+            Code::RegistryUnavailable
         };
         let words = host_text!(
             "{} answered with status {}",
@@ -199,7 +200,7 @@ fn authority(url: &Url) -> String {
 fn broken(host: &str, error: &Error) -> Trouble {
     let refusal = match error {
         Error::Refused { .. } | Error::PlainHttp { .. } => Refusal::new(
-            "image-not-allowed",
+            Code::ImageNotAllowed,
             host_text!("{}", Known::of_machine(error)),
         ),
         Error::Failed { .. } | Error::Foreign { .. } => unavailable(host, error),
@@ -213,7 +214,7 @@ fn broken(host: &str, error: &Error) -> Trouble {
 
 fn unavailable(host: &str, error: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(
-        "registry-unavailable",
+        Code::RegistryUnavailable,
         host_text!(
             "{} did not give the component: {}",
             Known::of_request(host),

@@ -10,6 +10,7 @@ use proplet_hal::{TeeName, TeeProvider};
 use proplet_kbs::{KbsClient, KbsConfig};
 use proplet_results::{Digest, ReceiptKey};
 use proplet_settings::Settings;
+use proplet_types::Code;
 
 use super::{
     Process,
@@ -91,14 +92,14 @@ pub(super) fn open(
     }
     if !host.settings.has_document {
         return Ok(Err(Refusal::new(
-            "settings-missing",
+            Code::SettingsMissing,
             "encrypted tasks need a settings document: nobody could tell which key broker and which \
              recipients are in force; start proplet with --config",
         )));
     }
     let Some(vault) = vault else {
         return Ok(Err(Refusal::new(
-            "kbs-not-configured",
+            Code::KbsNotConfigured,
             "encrypted tasks need a key broker: set [kbs] url in the settings document",
         )));
     };
@@ -106,7 +107,7 @@ pub(super) fn open(
         TrustedHost {
             provider: Arc::clone(provider),
             receipt_key: Arc::clone(receipt_key),
-            settings_digest: settings_digest.clone(),
+            settings_digest: *settings_digest,
             vault: Arc::new(vault),
             instance: Default::default(),
         },
@@ -174,5 +175,5 @@ fn no_tee(detected: Option<&TeeName>) -> Refusal {
                 .into()
         }
     };
-    Refusal::new("no-tee", words)
+    Refusal::new(Code::NoTee, words)
 }

@@ -46,8 +46,7 @@ impl Process {
         let setup = |error: &dyn std::fmt::Display| ExecutorError::Setup(error.to_string());
         let receipt_key = ReceiptKey::generate().map_err(|error| setup(&error))?;
         let receipt_key = Arc::new(receipt_key);
-        let settings_digest =
-            Digest::try_from(settings.digest.clone()).map_err(|error| setup(&error))?;
+        let settings_digest = settings.digest;
         let runtime = Runtime::new(RuntimeConfig {
             concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
             max_component_bytes: settings.registry.max_layer_bytes,

@@ -3,6 +3,7 @@
 use proplet_image::{ImageReference, Puller, RegistryConfig};
 use proplet_net::reach::Endpoint;
 use proplet_settings::{AllowList, Settings};
+use proplet_types::Code;
 
 use super::fetch::Fetcher;
 use crate::{ExecutorError, host_text, refusal::Refusal, text::Known};
@@ -32,7 +33,7 @@ impl Sources {
             return Ok(reference);
         }
         Err(Refusal::new(
-            "image-not-allowed",
+            Code::ImageNotAllowed,
             host_text!(
                 "the settings do not allow images from {}/{}; add the registry or repository to \
                  [registry] in the settings document",

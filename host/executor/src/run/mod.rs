@@ -46,9 +46,9 @@ impl Process {
                 .as_ref()
                 .map(|provider| provider.tee().to_string()),
             receipt_key: Arc::clone(&self.receipt_key),
-            settings_digest: self.settings_digest.clone(),
-            component_digest: workload.component_digest.clone(),
-            image_digest: workload.image_digest.clone(),
+            settings_digest: self.settings_digest,
+            component_digest: workload.component_digest,
+            image_digest: workload.image_digest,
             policy_digest: workload.policy_digest().cloned(),
             task_id: task_id.to_owned(),
         })

@@ -9,6 +9,7 @@ use proplet_results::{
     receipt::{RunOutcome, UntrustedTime},
 };
 use proplet_runtime::Limits;
+use proplet_types::Code;
 
 use crate::{
     identity::Attested,
@@ -56,16 +57,16 @@ impl Draft {
     ) -> Result<Self, Refusal> {
         let failed = |_| {
             Refusal::new(
-                "receipt-failed",
+                Code::ReceiptFailed,
                 "no receipt can be made for the task's arguments, environment or inputs",
             )
         };
         Ok(Self {
             task_id: task.id.clone(),
-            component_digest: workload.component_digest.clone(),
-            image_digest: workload.image_digest.clone(),
+            component_digest: workload.component_digest,
+            image_digest: workload.image_digest,
             policy_digest: workload.policy_digest().cloned(),
-            settings_digest: release.host.settings_digest.clone(),
+            settings_digest: release.host.settings_digest,
             attester: release.host.provider.attester().to_owned(),
             arguments_digest: of_arguments(&task.arguments).map_err(failed)?,
             environment_digest: of_environment(&task.env).map_err(failed)?,
@@ -77,7 +78,7 @@ impl Draft {
                 .collect(),
             limits: named(&workload.limits),
             started: started.into(),
-            evidence_digest: attested.digest.clone(),
+            evidence_digest: attested.digest,
         })
     }
 
@@ -86,22 +87,22 @@ impl Draft {
         ReceiptClaims {
             task_id: self.task_id.clone(),
             outcome: ending.outcome,
-            component_digest: self.component_digest.clone(),
-            image_digest: self.image_digest.clone(),
-            policy_digest: self.policy_digest.clone(),
-            settings_digest: self.settings_digest.clone(),
+            component_digest: self.component_digest,
+            image_digest: self.image_digest,
+            policy_digest: self.policy_digest,
+            settings_digest: self.settings_digest,
             attester: self.attester.clone(),
             export: ending.export.to_owned(),
-            arguments_digest: self.arguments_digest.clone(),
-            environment_digest: self.environment_digest.clone(),
-            inputs_digest: self.inputs_digest.clone(),
+            arguments_digest: self.arguments_digest,
+            environment_digest: self.environment_digest,
+            inputs_digest: self.inputs_digest,
             result_digest: ending.result_digest,
             recipients: self.recipients.clone(),
             limits: self.limits.clone(),
             untrusted_start: self.started,
             untrusted_finish: ending.finished.into(),
             audit_head: None,
-            evidence_digest: self.evidence_digest.clone(),
+            evidence_digest: self.evidence_digest,
         }
     }
 }

@@ -8,6 +8,7 @@ use proplet_results::{
     ReceiptKey, ResultDocument, Sealed, failure::Failure, receipt::RunOutcome, seal,
 };
 use proplet_runtime::{Outcome, RuntimeError};
+use proplet_types::Code;
 
 use super::{
     receipt::{Draft, Ending},
@@ -51,7 +52,7 @@ impl SealedSink {
             Some(published) => published,
             None => {
                 let (content, media_type) = run.content().ok_or_else(|| {
-                    Refusal::new("host-failed", "the component ended well without a value")
+                    Refusal::new(Code::HostFailed, "the component ended well without a value")
                 })?;
                 let sealed = seal(&content, media_type, &sealer.recipients)
                     .map_err(|_| not_made("the result cannot be sealed to its recipients"))?;
@@ -81,7 +82,10 @@ impl Sealer {
             finished: self.clock.now(),
         });
         let receipt = self.key.sign(&receipt).map_err(|_| {
-            Refusal::new("receipt-failed", "the receipt of the task cannot be signed")
+            Refusal::new(
+                Code::ReceiptFailed,
+                "the receipt of the task cannot be signed",
+            )
         })?;
         Ok(Signed {
             jwe: sealed.jwe,
@@ -127,7 +131,7 @@ impl Sealer {
 }
 
 fn not_made(words: &'static str) -> Refusal {
-    Refusal::new("result-failed", words)
+    Refusal::new(Code::ResultFailed, words)
 }
 
 /// The end, which is where a program says why it failed.

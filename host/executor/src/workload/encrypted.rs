@@ -11,10 +11,11 @@
 
 use std::sync::Arc;
 
-use proplet_image::{ImageReference, Manifest, PullPolicy, Wasm, WrapType};
+use proplet_image::{ImageReference, Manifest, NamedKbs, PullPolicy, Wasm, WrapType};
 use proplet_kbs::ResourceUri;
 use proplet_results::Digest;
 use proplet_runtime::policy::{Policy, PolicyError};
+use proplet_types::{Code, KbsHost};
 use tracing::info;
 
 use super::{Release, Road, Workload, component_digest, recipients};
@@ -65,14 +66,14 @@ impl Process {
         let policy = PullPolicy {
             allow_a256ctr: self.settings.confidential.allow_a256ctr,
             expected_kid_path,
-            kbs_host: self.kbs_host(&manifest),
+            kbs: self.named_kbs(),
             key_types: Some(self.settings.confidential.image_key_types.clone()),
         };
         let puller = &self.sources.puller;
         let wasm = puller.pull_encrypted(&manifest, &keys, &policy).await?;
         let unreleased = || {
             Refusal::new(
-                "image-not-encrypted",
+                Code::ImageNotEncrypted,
                 "the image was opened without a released key",
             )
         };
@@ -94,7 +95,7 @@ impl Process {
         );
         let digest = component_digest(&wasm)?;
         let bytes = Arc::new(wasm.bytes);
-        let code = self.runtime.compile(bytes, digest.as_str()).await;
+        let code = self.runtime.compile(bytes, &digest.to_string()).await;
         if code.is_ok() && !readable {
             return Err(unusable_policy());
         }
@@ -119,20 +120,11 @@ impl Process {
         Ok(workload)
     }
 
-    /// The name under which this image's key id may speak of our key broker: with its port or without.
-    fn kbs_host(&self, manifest: &Manifest) -> Option<String> {
-        let url = &self.settings.kbs.as_ref()?.url;
-        let host = url.host_str()?.to_ascii_lowercase();
-        let with_port = format!("{host}:{}", url.port_or_known_default()?);
-        let named = manifest
-            .encryption
-            .as_ref()
-            .and_then(|encryption| encryption.kid.host());
-        Some(if named == Some(with_port.as_str()) {
-            with_port
-        } else {
-            host
-        })
+    /// Which key broker a key id may name: the one of the settings.
+    fn named_kbs(&self) -> NamedKbs {
+        let kbs = self.settings.kbs.as_ref();
+        kbs.and_then(|kbs| KbsHost::of(&kbs.url))
+            .map_or(NamedKbs::Unconfigured, NamedKbs::Configured)
     }
 }
 
@@ -160,11 +152,7 @@ impl Embedded {
             // Not WebAssembly at all: the engine says so in better words.
             Err(PolicyError::NotWasm(_)) => (None, false),
             _ if !counts => (None, true),
-            Ok(None) => (None, true),
-            Ok(Some((policy, digest))) => {
-                let digest = digest.parse().map_err(|_| unusable_policy())?;
-                (Some((policy, digest)), true)
-            }
+            Ok(policy) => (policy, true),
             Err(_) => return Err(unusable_policy()),
         };
         Ok(Self { policy, readable })
@@ -174,7 +162,7 @@ impl Embedded {
 /// The parser's words may quote the owner's policy, so they stay here.
 fn unusable_policy() -> Refusal {
     Refusal::new(
-        "policy-invalid",
+        Code::PolicyInvalid,
         "the component's policy section cannot be used; build and encrypt it again with a valid policy",
     )
 }

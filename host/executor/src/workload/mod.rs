@@ -11,6 +11,7 @@ use proplet_jose::jwk::PublicKey;
 use proplet_kbs::{ResourceUri, SessionId};
 use proplet_results::Digest;
 use proplet_runtime::{Compiled, Limits, RuntimeError, policy::Policy};
+use proplet_types::Code;
 
 use crate::{
     process::{Process, TrustedHost},
@@ -96,5 +97,5 @@ impl Process {
 fn component_digest(wasm: &Wasm) -> Result<Digest, Refusal> {
     wasm.component_digest
         .parse()
-        .map_err(|_| Refusal::new("host-failed", "the image's component has no digest"))
+        .map_err(|_| Refusal::new(Code::HostFailed, "the image's component has no digest"))
 }

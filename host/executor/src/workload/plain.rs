@@ -45,7 +45,10 @@ impl Process {
         digest: Digest,
         image_digest: Option<Digest>,
     ) -> Arc<Workload> {
-        let code = self.runtime.compile(Arc::new(bytes), digest.as_str()).await;
+        let code = self
+            .runtime
+            .compile(Arc::new(bytes), &digest.to_string())
+            .await;
         Arc::new(Workload {
             component_digest: digest,
             image_digest,

@@ -10,6 +10,7 @@ use proplet_jose::{json, jwe::MAX_RECIPIENTS, jwk::PublicKey};
 use proplet_kbs::ResourceUri;
 use proplet_runtime::policy::{Policy, Recipients};
 use proplet_settings::Settings;
+use proplet_types::Code;
 
 use crate::{host_text, process::Vault, refusal::Refusal, text::HostText};
 
@@ -37,7 +38,7 @@ pub(super) async fn of(
 fn sealable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
     if recipients.is_empty() {
         return Err(Refusal::new(
-            "no-recipients",
+            Code::NoRecipients,
             "nobody is named who may read the result: put recipients into the component's policy, or \
              under [confidential] in the settings document",
         ));
@@ -45,7 +46,7 @@ fn sealable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
     let distinct: BTreeSet<String> = recipients.iter().map(PublicKey::thumbprint).collect();
     if distinct.len() != recipients.len() || recipients.len() > MAX_RECIPIENTS {
         return Err(Refusal::new(
-            "recipients-invalid",
+            Code::RecipientsInvalid,
             host_text!(
                 "{} recipients are named, {} of them different; name at most {}, each once",
                 recipients.len(),
@@ -64,7 +65,7 @@ async fn from_resource(
     settings: &Settings,
     vault: &Vault,
 ) -> Result<Vec<PublicKey>, Refusal> {
-    let invalid = |words: HostText| Refusal::new("recipients-invalid", words);
+    let invalid = |words: HostText| Refusal::new(Code::RecipientsInvalid, words);
     let uri: ResourceUri = uri.parse().map_err(|_| {
         invalid("recipients_resource in the policy is not the address of a resource".into())
     })?;
@@ -98,7 +99,7 @@ async fn from_resource(
 /// The parser's words would quote the owner's policy, or a resource of the key broker, in clear.
 fn unusable(what: &'static str) -> Refusal {
     Refusal::new(
-        "recipients-invalid",
+        Code::RecipientsInvalid,
         host_text!(
             "the recipients in {} cannot be used: each must be a public JWK on P-256 or X25519, in a \
              resource as members of a JWK set",

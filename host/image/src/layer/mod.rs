@@ -13,13 +13,13 @@ mod pipeline;
 mod source;
 
 use bytes::Bytes;
-use ring::{digest, hmac};
+use ring::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 pub use source::{InMemory, Next, Source};
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
 use crate::ocicrypt::{LayerEncryption, PrivateOptions, PublicOptions, unwrap_options};
@@ -160,9 +160,9 @@ fn expected_size(layer: &Descriptor, max_bytes: u64) -> Result<usize, ImageError
 
 /// What the passes over a layer came to.
 struct Passes {
-    ciphertext: digest::Context,
+    ciphertext: Hasher,
     /// HMAC of the ciphertext and digest of the plaintext, when there was a key.
-    secret: Option<(hmac::Context, digest::Context)>,
+    secret: Option<(hmac::Context, Hasher)>,
 }
 
 impl Passes {
@@ -173,7 +173,7 @@ impl Passes {
         layer: &Descriptor,
         key: Option<&LayerKey>,
     ) -> Result<Opened, ImageError> {
-        let ciphertext = Digest::from_ring(self.ciphertext.finish());
+        let ciphertext = self.ciphertext.finish();
         if ciphertext != layer.digest {
             return Err(ImageError::DigestMismatch {
                 what: name(layer),
@@ -188,7 +188,7 @@ impl Passes {
                         layer: layer.digest.to_string(),
                     });
                 }
-                let plain = Digest::from_ring(plain.finish());
+                let plain = plain.finish();
                 if !bool::from(plain.as_bytes().ct_eq(key.plain.as_bytes())) {
                     return Err(ImageError::PlainDigestMismatch {
                         layer: layer.digest.to_string(),

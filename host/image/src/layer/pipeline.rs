@@ -20,10 +20,11 @@ use aes::Aes256;
 use bytes::Bytes;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
-use ring::{digest, hmac};
+use ring::hmac;
 
 use super::source::{Batcher, Gathered, Source};
 use super::{LayerKey, Passes};
+use crate::digest::Hasher;
 use crate::error::ImageError;
 
 /// CTR, or none when the layer is plain and is copied. Boxed, so that handing it from thread to
@@ -71,12 +72,12 @@ pub(super) fn run<S: Source>(
             ended: false,
             failure: None,
             cipher: Lane::new(cipher),
-            ciphertext: Lane::new(digest::Context::new(&digest::SHA256)),
+            ciphertext: Lane::new(Hasher::new()),
             mac: key.map(|key| {
                 let key = hmac::Key::new(hmac::HMAC_SHA256, key.symkey.as_slice());
                 Lane::new(hmac::Context::with_key(&key))
             }),
-            plain: key.map(|_| Lane::new(digest::Context::new(&digest::SHA256))),
+            plain: key.map(|_| Lane::new(Hasher::new())),
         }),
         source: Mutex::new(source.map(|source| Batcher::new(source, BATCH))),
         changed: Condvar::new(),
@@ -129,9 +130,9 @@ struct State<'b> {
     ended: bool,
     failure: Option<ImageError>,
     cipher: Lane<Cipher>,
-    ciphertext: Lane<digest::Context>,
+    ciphertext: Lane<Hasher>,
     mac: Option<Lane<hmac::Context>>,
-    plain: Option<Lane<digest::Context>>,
+    plain: Option<Lane<Hasher>>,
 }
 
 /// One batch. Clones are for the lanes that work on it.
@@ -225,9 +226,9 @@ enum Job<'b> {
         wait: bool,
     },
     Cipher(Cipher, Batch<'b>),
-    Ciphertext(digest::Context, Batch<'b>),
+    Ciphertext(Hasher, Batch<'b>),
     Mac(hmac::Context, Batch<'b>),
-    Plain(digest::Context, Batch<'b>),
+    Plain(Hasher, Batch<'b>),
     /// Nothing to do until the other thread is done with something.
     Wait,
     /// Nothing to do any more.
@@ -237,9 +238,9 @@ enum Job<'b> {
 enum Done {
     Read(Result<Gathered, ImageError>),
     Cipher(Cipher, bool),
-    Ciphertext(digest::Context),
+    Ciphertext(Hasher),
     Mac(hmac::Context),
-    Plain(digest::Context),
+    Plain(Hasher),
 }
 
 impl<'b, S: Source> Work<'_, 'b, S> {

@@ -455,7 +455,9 @@ async fn react(recorded: &Recorded) -> Reaction {
         ("resource", _) => client(&server).resource(&module_key()).await.map(drop),
         _ => client(&server).session().await.map(drop),
     };
-    let code = result.as_ref().map_or_else(KbsError::code, |()| "");
+    let code = result
+        .as_ref()
+        .map_or_else(|error| error.code().as_str(), |()| "");
     let (auth, attest) = (server.count("auth"), server.count("attest"));
     Reaction {
         code,

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use proplet_image::Digest;
 use proplet_runtime::policy::Policy;
+use proplet_types::{Code, Digest, text::line};
 use serde_json::{Value, json};
 use wasmparser::{Parser, Payload};
 
-use super::{console::line, error::CliError, policy};
+use super::{error::CliError, policy};
 
 /// A component (or core module) as its owner sees it.
 pub(super) struct Component {
     digest: Digest,
-    policy: Option<(Policy, String)>,
+    policy: Option<(Policy, Digest)>,
     imports: BTreeSet<String>,
     exports: BTreeSet<String>,
 }
@@ -21,7 +21,7 @@ impl Component {
     /// Reads the binary. Only names at the top level count: they are what the host links.
     pub(super) fn read(wasm: &[u8]) -> Result<Self, CliError> {
         let policy = Policy::extract(wasm)
-            .map_err(|error| CliError::failed("policy-invalid", error.to_string()))?;
+            .map_err(|error| CliError::new(Code::PolicyInvalid, error.to_string()))?;
         let mut component = Self {
             digest: Digest::of(wasm),
             policy,
@@ -29,8 +29,8 @@ impl Component {
             exports: BTreeSet::new(),
         };
         component.read_names(wasm).map_err(|error| {
-            CliError::failed(
-                "component-invalid",
+            CliError::new(
+                Code::ComponentInvalid,
                 format!("the component is malformed: {error}"),
             )
         })?;

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Read, Write};
 
+use proplet_types::text::line;
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -110,61 +111,5 @@ impl Write for Stdout {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Text from elsewhere, without what a terminal would obey. Lines and tabs stay.
-pub(super) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if is_obeyed(c) {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-/// Whether a terminal may show this text as it is.
-pub(super) fn is_printable(text: &str) -> bool {
-    !text.chars().any(is_obeyed)
-}
-
-/// As [`printable`], on one line.
-pub(super) fn line(text: &str) -> String {
-    let text = printable(text);
-    let words: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    words.join("; ")
-}
-
-fn is_obeyed(c: char) -> bool {
-    // Directional overrides show text in another order than it has.
-    let reorders = matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    reorders || (c.is_control() && !matches!(c, '\n' | '\t'))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_do_not_reach_a_terminal() {
-        assert_eq!(
-            printable("a\u{1b}[31mb\n\tc\r"),
-            "a\u{fffd}[31mb\n\tc\u{fffd}"
-        );
-        assert_eq!(printable("\u{202e}x"), "\u{fffd}x");
-        assert!(is_printable("two\nlines"));
-        assert!(!is_printable("\u{9b}31m"));
-    }
-
-    #[test]
-    fn a_line_is_one_line() {
-        assert_eq!(line("one\n  two\n\n"), "one; two");
     }
 }

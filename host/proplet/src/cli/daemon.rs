@@ -9,6 +9,7 @@ use proplet_daemon::{
 };
 use proplet_executor::Host;
 use proplet_settings::Settings;
+use proplet_types::Code;
 
 use super::{Context, blocking, console::Console, error::CliError};
 use crate::tee;
@@ -28,7 +29,7 @@ pub(super) async fn run(
     host.clock = context.clock.clone();
     let daemon = blocking(move || Ok(Daemon::new(host)?)).await?;
     let shutdown = termination()
-        .map_err(|error| CliError::failed("host-failed", format!("no signals: {error}")))?;
+        .map_err(|error| CliError::new(Code::HostFailed, format!("no signals: {error}")))?;
     Ok(daemon.run(shutdown).await?)
 }
 
@@ -47,7 +48,7 @@ impl From<DaemonError> for CliError {
         match error {
             DaemonError::Settings(error) => error.into(),
             DaemonError::Executor(error) => error.into(),
-            error => Self::failed("host-failed", error.to_string()),
+            error => Self::new(Code::HostFailed, error.to_string()),
         }
     }
 }

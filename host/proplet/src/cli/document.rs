@@ -4,6 +4,7 @@ use std::{io::Read, path::Path};
 
 use proplet_jose::json;
 use proplet_results::{DocumentError, EvidenceBundle, ResultDocument};
+use proplet_types::Code;
 
 use super::{error::CliError, files};
 
@@ -35,13 +36,13 @@ impl Document {
         match ResultDocument::from_text(text) {
             Ok(document) => Ok(Self::Result(Box::new(document))),
             Err(error @ DocumentError::TaskFailed(_)) => {
-                Err(CliError::failed("task-failed", error.to_string()))
+                Err(CliError::new(Code::TaskFailed, error.to_string()))
             }
             Err(error @ DocumentError::NotSealed) => {
-                Err(CliError::failed("not-sealed", error.to_string()))
+                Err(CliError::new(Code::NotSealed, error.to_string()))
             }
             Err(error @ DocumentError::NoResult) => {
-                Err(CliError::failed("no-result", error.to_string()))
+                Err(CliError::new(Code::NoResult, error.to_string()))
             }
             Err(error) => Err(bad(&error)),
         }
@@ -81,7 +82,7 @@ mod tests {
         ] {
             let error = refused(text);
             assert_eq!(
-                (error.code(), error.exit()),
+                (error.code().as_str(), error.exit()),
                 (code, exit),
                 "{text}: {error:?}"
             );

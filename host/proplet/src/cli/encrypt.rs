@@ -161,7 +161,7 @@ struct Plain {
 /// What to expect of runs of it.
 struct Digests {
     component: Digest,
-    policy: Option<String>,
+    policy: Option<Digest>,
 }
 
 impl Plain {

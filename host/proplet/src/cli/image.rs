@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use bytes::Bytes;
 use proplet_image::{
-    Artifact, Digest, ImageReference, KeySource, KeySourceError, Manifest, PullPolicy, Puller,
-    RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain, push as pushing,
+    Artifact, Digest, ImageReference, KeySource, KeySourceError, Manifest, NamedKbs, PullPolicy,
+    Puller, RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain,
+    push as pushing,
 };
 use proplet_kbs::ResourceUri;
 use serde_json::json;
@@ -126,7 +127,7 @@ async fn inspect_folder(
             Some(blocking(move || Ok(open_plain(&artifact, files::MAX_COMPONENT_BYTES)?)).await?)
         }
         Some(key) => {
-            let policy = owners(&manifest);
+            let policy = owners();
             let limit = files::MAX_COMPONENT_BYTES;
             let handle = tokio::runtime::Handle::current();
             let open =
@@ -147,11 +148,7 @@ async fn inspect_registry(
     let wasm = match key {
         None if manifest.encryption.is_some() => None,
         None => Some(puller.pull_plain(&manifest).await?),
-        Some(key) => Some(
-            puller
-                .pull_encrypted(&manifest, &key, &owners(&manifest))
-                .await?,
-        ),
+        Some(key) => Some(puller.pull_encrypted(&manifest, &key, &owners()).await?),
     };
     Ok((manifest, wasm))
 }
@@ -169,15 +166,11 @@ async fn from_folder(folder: PathBuf, name: Option<String>) -> Result<Artifact, 
 }
 
 /// Whoever has the key in a file decides about it, whatever key broker the image names.
-fn owners(manifest: &Manifest) -> PullPolicy {
-    let host = manifest
-        .encryption
-        .as_ref()
-        .and_then(|encryption| encryption.kid.host());
+fn owners() -> PullPolicy {
     PullPolicy {
         allow_a256ctr: true,
         expected_kid_path: None,
-        kbs_host: host.map(str::to_owned),
+        kbs: NamedKbs::Any,
         key_types: None,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use proplet_jose::jwk::PrivateKey;
+use proplet_types::Code;
 use serde_json::json;
 
 use super::{
@@ -26,7 +27,7 @@ pub(super) fn run(arguments: &Keygen, console: &mut Console<'_>) -> Result<(), C
         Algorithm::P256 => PrivateKey::generate_p256(),
         Algorithm::X25519 => PrivateKey::generate_x25519(),
     }
-    .map_err(|error| CliError::failed("keygen", format!("no key was made: {error}")))?;
+    .map_err(|error| CliError::new(Code::Keygen, format!("no key was made: {error}")))?;
     let public = key.public().to_jwk();
     files::write_secret(private_file, key.to_jwk().as_bytes())?;
     files::write_public(&public_file, format!("{public}\n").as_bytes())?;

@@ -62,14 +62,16 @@ use clap::Parser as _;
 use proplet_executor::harden;
 use proplet_hal::clock::{Clock, SystemClock};
 use proplet_settings::environment::Environment;
+use proplet_types::Code;
+pub use proplet_types::ExitCode;
 
 #[cfg(feature = "data-owner")]
 use self::arguments::{Image, Policy};
+pub use self::console::Console;
 use self::{
     arguments::{Arguments, Command},
     error::CliError,
 };
-pub use self::{console::Console, error::ExitCode};
 use crate::output;
 
 /// What a command may use of the world besides the files that it is told of.
@@ -206,8 +208,8 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, CliError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(CliError::failed(
-            "internal",
+        Err(error) => Err(CliError::new(
+            Code::Internal,
             format!("a thread failed: {error}"),
         )),
     }

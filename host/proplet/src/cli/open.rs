@@ -11,13 +11,17 @@ use proplet_results::{
     OpenError, Opened, ResultDocument,
     failure::{self, Failure},
 };
+use proplet_types::{
+    Code,
+    text::{is_printable, line, printable},
+};
 use serde_json::json;
 
 use super::{
     Context,
     arguments::Open,
     blocking,
-    console::{Console, is_printable, line, printable},
+    console::Console,
     document::Document,
     error::CliError,
     files,
@@ -59,7 +63,7 @@ pub(super) async fn run(
     required.enforce(&opened.report)?;
     if opened.media_type == failure::MEDIA_TYPE {
         let failure = Failure::from_json(&opened.content)
-            .map_err(|error| CliError::failed("not-opened", error.to_string()))?;
+            .map_err(|error| CliError::new(Code::NotOpened, error.to_string()))?;
         return show_failure(&failure, &opened, console);
     }
     match &arguments.out {
@@ -80,8 +84,8 @@ fn not_opened(error: OpenError, document: &ResultDocument, key: &PrivateKey) -> 
             .and("it is not opened, because anybody can seal something to a public key"),
         OpenError::Decrypt(error) => {
             let readers: Vec<&str> = document.jwe.recipients().into_iter().flatten().collect();
-            CliError::failed(
-                "not-opened",
+            CliError::new(
+                Code::NotOpened,
                 format!(
                     "the result cannot be opened: {error}; it is sealed to {}, and this key is {}",
                     readers.join(" and "),
@@ -89,7 +93,7 @@ fn not_opened(error: OpenError, document: &ResultDocument, key: &PrivateKey) -> 
                 ),
             )
         }
-        error => CliError::failed("not-opened", error.to_string()),
+        error => CliError::new(Code::NotOpened, error.to_string()),
     }
 }
 
@@ -110,8 +114,8 @@ fn show_failure(
         console.note(stderr.trim_end());
     }
     let error = line(&failure.error);
-    Err(CliError::failed(
-        "component-failed",
+    Err(CliError::new(
+        Code::ComponentFailed,
         format!("the component failed: {error}"),
     ))
 }
@@ -157,8 +161,8 @@ fn to_stdout(opened: &Opened, console: &mut Console<'_>) -> Result<(), CliError>
     }
     match text.filter(|text| is_printable(text)) {
         Some(text) => Ok(console.text(text)?),
-        None => Err(CliError::failed(
-            "binary",
+        None => Err(CliError::new(
+            Code::Binary,
             format!(
                 "the result is {} bytes of {}, which do not go to a terminal: use --out FILE, or a \
                  pipe",

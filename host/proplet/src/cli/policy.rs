@@ -4,16 +4,11 @@ use std::path::{Path, PathBuf};
 
 use proplet_jose::{jwk::PublicKey, keyfile};
 use proplet_kbs::{ImageKeyTypes, ResourceUri};
-use proplet_results::Digest;
 use proplet_runtime::policy::{MAX_POLICY_BYTES, Policy, Recipients};
+use proplet_types::{Code, Digest, text::line};
 use serde_json::{Value, json};
 
-use super::{
-    arguments::PolicyCheck,
-    console::{Console, line},
-    error::CliError,
-    files,
-};
+use super::{arguments::PolicyCheck, console::Console, error::CliError, files};
 
 /// `proplet policy check`: says what a policy grants.
 pub(super) fn check(arguments: &PolicyCheck, console: &mut Console<'_>) -> Result<(), CliError> {
@@ -204,7 +199,10 @@ fn read_recipients(paths: &[PathBuf]) -> Result<Vec<Value>, CliError> {
 
 fn rewritten(policy: &str, recipients: Vec<Value>) -> Result<String, CliError> {
     let failed = |error: &dyn std::fmt::Display| {
-        CliError::failed("internal", format!("the policy cannot be written: {error}"))
+        CliError::new(
+            Code::Internal,
+            format!("the policy cannot be written: {error}"),
+        )
     };
     let mut table: toml::Table =
         toml::from_str(policy).map_err(|error| failed(&error.message()))?;

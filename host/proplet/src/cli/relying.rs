@@ -12,6 +12,7 @@ use proplet_results::{
     digest::of_inputs,
     verify::{CheckOutcome, Expectations, ExpectedMeasurement, Report},
 };
+use proplet_types::Code;
 use serde_json::Value;
 
 use super::{
@@ -52,7 +53,7 @@ const ALL: &str = "all";
 pub(super) fn trust(arguments: &Trust) -> Result<TrustPolicy, CliError> {
     let roots = match &arguments.roots {
         None => TrustRoots::amd()
-            .map_err(|error| CliError::failed("internal", format!("built-in roots: {error}")))?,
+            .map_err(|error| CliError::new(Code::Internal, format!("built-in roots: {error}")))?,
         Some(path) => {
             let pem = files::read("roots", path, files::MAX_KEY_BYTES)?;
             TrustRoots::from_pem(&pem).map_err(|error| CliError::input("roots", path, error))?
@@ -104,19 +105,19 @@ pub(super) fn expectations(arguments: &Expected, trust: &Trust) -> Result<Expect
             .expect_init_data
             .as_ref()
             .map(|bytes| bytes.0.clone()),
-        settings: arguments.expect_settings.clone(),
+        settings: arguments.expect_settings,
         challenge: arguments
             .expect_challenge
             .as_ref()
             .map(|bytes| bytes.0.clone()),
-        component: arguments.expect_component.clone(),
-        image: arguments.expect_image.clone(),
-        policy: arguments.expect_policy.clone(),
+        component: arguments.expect_component,
+        image: arguments.expect_image,
+        policy: arguments.expect_policy,
         task_id: arguments.expect_task.clone(),
         export: arguments.expect_export.clone(),
         inputs,
-        arguments: arguments.expect_arguments.clone(),
-        environment: arguments.expect_environment.clone(),
+        arguments: arguments.expect_arguments,
+        environment: arguments.expect_environment,
         recipients: (!recipients.is_empty()).then(|| recipients.clone()),
         allow_debug: trust.allow_debug,
     })
@@ -183,8 +184,8 @@ impl Required {
         if missing.is_empty() {
             return Ok(());
         }
-        Err(CliError::failed(
-            "not-verified",
+        Err(CliError::new(
+            Code::NotVerified,
             format!("required, and not verified: {}", missing.join(", ")),
         ))
     }

@@ -4,7 +4,7 @@ use proplet_hal::verify::Anchor;
 use proplet_results::verify::{CheckOutcome, Report};
 use serde_json::{Value, json};
 
-use super::console::line;
+use proplet_types::text::line;
 
 /// For people: warnings, then every check, then what the document says.
 pub(super) fn to_text(report: &Report) -> String {

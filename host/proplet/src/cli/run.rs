@@ -11,18 +11,11 @@ use proplet_executor::{
 };
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
+use proplet_types::text::printable;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{
-    Context,
-    arguments::Run,
-    blocking,
-    console::{Console, printable},
-    daemon,
-    error::CliError,
-    files,
-};
+use super::{Context, arguments::Run, blocking, console::Console, daemon, error::CliError, files};
 use crate::tee;
 
 /// Runs the component to its end, or until Ctrl-C.

@@ -2,6 +2,7 @@
 
 use proplet_hal::{snp::SnpError, verify::VerifyError as EvidenceError};
 use proplet_results::verify::{VerifyError, verify, verify_bundle};
+use proplet_types::Code;
 
 use super::{
     Context,
@@ -45,7 +46,7 @@ pub(super) async fn run(
 
 /// A check that failed, with the option that bears on it.
 pub(super) fn failed(error: &VerifyError) -> CliError {
-    let failed = CliError::failed("not-verified", error.to_string());
+    let failed = CliError::new(Code::NotVerified, error.to_string());
     match option_for(error) {
         Some(option) => failed.and(option),
         None => failed,

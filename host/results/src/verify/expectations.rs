@@ -304,7 +304,8 @@ fn digest(
     expected: Option<&Digest>,
     found: Option<&Digest>,
 ) -> Result<(), VerifyError> {
-    text(report, what, expected.map(Digest::as_str), &shown(found))
+    let expected = expected.map(Digest::to_string);
+    text(report, what, expected.as_deref(), &shown(found))
 }
 
 fn text(

@@ -19,7 +19,7 @@ use super::trappable::{self, Trappable, WitError};
 use super::{Grant, Interface, PerTask, Start};
 use crate::grants::Grants;
 use crate::limits::MemoryMeter;
-use crate::policy::check_secret_uri;
+use crate::policy::secret_uri;
 use crate::state::TaskState;
 
 /// Largest secret, in bytes.
@@ -158,7 +158,7 @@ type Error = Trappable<SecretError>;
 
 impl Host for Secrets<'_> {
     async fn get(&mut self, uri: String) -> Result<Resource<Secret>, Error> {
-        check_secret_uri(&uri).map_err(SecretError::InvalidUri)?;
+        secret_uri(&uri).map_err(SecretError::InvalidUri)?;
         if !self.state.grants(&uri, false) {
             let reason = format!("the component's policy does not name `{uri}`");
             return Err(SecretError::NotGranted(reason).into());

@@ -126,7 +126,7 @@ fn what_cannot_be_meant_is_refused() {
 #[test]
 fn addresses_of_secrets_are_checked() {
     for good in ["kbs:///default/key/1", "kbs:///a.b/C_d/e-f"] {
-        check_secret_uri(good).unwrap();
+        secret_uri(good).unwrap();
     }
     for bad in [
         "",
@@ -142,7 +142,7 @@ fn addresses_of_secrets_are_checked() {
         "kbs:///a/b/c d",
         "kbs+x:///a/b/c",
     ] {
-        assert!(check_secret_uri(bad).is_err(), "{bad}");
+        assert!(secret_uri(bad).is_err(), "{bad}");
     }
 }
 
@@ -154,7 +154,7 @@ fn embed_and_extract_round_trip() {
         let with_policy = Policy::embed(&wasm, toml).unwrap();
         let (policy, digest) = Policy::extract(&with_policy).unwrap().unwrap();
         assert_eq!(policy, Policy::default());
-        assert_eq!(digest, sha256_hex(toml));
+        assert_eq!(digest, Digest::of(toml));
         assert_eq!(Policy::embed(&with_policy, toml), Err(PolicyError::Present));
         assert!(with_policy.starts_with(&wasm));
     }
@@ -244,11 +244,11 @@ proptest! {
         let toml = format!("version = 1 #{comment}");
         let wasm = Policy::embed(&component("(core module)"), toml.as_bytes()).unwrap();
         let (_, digest) = Policy::extract(&wasm).unwrap().unwrap();
-        prop_assert_eq!(digest, sha256_hex(toml.as_bytes()));
+        prop_assert_eq!(digest, Digest::of(toml.as_bytes()));
     }
 
     #[test]
-    fn check_secret_uri_never_panics(uri in "\\PC{0,64}") {
-        let _ = check_secret_uri(&uri);
+    fn secret_uri_never_panics(uri in "\\PC{0,64}") {
+        let _ = secret_uri(&uri);
     }
 }

@@ -25,8 +25,8 @@ use proplet_runtime::{
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
     WorkloadIdentity,
 };
+use proplet_types::Digest;
 use proptest::prelude::*;
-use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
 use crate::types::{Guest, Shape};
@@ -72,7 +72,7 @@ fn run(guest: &Guest, input: &str, limits: &Limits) -> (Outcome, Cost) {
         .unwrap();
     scheduler.block_on(async {
         let wasm = wat::parse_str(guest.text()).unwrap_or_else(|error| panic!("{error}"));
-        let hash = format!("sha256:{}", hex::encode(digest(&SHA256, &wasm)));
+        let hash = Digest::of(&wasm).to_string();
         let runtime = Runtime::new(RuntimeConfig {
             concurrent_tasks: 1,
             ..RuntimeConfig::default()
@@ -132,7 +132,7 @@ fn check(what: &str, outcome: &Outcome, cost: Cost, limits: &Limits) {
     let code = outcome
         .value
         .as_ref()
-        .map_or_else(|error| error.code(), |_| "a value");
+        .map_or_else(|error| error.code().as_str(), |_| "a value");
     eprintln!(
         "{what}: {code} after {:?}, {} KiB, scheduler held up for {:?}",
         cost.time,

@@ -9,7 +9,7 @@ use proplet_runtime::{
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource,
     Services, TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
-use ring::digest::{SHA256, digest};
+use proplet_types::Digest;
 use zeroize::Zeroizing;
 
 /// One runtime for all tests: nothing that a task does may be seen by another.
@@ -130,7 +130,7 @@ pub fn services(fake: &Arc<Fake>) -> Services {
 
 /// `sha256:…` of the bytes.
 pub fn digest_of(wasm: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(digest(&SHA256, wasm)))
+    Digest::of(wasm).to_string()
 }
 
 pub async fn compile(wasm: &[u8]) -> Result<Compiled, RuntimeError> {
@@ -174,5 +174,8 @@ pub fn value(outcome: &Outcome) -> String {
 /// Code and detail of the error.
 pub fn error(outcome: &Outcome) -> (&'static str, String) {
     let error = outcome.value.as_ref().expect_err("the task ended well");
-    (error.code(), error.detail().unwrap_or_default().to_owned())
+    (
+        error.code().as_str(),
+        error.detail().unwrap_or_default().to_owned(),
+    )
 }

@@ -193,7 +193,7 @@ async fn memory_is_limited_over_memories_and_tables() {
 async fn run_code(wasm: &[u8], limits: Limits) -> &'static str {
     match run(wasm, with(limits, "run")).await.value {
         Ok(_) => "ok",
-        Err(error) => error.code(),
+        Err(error) => error.code().as_str(),
     }
 }
 

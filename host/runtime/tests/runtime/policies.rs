@@ -11,7 +11,7 @@ async fn the_policy_is_found_with_its_digest() {
     let compiled = compile(&wasm).await.unwrap();
     let (policy, digest) = compiled.policy().unwrap().unwrap();
     assert_eq!(policy.exports.as_deref(), Some(&["run".to_owned()][..]));
-    assert_eq!(digest, crate::fakes::digest_of(toml));
+    assert_eq!(digest.to_string(), crate::fakes::digest_of(toml));
     assert_eq!(value(&run(&wasm, task("run", &["x"])).await), "1");
 }
 

@@ -98,7 +98,7 @@ impl DataOwner {
     pub fn open(
         &self,
         order: &Order,
-        settings_digest: &str,
+        settings_digest: Digest,
         results: &str,
     ) -> Result<Opened, Box<dyn Error>> {
         let expectations = Expectations {
@@ -116,7 +116,7 @@ impl DataOwner {
     pub fn verify_evidence(
         &self,
         order: &Order,
-        settings_digest: &str,
+        settings_digest: Digest,
         answer: &[u8],
     ) -> Result<Report, Box<dyn Error>> {
         let answer: serde_json::Value = serde_json::from_slice(answer)?;
@@ -138,17 +138,13 @@ impl DataOwner {
 }
 
 /// What the owner knows before the task is started, whoever runs it.
-fn known(order: &Order, settings_digest: &str) -> Result<Expectations, Box<dyn Error>> {
+fn known(order: &Order, settings_digest: Digest) -> Result<Expectations, Box<dyn Error>> {
     Ok(Expectations {
-        init_data: Some(hex::decode(settings_digest.trim_start_matches("sha256:"))?),
-        settings: Some(settings_digest.to_owned().try_into()?),
-        component: Some(order.component_digest.clone().try_into()?),
-        image: order
-            .image
-            .digest()
-            .map(|digest| digest.to_string().try_into())
-            .transpose()?,
-        policy: Some(order.policy_digest.clone().try_into()?),
+        init_data: Some(settings_digest.as_bytes().to_vec()),
+        settings: Some(settings_digest),
+        component: Some(order.component_digest.parse()?),
+        image: order.image.digest(),
+        policy: Some(order.policy_digest.parse()?),
         task_id: Some(order.task_id.clone()),
         ..Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()])
     })

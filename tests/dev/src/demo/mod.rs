@@ -164,8 +164,8 @@ async fn run_task(
         manager,
     } = services;
     let mut step = reporter.step("The start message, as the Manager sends it");
-    let settings_digest = Settings::parse(Some(settings), &Environment::default())?.digest_bytes;
-    let mut fake = FakeSnp::builder().host_data(settings_digest);
+    let settings_digest = Settings::parse(Some(settings), &Environment::default())?.digest;
+    let mut fake = FakeSnp::builder().host_data(*settings_digest.as_bytes());
     if sabotage == Some(Sabotage::Evidence) {
         fake = fake.tampering(Tampering::Signature);
     }
@@ -243,19 +243,19 @@ fn show_receipt_of(
     step.detail("As it went over MQTT:");
     step.detail(shortened(&outcome.results));
     let settings_digest = Settings::parse(Some(settings), &Environment::default())?.digest;
-    let opened = owner.open(order, &settings_digest, &outcome.results)?;
+    let opened = owner.open(order, settings_digest, &outcome.results)?;
     step.detail("Verified down to the test root:");
     step.detail(opened.report.to_string());
     step.detail("The component's own evidence, over the nonce in its input:");
     step.detail(
         owner
-            .verify_evidence(order, &settings_digest, &opened.content)?
+            .verify_evidence(order, settings_digest, &opened.content)?
             .to_string(),
     );
     if let Some(receipt) = &opened.report.receipt {
-        step.fact("component digest", receipt.component_digest.as_str());
-        step.fact("jwe digest", receipt.result_digest.as_str());
-        step.fact("inputs digest", receipt.inputs_digest.as_str());
+        step.fact("component digest", receipt.component_digest.to_string());
+        step.fact("jwe digest", receipt.result_digest.to_string());
+        step.fact("inputs digest", receipt.inputs_digest.to_string());
     }
     step.fact("media type", opened.media_type.as_str());
     step.detail("Opened with the recipient's key:");

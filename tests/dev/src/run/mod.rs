@@ -119,12 +119,13 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let world = World::start(&workload, &secrets, arguments.tee).await?;
     let request = request(&arguments, &world.image);
     let expected = Expectations {
-        component: Some(workload.component_digest().to_string().try_into()?),
-        image: Some(workload.image_digest().to_string().try_into()?),
+        component: Some(workload.component_digest()),
+        image: Some(workload.image_digest()),
         policy: Some(Digest::of(policy.text.as_bytes())),
-        settings: Some(world.settings.digest.clone().try_into()?),
+        settings: Some(world.settings.digest),
         // The sample has no such field.
-        init_data: (arguments.tee == Fake::FakeSnp).then(|| world.settings.digest_bytes.to_vec()),
+        init_data: (arguments.tee == Fake::FakeSnp)
+            .then(|| world.settings.digest.as_bytes().to_vec()),
         task_id: Some(request.task.id.clone()),
         inputs: Some(of_inputs(&request.task.inputs)?),
         arguments: Some(of_arguments(&request.task.arguments)?),
@@ -167,7 +168,7 @@ impl World {
         }
         let image = sources.push("component", workload).await?;
         let settings = Arc::new(sources.settings("")?);
-        let provider: Arc<dyn TeeProvider> = tee.provider(settings.digest_bytes);
+        let provider: Arc<dyn TeeProvider> = tee.provider(settings.digest);
         show::fake(provider.attester());
         let mut host = Host::new(Arc::clone(&settings), Some(provider));
         host.swap_rule = SwapRule::Warn;

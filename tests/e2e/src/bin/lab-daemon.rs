@@ -24,7 +24,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(std::env::args_os().nth(1).ok_or("lab-daemon SETTINGS")?);
     let settings = Settings::load(Some(&path), &Environment::default())?;
     log::start(&settings.log_level, Format::Text)?;
-    let provider = FakeSnp::builder().host_data(settings.digest_bytes).build();
+    let provider = FakeSnp::builder()
+        .host_data(*settings.digest.as_bytes())
+        .build();
     let mut host = Host::new(Arc::new(settings), Some(Arc::new(provider)));
     host.swap_rule = SwapRule::Warn;
     let daemon = Daemon::new(host)?;

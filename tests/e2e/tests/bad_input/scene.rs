@@ -45,8 +45,8 @@ impl Scene {
             );
         let digest = Settings::parse(Some(&settings), &Environment::default())
             .unwrap()
-            .digest_bytes;
-        let tee = FakeSnp::builder().host_data(digest).build();
+            .digest;
+        let tee = FakeSnp::builder().host_data(*digest.as_bytes()).build();
         let proplet = RunningProplet::start(&settings, Some(Arc::new(tee))).unwrap();
         let manager = &services.manager;
         manager.messages("control/proplet/alive", 1).await.unwrap();

@@ -181,7 +181,7 @@ impl<'a> Ran<'a> {
         let media_type = failure::MEDIA_TYPE.as_bytes();
         let length = [u8::try_from(media_type.len()).unwrap()];
         let jwe = encrypt(&[&length, media_type, b"{}"], readers, &typ).unwrap();
-        let digest = Digest::of_json(&jwe).unwrap();
+        let digest = proplet_results::digest::of_json(&jwe).unwrap();
         self.document(Sealed { jwe, digest }, RunOutcome::Failed, reader)
             .await
     }
@@ -215,7 +215,7 @@ impl<'a> Ran<'a> {
     ) -> ResultDocument {
         let settings_digest = Digest::of(b"settings");
         let attester = self.tee.attester().to_owned();
-        let claims = Claims::instance(&self.key, settings_digest.clone(), &attester).unwrap();
+        let claims = Claims::instance(&self.key, settings_digest, &attester).unwrap();
         let evidence = EvidenceBundle::gather(self.tee, &claims).await.unwrap();
         let receipt = ReceiptClaims {
             task_id: "task-1".to_owned(),

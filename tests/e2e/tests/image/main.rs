@@ -25,6 +25,7 @@ use proplet_image::{
 };
 use proplet_kbs::ResourceUri;
 use proplet_testkit::registry::{Access, Fault, Registry, Target};
+use proplet_types::Code;
 use zeroize::Zeroizing;
 
 const KID: &str = "kbs:///default/key/module";
@@ -53,7 +54,7 @@ impl KeySource for Keys {
         self.asked.fetch_add(1, Ordering::Relaxed);
         match self.keys.get(&kid.to_string()) {
             Some(key) => Ok(Zeroizing::new(key.clone())),
-            None => Err(KeySourceError::new("kbs-not-found", "no such resource")),
+            None => Err(KeySourceError::new(Code::KbsNotFound, "no such resource")),
         }
     }
 }
@@ -380,7 +381,10 @@ async fn credentials_do_not_follow_redirects() {
         registry.heal();
         registry.inject(Target::Blob(layer.clone()), Fault::Redirect(url));
         let result = pull_plain(&config, &named(&registry, ":v1")).await;
-        assert_eq!(result.as_ref().err().map(ImageError::code), code);
+        assert_eq!(
+            result.as_ref().err().map(|error| error.code().as_str()),
+            code
+        );
 
         let strict = RegistryConfig {
             http_hosts: vec![registry.host()],

@@ -147,8 +147,8 @@ impl Scene {
         let digest =
             |text: &dyn std::fmt::Display| Some(text.to_string().parse::<Digest>().unwrap());
         let expectations = Expectations {
-            init_data: Some(settings.digest_bytes.to_vec()),
-            settings: digest(&settings.digest),
+            init_data: Some(settings.digest.as_bytes().to_vec()),
+            settings: Some(settings.digest),
             component: digest(&order.workload.component_digest()),
             image: digest(&order.workload.image_digest()),
             export: Some("run".to_owned()),
@@ -174,7 +174,11 @@ pub fn host(settings: &Settings, provider: Arc<dyn TeeProvider>) -> proplet_exec
 
 /// A fake TEE that was launched with these settings.
 pub fn fake_snp(settings: &Settings) -> Arc<FakeSnp> {
-    Arc::new(FakeSnp::builder().host_data(settings.digest_bytes).build())
+    Arc::new(
+        FakeSnp::builder()
+            .host_data(*settings.digest.as_bytes())
+            .build(),
+    )
 }
 
 /// A start of this image.

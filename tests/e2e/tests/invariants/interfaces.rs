@@ -20,7 +20,7 @@ async fn a_component_learns_who_it_is_from_the_host() {
     for expected in [
         format!(
             "component_digest: {:?}",
-            Digest::of(&workload.component).as_str()
+            Digest::of(&workload.component).to_string()
         ),
         format!(
             "image_digest: Some({:?})",
@@ -28,11 +28,11 @@ async fn a_component_learns_who_it_is_from_the_host() {
         ),
         format!(
             "policy_digest: Some({:?})",
-            Digest::of(policy.as_bytes()).as_str()
+            Digest::of(policy.as_bytes()).to_string()
         ),
         format!(
             "settings_digest: {:?}",
-            Digest::of(settings.as_bytes()).as_str()
+            Digest::of(settings.as_bytes()).to_string()
         ),
         format!("task_id: {:?}", task.id),
         "tee: Some(\"snp\")".to_owned(),
@@ -51,7 +51,10 @@ async fn a_plain_component_attests_what_it_is_and_claims_no_policy() {
     assert_eq!(outcome.error, None);
     let bundle: Value = serde_json::from_str(&outcome.results).unwrap();
     let claims = &bundle["claims"];
-    assert_eq!(claims["component_digest"], Digest::of(&embedded).as_str());
+    assert_eq!(
+        claims["component_digest"],
+        Digest::of(&embedded).to_string()
+    );
     assert_eq!(claims["kind"], "workload");
     for absent in ["policy_digest", "image_digest", "tee-pubkey"] {
         assert!(claims.get(absent).is_none(), "{absent}");

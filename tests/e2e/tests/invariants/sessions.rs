@@ -269,7 +269,10 @@ fn revealing_task() -> Task {
 }
 
 fn code(outcome: &TaskOutcome) -> &str {
-    outcome.error.as_ref().map_or("", |refusal| refusal.code())
+    outcome
+        .error
+        .as_ref()
+        .map_or("", |refusal| refusal.code().as_str())
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ async fn outcome(broker: &DevKeyBroker, tee: impl TeeProvider) -> &'static str {
             assert_eq!(resource.bytes.as_slice(), b"the resource");
             ""
         }
-        Err(error) => error.code(),
+        Err(error) => error.code().as_str(),
     }
 }
 
@@ -177,7 +177,7 @@ async fn init_data_must_be_what_the_vm_was_launched_with() {
         client
             .resource(&uri())
             .await
-            .map_or_else(|error| error.code(), |_| "")
+            .map_or_else(|error| error.code().as_str(), |_| "")
     };
     assert_eq!(result(Some(document), host_data).await, "");
     assert_eq!(result(None, host_data).await, "kbs-denied");

@@ -12,7 +12,7 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use crate::uri::{ResourceUri, is_segment};
+use crate::resource_uri::{ResourceUri, is_segment};
 
 /// The type that Propeller's own guide puts image keys under: `default/key/propeller-wasm`.
 const USUAL: &str = "key";
@@ -22,13 +22,13 @@ const MAX_TYPES: usize = 16;
 /// The resource types that decrypt images; `key` alone unless the settings name others.
 ///
 /// ```
-/// use proplet_kbs::{ImageKeyTypes, ResourceUri};
+/// use proplet_types::{ImageKeyTypes, ResourceUri};
 /// let types = ImageKeyTypes::default();
 /// let key: ResourceUri = "kbs:///hospital/key/module".parse()?;
 /// let secret: ResourceUri = "kbs:///hospital/db/password".parse()?;
 /// assert!(types.may_decrypt(&key) && !types.may_be_given(&key));
 /// assert!(types.may_be_given(&secret) && !types.may_decrypt(&secret));
-/// # Ok::<(), proplet_kbs::ResourceUriError>(())
+/// # Ok::<(), proplet_types::ResourceUriError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageKeyTypes(BTreeSet<String>);

@@ -10,6 +10,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 /// The longest address that is accepted, in bytes.
 pub const MAX_URI_BYTES: usize = 1024;
@@ -52,11 +53,11 @@ pub enum ResourceUriError {
 /// The address of one KBS resource, checked.
 ///
 /// ```
-/// use proplet_kbs::ResourceUri;
+/// use proplet_types::ResourceUri;
 /// let uri: ResourceUri = "kbs:///default/key/module".parse()?;
 /// assert_eq!(uri.path(), "default/key/module");
 /// assert_eq!(uri.repository(), "default");
-/// # Ok::<(), proplet_kbs::ResourceUriError>(())
+/// # Ok::<(), proplet_types::ResourceUriError>(())
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -113,7 +114,7 @@ impl ResourceUri {
     }
 
     /// The host with its port as the address names it, in lower case. Which KBS is asked is decided
-    /// by the settings; a host that is not that KBS's is refused, never followed.
+    /// by the settings; a host that is not that KBS's ([`KbsHost`]) is refused, never followed.
     pub fn host(&self) -> Option<&str> {
         self.host.as_deref()
     }
@@ -172,6 +173,49 @@ impl fmt::Display for ResourceUri {
 impl fmt::Debug for ResourceUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// The key broker of the settings, as a resource address may name it: with its port or without.
+///
+/// ```
+/// use proplet_types::{KbsHost, ResourceUri};
+/// let configured = KbsHost::new("kbs.example", 8080);
+/// let uri: ResourceUri = "kbs://kbs.example/default/key/module".parse()?;
+/// assert!(configured.is_meant_by(&uri));
+/// # Ok::<(), proplet_types::ResourceUriError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KbsHost {
+    name: String,
+    port: u16,
+}
+
+impl KbsHost {
+    /// The key broker at this host name or address (an IPv6 address in brackets, as in a URL) and port.
+    pub fn new(name: &str, port: u16) -> Self {
+        Self {
+            name: name.to_ascii_lowercase(),
+            port,
+        }
+    }
+
+    /// The key broker at this URL; none when it has no host, or a scheme without a port of its own.
+    pub fn of(url: &Url) -> Option<Self> {
+        Some(Self::new(url.host_str()?, url.port_or_known_default()?))
+    }
+
+    /// Whether an address means this key broker: it names none, or this one, and no other port.
+    pub fn is_meant_by(&self, uri: &ResourceUri) -> bool {
+        uri.host()
+            .is_none_or(|named| named == self.name || named == self.to_string())
+    }
+}
+
+/// Host and port, in lower case.
+impl fmt::Display for KbsHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.port)
     }
 }
 
@@ -234,6 +278,41 @@ mod tests {
         let here: ResourceUri = "kbs:///a/b/c".parse().unwrap();
         let there: ResourceUri = "kbs://elsewhere/a/b/c".parse().unwrap();
         assert_ne!(here, there);
+    }
+
+    #[test]
+    fn names_the_parts() {
+        let uri: ResourceUri = "kbs:///default/key/1".parse().unwrap();
+        assert_eq!((uri.repository(), uri.resource_type()), ("default", "key"));
+    }
+
+    #[test]
+    fn the_key_broker_of_the_settings_has_two_names() {
+        let means = |host: &KbsHost, named: &str| {
+            host.is_meant_by(&format!("kbs://{named}/a/b/c").parse().unwrap())
+        };
+        let host = KbsHost::new("KBS.example", 8080);
+        for named in ["", "kbs.example", "KBS.Example:8080"] {
+            assert!(means(&host, named), "{named}");
+        }
+        for named in [
+            "kbs.example:8081",
+            "kbs.example.org",
+            "other.example",
+            "example:8080",
+        ] {
+            assert!(!means(&host, named), "{named}");
+        }
+        let host = KbsHost::new("[::1]", 443);
+        for named in ["", "[::1]", "[::1]:443"] {
+            assert!(means(&host, named), "{named}");
+        }
+        assert!(!means(&host, "[::1]:8080"));
+        assert_eq!(host.to_string(), "[::1]:443");
+        let of = |url: &str| KbsHost::of(&url.parse().unwrap());
+        assert_eq!(of("https://[::1]/prefix"), Some(host));
+        assert_eq!(of("http://kbs:8080"), Some(KbsHost::new("kbs", 8080)));
+        assert_eq!(of("unix:/run/kbs"), None);
     }
 
     #[test]
