@@ -42,13 +42,22 @@ pub async fn push(
     let client = client(config)?;
     let auth = match config
         .credentials()?
-        .find(reference.registry(), reference.repository())
+        .find(reference.registry(), reference.repository())?
     {
         None => RegistryAuth::Anonymous,
         Some(Credential::Basic { username, password }) => {
             RegistryAuth::Basic(username.clone(), password.to_string())
         }
         Some(Credential::Bearer(token)) => RegistryAuth::Bearer(token.to_string()),
+        Some(Credential::Identity(_)) => {
+            return Err(ImageError::Settings {
+                why: format!(
+                    "the credentials file has an identity token for registry {}, which is used for \
+                     pulling only: put a name and a password there",
+                    reference.registry()
+                ),
+            });
+        }
     };
     let work = async {
         let fail = |error| refused(reference, error);

@@ -16,9 +16,10 @@ use proplet_net::Proxy;
 use proplet_net::reach::{self, Answer, BodyError, Client, Endpoints, Route};
 use proplet_net::retry::{self, Tries};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, HeaderMap, HeaderValue, RANGE, WWW_AUTHENTICATE,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE,
+    WWW_AUTHENTICATE,
 };
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -42,6 +43,8 @@ const DOCKER_HUB: &str = "index.docker.io";
 pub struct RegistryConfig {
     /// Credentials, a file in the form of docker's `config.json`. Without it, access is anonymous.
     pub auth_file: Option<PathBuf>,
+    /// Credentials that were read already, which then stand in for `auth_file`.
+    pub credentials: Option<Credentials>,
     /// Hosts, with their port if any, that are spoken to over plain http. Everything else is TLS.
     pub http_hosts: Vec<String>,
     /// Hosts, with their port if any, that may be at private addresses, as those of `http_hosts` may.
@@ -69,6 +72,7 @@ impl Default for RegistryConfig {
     fn default() -> Self {
         Self {
             auth_file: None,
+            credentials: None,
             http_hosts: Vec::new(),
             private_hosts: Vec::new(),
             ca_pem: None,
@@ -84,9 +88,10 @@ impl Default for RegistryConfig {
 
 impl RegistryConfig {
     pub(crate) fn credentials(&self) -> Result<Credentials, ImageError> {
-        match &self.auth_file {
-            Some(path) => Credentials::read(path),
-            None => Ok(Credentials::default()),
+        match (&self.credentials, &self.auth_file) {
+            (Some(credentials), _) => Ok(credentials.clone()),
+            (None, Some(path)) => Credentials::read(path),
+            (None, None) => Ok(Credentials::default()),
         }
     }
 
@@ -207,7 +212,7 @@ impl Registry {
         }
         let error = match status {
             _ if answer.foreign => sent_on(reference, &answer.host, status),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => unauthorized(reference),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.unauthorized(reference),
             StatusCode::NOT_FOUND => ImageError::NotFound {
                 what: format!(
                     "{} of {}/{}",
@@ -271,7 +276,7 @@ impl Registry {
     ) -> Result<HeaderValue, Trouble> {
         let credential = self
             .credentials
-            .find(reference.registry(), reference.repository());
+            .find(reference.registry(), reference.repository())?;
         let (realm, service, scope) = match (wanted, credential) {
             (_, Some(Credential::Bearer(token))) => return Ok(bearer(token, reference)?),
             (
@@ -285,39 +290,23 @@ impl Registry {
             (Some(Challenge::Basic), Some(Credential::Basic { username, password })) => {
                 return Ok(basic(username, password, reference)?);
             }
-            (None | Some(Challenge::Basic), _) => return Err(unauthorized(reference).into()),
+            (Some(Challenge::Basic), Some(Credential::Identity(_))) => {
+                return Err(identity_unwanted(reference).into());
+            }
+            (None | Some(Challenge::Basic), _) => return Err(self.unauthorized(reference).into()),
         };
         let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository()));
-        let mut url = Url::parse(&realm)
+        let url = Url::parse(&realm)
             .map_err(|_| unavailable(reference, "its token service's address is no URL"))?;
-        {
-            let mut query = url.query_pairs_mut();
-            if let Some(service) = &service {
-                query.append_pair("service", service);
-            }
-            query.append_pair("scope", &scope);
-        }
-        let mut headers = HeaderMap::new();
-        if let Some(Credential::Basic { username, password }) = credential {
-            headers.insert(AUTHORIZATION, basic(username, password, reference)?);
-        }
-        // A token service elsewhere is foreign too: the registry chose it.
-        let home = self.url(reference, "")?;
-        let route = Route {
-            home: &home,
-            redirects: MAX_REDIRECTS,
-        };
         let answer = self
-            .http
-            .get(route, url, &headers)
-            .await
-            .map_err(|e| unreachable(reference, e))?;
+            .ask_for_token(url, service.as_deref(), &scope, credential, reference)
+            .await?;
         let status = answer.response.status();
         if !status.is_success() {
             let error = match status {
                 // That the credentials are wrong is what people need to know most.
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                    unauthorized(reference)
+                    self.unauthorized(reference)
                 }
                 status if answer.foreign => sent_on(reference, &answer.host, status),
                 status => unavailable(
@@ -340,6 +329,58 @@ impl Registry {
             .find(|token| !token.is_empty())
             .ok_or_else(|| unavailable(reference, "its token service's answer holds no token"))?;
         Ok(bearer(&token, reference)?)
+    }
+
+    /// Asks a token service: by GET, with a name and a password or without; an identity token is
+    /// exchanged by POST, as OAuth 2.0 has it (RFC 6749 section 6).
+    async fn ask_for_token(
+        &self,
+        mut url: Url,
+        service: Option<&str>,
+        scope: &str,
+        credential: Option<&Credential>,
+        reference: &ImageReference,
+    ) -> Result<Answer, Trouble> {
+        // A token service elsewhere is foreign too: the registry chose it.
+        let home = self.url(reference, "")?;
+        let route = Route {
+            home: &home,
+            redirects: MAX_REDIRECTS,
+        };
+        let mut headers = HeaderMap::new();
+        let answer = if let Some(Credential::Identity(token)) = credential {
+            let form = refresh_form(token, service, scope);
+            let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
+            headers.insert(CONTENT_TYPE, kind);
+            let body = || reqwest::Body::from(form.as_str().to_owned());
+            self.http
+                .request(route, Method::POST, url, &headers, body)
+                .await
+        } else {
+            {
+                let mut query = url.query_pairs_mut();
+                if let Some(service) = service {
+                    query.append_pair("service", service);
+                }
+                query.append_pair("scope", scope);
+            }
+            if let Some(Credential::Basic { username, password }) = credential {
+                headers.insert(AUTHORIZATION, basic(username, password, reference)?);
+            }
+            self.http.get(route, url, &headers).await
+        };
+        answer.map_err(|e| unreachable(reference, e))
+    }
+
+    /// The registry refused who we are. A credential that was never asked for is named.
+    pub(crate) fn unauthorized(&self, reference: &ImageReference) -> ImageError {
+        let (registry, repository) = (reference.registry(), reference.repository());
+        self.credentials
+            .unasked(registry, repository)
+            .unwrap_or_else(|| ImageError::Unauthorized {
+                registry: registry.to_owned(),
+                repository: repository.to_owned(),
+            })
     }
 
     fn remembered(&self, reference: &ImageReference) -> Option<HeaderValue> {
@@ -528,10 +569,26 @@ pub(crate) fn sent_on(reference: &ImageReference, host: &str, status: StatusCode
     unavailable(reference, reach::foreign_words(host))
 }
 
-fn unauthorized(reference: &ImageReference) -> ImageError {
-    ImageError::Unauthorized {
-        registry: reference.registry().to_owned(),
-        repository: reference.repository().to_owned(),
+/// The form that exchanges an identity token.
+fn refresh_form(token: &str, service: Option<&str>, scope: &str) -> Zeroizing<String> {
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token")
+        .append_pair("refresh_token", token)
+        .append_pair("client_id", "proplet")
+        .append_pair("scope", scope);
+    if let Some(service) = service {
+        form.append_pair("service", service);
+    }
+    Zeroizing::new(form.finish())
+}
+
+fn identity_unwanted(reference: &ImageReference) -> ImageError {
+    ImageError::Settings {
+        why: format!(
+            "the credentials file has an identity token for registry {}, which asks for a name and a \
+             password: put these there",
+            reference.registry()
+        ),
     }
 }
 

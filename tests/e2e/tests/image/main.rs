@@ -346,6 +346,114 @@ async fn credentials_come_from_the_docker_config() {
 }
 
 #[tokio::test]
+async fn an_identity_token_is_exchanged() {
+    let access = |token: &str| Access::Identity {
+        token: token.to_owned(),
+    };
+    let registry = Registry::start_with(access("hunter2")).await.unwrap();
+    let image = plain(100);
+    for blob in [image.config(), image.layer()] {
+        registry.insert_blob(blob.clone());
+    }
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let bytes = image.manifest_bytes().clone();
+    registry.insert_manifest("team/module", "v1", media_type, bytes);
+
+    // As Azure's login writes it: the name is a zero GUID, the password empty.
+    let folder = tempfile::tempdir().unwrap();
+    let auth = STANDARD.encode("00000000-0000-0000-0000-000000000000:");
+    let with = |token: &str| {
+        let path = folder.path().join(format!("{token}.json"));
+        let entry = serde_json::json!({"auth": auth, "identitytoken": token});
+        let file = serde_json::json!({"auths": {registry.host(): entry}});
+        std::fs::write(&path, file.to_string()).unwrap();
+        RegistryConfig {
+            auth_file: Some(path),
+            ..settings(&registry)
+        }
+    };
+    let reference = named(&registry, ":v1");
+    pull_plain(&with("hunter2"), &reference).await.unwrap();
+    assert_eq!(registry.counts().tokens, 1);
+    let error = pull_plain(&with("other"), &reference).await.unwrap_err();
+    assert_eq!(error.code(), "image-unauthorized", "{error}");
+
+    // A registry that wants a name and a password has no use for it, and is not sent an empty one.
+    let access = Access::Basic {
+        username: "00000000-0000-0000-0000-000000000000".to_owned(),
+        password: String::new(),
+    };
+    let registry = Registry::start_with(access).await.unwrap();
+    let path = folder.path().join("basic.json");
+    let entry = serde_json::json!({"auth": auth, "identitytoken": "hunter2"});
+    let file = serde_json::json!({"auths": {registry.host(): entry}});
+    std::fs::write(&path, file.to_string()).unwrap();
+    let config = RegistryConfig {
+        auth_file: Some(path),
+        ..settings(&registry)
+    };
+    let error = pull_plain(&config, &named(&registry, ":v1"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "image-settings");
+    assert!(error.to_string().contains(&registry.host()), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_credentials_file_says_of_others_does_not_matter() {
+    let (username, password) = ("robot".to_owned(), "hunter2-hunter2".to_owned());
+    let access = Access::Token {
+        username: username.clone(),
+        password: password.clone(),
+    };
+    let registry = Registry::start_with(access).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let with = |file: serde_json::Value| {
+        std::fs::write(&path, file.to_string()).unwrap();
+        RegistryConfig {
+            auth_file: Some(path.clone()),
+            ..settings(&registry)
+        }
+    };
+    let reference = named(&registry, ":v1");
+    let config = with(serde_json::json!({
+        "auths": {
+            registry.host(): {"username": username, "password": password},
+            "stored.example": {},
+            "bad.example": {"auth": "!"},
+        },
+        "credHelpers": {"cloud.example": "gcloud"},
+        "credsStore": "desktop",
+    }));
+    push::push(&config, &reference, &plain(100)).await.unwrap();
+    pull_plain(&config, &reference).await.unwrap();
+
+    // The registry's own entry is used or named, and a store that was not asked is named too.
+    for (file, words) in [
+        (
+            serde_json::json!({"auths": {registry.host(): {"auth": "!"}}}),
+            "not base64",
+        ),
+        (
+            serde_json::json!({"credHelpers": {registry.host(): "gcloud"}}),
+            "gcloud",
+        ),
+        (
+            serde_json::json!({"auths": {registry.host(): {}}, "credsStore": "desktop"}),
+            "desktop",
+        ),
+        (serde_json::json!({"credsStore": "desktop"}), "desktop"),
+    ] {
+        let error = pull_plain(&with(file), &reference).await.unwrap_err();
+        assert_eq!(error.code(), "image-settings", "{error}");
+        let error = error.to_string();
+        assert!(error.contains(words), "{error}");
+        assert!(error.contains(&registry.host()), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn credentials_do_not_follow_redirects() {
     let (username, password) = ("robot".to_owned(), "hunter2-hunter2".to_owned());
     let access = Access::Basic {

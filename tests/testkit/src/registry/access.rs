@@ -23,6 +23,12 @@ pub enum Access {
         /// Its password.
         password: String,
     },
+    /// A token from the registry's own token service, in exchange for an identity token (OAuth 2.0's
+    /// refresh token grant).
+    Identity {
+        /// The only identity token.
+        token: String,
+    },
 }
 
 /// Checks requests against an [`Access`].
@@ -48,7 +54,7 @@ impl Gate {
             Access::Basic { username, password } => {
                 authorization == Some(basic(username, password).as_str())
             }
-            Access::Token { .. } => {
+            Access::Token { .. } | Access::Identity { .. } => {
                 authorization == Some(format!("Bearer {}", self.token).as_str())
             }
         }
@@ -57,7 +63,7 @@ impl Gate {
     /// The `WWW-Authenticate` header for a request that was not admitted.
     pub(super) fn challenge(&self) -> String {
         match &self.access {
-            Access::Token { .. } => {
+            Access::Token { .. } | Access::Identity { .. } => {
                 format!(
                     "Bearer realm=\"http://{}/token\",service=\"testkit\"",
                     self.host
@@ -67,9 +73,17 @@ impl Gate {
         }
     }
 
-    /// The token, for who shows the password to the token service.
-    pub(super) fn token(&self, authorization: Option<&str>) -> Option<&str> {
+    /// The token, for who shows the password to the token service, or the identity token in a form.
+    pub(super) fn token(&self, authorization: Option<&str>, form: &str) -> Option<&str> {
         match &self.access {
+            Access::Identity { token } => {
+                let has = |member: &str| form.split('&').any(|pair| pair == member);
+                let right = has("grant_type=refresh_token")
+                    && has(&format!("refresh_token={token}"))
+                    && has("service=testkit")
+                    && form.contains("scope=repository%3A");
+                right.then_some(&self.token)
+            }
             Access::Token { username, password }
                 if authorization == Some(basic(username, password).as_str()) =>
             {

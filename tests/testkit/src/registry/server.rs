@@ -96,7 +96,7 @@ async fn handle(
     if path == "/token" {
         let query = request.uri().query().unwrap_or_default().to_owned();
         state.token_queries().push(query);
-        return token(&state, authorization.as_deref()).await;
+        return token(&state, authorization.as_deref(), request).await;
     }
     let Some(path) = path.strip_prefix("/v2") else {
         return failure(StatusCode::NOT_FOUND, "UNSUPPORTED");
@@ -129,8 +129,15 @@ async fn handle(
     failure(StatusCode::NOT_FOUND, "UNSUPPORTED")
 }
 
-async fn token(state: &State, authorization: Option<&str>) -> Response<Body> {
-    let Some(token) = state.gate.token(authorization) else {
+async fn token(
+    state: &State,
+    authorization: Option<&str>,
+    request: Request<Body>,
+) -> Response<Body> {
+    let form = to_bytes(request.into_body(), MAX_MANIFEST_BYTES).await;
+    let form = form.unwrap_or_default();
+    let form = std::str::from_utf8(&form).unwrap_or_default();
+    let Some(token) = state.gate.token(authorization, form) else {
         count(&state.counters.refused);
         return failure(StatusCode::UNAUTHORIZED, "UNAUTHORIZED");
     };
