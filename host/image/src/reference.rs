@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use oci_client::Reference;
+use oci_spec::distribution::Reference;
 
 use crate::digest::Digest;
 use crate::error::ImageError;
@@ -55,10 +55,6 @@ impl ImageReference {
             inner: self.inner.clone_with_digest(digest.to_string()),
             digest: Some(digest),
         }
-    }
-
-    pub(crate) fn oci(&self) -> &Reference {
-        &self.inner
     }
 }
 

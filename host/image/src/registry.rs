@@ -1,11 +1,8 @@
 //! Reading from a registry (OCI distribution specification 1.1): requests, authentication, limits.
 //!
 //! Everything that is read here comes from the registry's side and is bounded: a manifest, a token
-//! and a blob have limits in bytes, and every request has limits in time. (This is why reads do not
-//! go through `oci-client`, which reads manifests, tokens and errors without a bound, follows
-//! redirects to plain http, and hashes each blob once more than needed. Pushing, which the owner
-//! does, uses it.) Requests go over TLS; plain http only to hosts that the settings name, which
-//! includes redirects and token services.
+//! and a blob have limits in bytes, and every request has limits in time. Requests go over TLS; plain
+//! http only to hosts that the settings name, which includes redirects and token services.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,7 +16,7 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE,
     WWW_AUTHENTICATE,
 };
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Body, Method, StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -35,6 +32,8 @@ const MAX_TOKEN_BYTES: u64 = 256 * 1024;
 const MAX_REDIRECTS: usize = 5;
 /// The most repositories whose tokens are kept.
 const MAX_TOKENS: usize = 256;
+/// The longest that an upload can take on any line that is let go on.
+const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// The host that serves what references call `docker.io`.
 const DOCKER_HUB: &str = "index.docker.io";
 
@@ -135,8 +134,17 @@ pub(crate) struct Registry {
     http: Client,
     config: RegistryConfig,
     credentials: Credentials,
+    /// What tokens are asked for besides reading.
+    rights: Rights,
     /// By registry and repository.
     authorizations: Mutex<HashMap<(String, String), HeaderValue>>,
+}
+
+/// What a token is to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rights {
+    Pull,
+    PullAndPush,
 }
 
 #[derive(Deserialize)]
@@ -147,12 +155,27 @@ struct Token {
 
 impl Registry {
     pub(crate) fn new(config: RegistryConfig) -> Result<Self, ImageError> {
+        Self::with_rights(config, Rights::Pull)
+    }
+
+    /// One that writes too. Its connections may be silent for as long as an upload takes, so whoever
+    /// uses it limits its requests in time.
+    pub(crate) fn for_push(config: RegistryConfig) -> Result<Self, ImageError> {
+        let config = RegistryConfig {
+            read_timeout: LONGEST_UPLOAD,
+            ..config
+        };
+        Self::with_rights(config, Rights::PullAndPush)
+    }
+
+    fn with_rights(config: RegistryConfig, rights: Rights) -> Result<Self, ImageError> {
         let http = config.client()?;
         let credentials = config.credentials()?;
         Ok(Self {
             http,
             config,
             credentials,
+            rights,
             authorizations: Mutex::default(),
         })
     }
@@ -195,17 +218,19 @@ impl Registry {
     /// The answer is a success whose body is unread. Servers may give the whole all the same.
     pub(crate) async fn open(&self, request: &Request<'_>, start: u64) -> Result<Answer, Trouble> {
         let reference = request.reference;
-        let mut answer = self.send(request, start).await?;
-        // A challenge counts only from the registry itself: whom it redirected to, for instance a
-        // blob store, has no business with the credentials.
-        if answer.response.status() == StatusCode::UNAUTHORIZED && !answer.foreign {
-            let headers = answer.response.headers().get_all(WWW_AUTHENTICATE);
-            let wanted = challenge::parse(headers.iter().filter_map(|v| v.to_str().ok()));
-            drop(answer);
-            let authorization = self.authorize(reference, wanted).await?;
-            self.remember(reference, authorization);
-            answer = self.send(request, start).await?;
+        let url = self.url(reference, &request.path)?;
+        let mut headers = HeaderMap::new();
+        if let Ok(accept) = HeaderValue::from_str(request.accept) {
+            headers.insert(ACCEPT, accept);
         }
+        if start > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={start}-"))
+        {
+            headers.insert(RANGE, range);
+        }
+        let answer = self
+            .exchange(reference, Method::GET, &url, &headers, Body::default)
+            .await?;
         let status = answer.response.status();
         if status.is_success() {
             return Ok(answer);
@@ -229,32 +254,51 @@ impl Registry {
         Err(Trouble::of_status(error, &answer))
     }
 
-    async fn send(&self, request: &Request<'_>, start: u64) -> Result<Answer, Trouble> {
-        let url = self.url(request.reference, &request.path)?;
-        let mut headers = HeaderMap::new();
-        if let Ok(accept) = HeaderValue::from_str(request.accept) {
-            headers.insert(ACCEPT, accept);
-        }
-        if start > 0
-            && let Ok(range) = HeaderValue::from_str(&format!("bytes={start}-"))
-        {
-            headers.insert(RANGE, range);
-        }
-        if let Some(authorization) = self.remembered(request.reference) {
-            headers.insert(AUTHORIZATION, authorization);
-        }
+    /// One request, with the authorization that it turns out to need. The answer is of any status.
+    pub(crate) async fn exchange(
+        &self,
+        reference: &ImageReference,
+        method: Method,
+        url: &Url,
+        headers: &HeaderMap,
+        body: impl Fn() -> Body,
+    ) -> Result<Answer, Trouble> {
+        let home = self.url(reference, "")?;
         let route = Route {
-            home: &url,
+            home: &home,
             redirects: MAX_REDIRECTS,
         };
-        self.http
-            .get(route, url.clone(), &headers)
-            .await
-            .map_err(|e| unreachable(request.reference, e))
+        let mut asked = false;
+        loop {
+            let mut headers = headers.clone();
+            if url.origin() == home.origin()
+                && let Some(authorization) = self.remembered(reference)
+            {
+                headers.insert(AUTHORIZATION, authorization);
+            }
+            let answer = self
+                .http
+                .request(route, method.clone(), url.clone(), &headers, &body)
+                .await
+                .map_err(|e| unreachable(reference, e))?;
+            // A challenge counts only from the registry itself: whom it sent us on to, for instance a
+            // blob store, has no business with the credentials.
+            let is_challenge =
+                answer.response.status() == StatusCode::UNAUTHORIZED && !answer.foreign;
+            if !is_challenge || asked {
+                return Ok(answer);
+            }
+            asked = true;
+            let headers = answer.response.headers().get_all(WWW_AUTHENTICATE);
+            let wanted = challenge::parse(headers.iter().filter_map(|v| v.to_str().ok()));
+            drop(answer);
+            let authorization = self.authorize(reference, wanted).await?;
+            self.remember(reference, authorization);
+        }
     }
 
     /// The URL of `path` below the repository.
-    fn url(&self, reference: &ImageReference, path: &str) -> Result<Url, ImageError> {
+    pub(crate) fn url(&self, reference: &ImageReference, path: &str) -> Result<Url, ImageError> {
         let host = reference.registry_host();
         let scheme = if self.config.is_plain_http(host) {
             "http"
@@ -295,7 +339,11 @@ impl Registry {
             }
             (None | Some(Challenge::Basic), _) => return Err(self.unauthorized(reference).into()),
         };
-        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository()));
+        let mut scope =
+            scope.unwrap_or_else(|| format!("repository:{}:pull", reference.repository()));
+        if self.rights == Rights::PullAndPush {
+            scope.push_str(",push");
+        }
         let url = Url::parse(&realm)
             .map_err(|_| unavailable(reference, "its token service's address is no URL"))?;
         let answer = self
@@ -352,7 +400,7 @@ impl Registry {
             let form = refresh_form(token, service, scope);
             let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
             headers.insert(CONTENT_TYPE, kind);
-            let body = || reqwest::Body::from(form.as_str().to_owned());
+            let body = || Body::from(form.as_str().to_owned());
             self.http
                 .request(route, Method::POST, url, &headers, body)
                 .await
@@ -437,6 +485,11 @@ impl Trouble {
         }
     }
 
+    /// Whether the registry said that it has no such thing.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self.error, ImageError::NotFound { .. })
+    }
+
     /// The same, to be tried in another way.
     pub(crate) fn but_passing(self) -> Self {
         Self {
@@ -445,7 +498,7 @@ impl Trouble {
         }
     }
 
-    fn of_status(error: ImageError, answer: &Answer) -> Self {
+    pub(crate) fn of_status(error: ImageError, answer: &Answer) -> Self {
         Self {
             error,
             passing: retry::may_pass(answer.response.status()),
@@ -524,7 +577,7 @@ fn expect_length(request: &Request<'_>, answer: &Answer, what: &str) -> Result<(
 }
 
 /// A body that could not be read to its end.
-fn body_trouble(reference: &ImageReference, error: BodyError, what: &str) -> Trouble {
+pub(crate) fn body_trouble(reference: &ImageReference, error: BodyError, what: &str) -> Trouble {
     match error {
         BodyError::TooLarge(limit) => ImageError::TooLarge {
             what: what.to_owned(),
@@ -590,28 +643,6 @@ fn identity_unwanted(reference: &ImageReference) -> ImageError {
             reference.registry()
         ),
     }
-}
-
-/// An error of the HTTP client with its causes, without the URL: that of a redirect can be signed.
-pub(crate) fn words(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    if let Some(words) = proplet_net::tls::explain(&error) {
-        return words;
-    }
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// Makes ring the process's TLS provider unless another one was installed: `reqwest` is built
-/// without one of its own.
-pub(crate) fn use_ring() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 fn scope(reference: &ImageReference) -> (String, String) {

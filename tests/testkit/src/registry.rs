@@ -6,6 +6,7 @@
 
 mod access;
 mod fault;
+mod quirk;
 mod server;
 mod store;
 mod tls;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 
 pub use access::Access;
 pub use fault::{Fault, Target};
+pub use quirk::Quirk;
 
 use server::State;
 use tls::TlsListener;
@@ -53,6 +55,8 @@ pub struct Counts {
     pub tokens: u64,
     /// Requests refused for their credentials.
     pub refused: u64,
+    /// Writes answered by [`Quirk::Busy`].
+    pub busy: u64,
 }
 
 #[derive(Default)]
@@ -64,6 +68,7 @@ struct Counters {
     blobs_written: AtomicU64,
     tokens: AtomicU64,
     refused: AtomicU64,
+    busy: AtomicU64,
 }
 
 impl Registry {
@@ -90,9 +95,17 @@ impl Registry {
     /// # Errors
     /// When no loopback port can be had, or no certificate made.
     pub async fn start_tls() -> io::Result<Self> {
+        Self::start_tls_with(Access::Anonymous).await
+    }
+
+    /// As [`start_tls`](Self::start_tls), asking for credentials as `access` says.
+    ///
+    /// # Errors
+    /// As [`start_tls`](Self::start_tls).
+    pub async fn start_tls_with(access: Access) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (listener, ca_pem) = TlsListener::new(listener)?;
-        Self::serve(listener, Some(ca_pem), Access::Anonymous)
+        Self::serve(listener, Some(ca_pem), access)
     }
 
     fn serve<L>(listener: L, ca_pem: Option<String>, access: Access) -> io::Result<Self>
@@ -182,8 +195,14 @@ impl Registry {
         self.state.token_queries().clone()
     }
 
+    /// Has this quirk from now on, besides those that it has.
+    pub fn behave(&self, quirk: Quirk) {
+        self.state.quirks().add(quirk);
+    }
+
     /// Behaves again.
     pub fn heal(&self) {
+        self.state.quirks().clear();
         self.state.faults().clear();
     }
 
@@ -199,6 +218,7 @@ impl Registry {
             blobs_written: of(&counters.blobs_written),
             tokens: of(&counters.tokens),
             refused: of(&counters.refused),
+            busy: of(&counters.busy),
         }
     }
 

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract;
 use axum::http::header::{
-    AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::Counters;
 use super::access::{Access, Gate};
 use super::fault::{Fault, Target};
+use super::quirk::{Quirk, Quirks, reformat};
 use super::store::{MAX_BLOB_BYTES, Store};
 
 const MAX_MANIFEST_BYTES: usize = 4 << 20;
@@ -26,6 +27,7 @@ pub(super) struct State {
     gate: Gate,
     store: Mutex<Store>,
     faults: Mutex<Vec<(Target, Fault, usize)>>,
+    quirks: Mutex<Quirks>,
     token_queries: Mutex<Vec<String>>,
     challenge: Mutex<Option<String>>,
     counters: Counters,
@@ -37,6 +39,7 @@ impl State {
             gate: Gate::new(access, address.to_string()),
             store: Mutex::default(),
             faults: Mutex::default(),
+            quirks: Mutex::default(),
             token_queries: Mutex::default(),
             challenge: Mutex::default(),
             counters: Counters::default(),
@@ -62,6 +65,16 @@ impl State {
         self.challenge
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn quirks(&self) -> MutexGuard<'_, Quirks> {
+        self.quirks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has(&self, quirk: &Quirk) -> bool {
+        self.quirks()
+            .find(|had| (had == quirk).then_some(()))
+            .is_some()
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -116,6 +129,18 @@ async fn handle(
         return empty(StatusCode::OK);
     }
     let method = request.method().clone();
+    if !matches!(method, Method::GET | Method::HEAD)
+        && let Some((status, retry_after)) = state.quirks().busy()
+    {
+        count(&state.counters.busy);
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+        let mut response = failure(status, "BUSY");
+        if let Some(wait) = retry_after {
+            let seconds = HeaderValue::from(wait.as_secs());
+            response.headers_mut().insert(RETRY_AFTER, seconds);
+        }
+        return response;
+    }
     if let Some((repository, id)) = path.rsplit_once("/blobs/uploads/") {
         return upload(&state, &method, repository, id, request).await;
     }
@@ -283,8 +308,17 @@ async fn put_manifest(
     }
     let digest = state
         .store()
-        .insert_manifest(repository, reference, &media_type, bytes);
+        .insert_manifest(repository, reference, &media_type, bytes.clone());
     count(&state.counters.manifests_written);
+    if state.has(&Quirk::Reformat) {
+        let mut store = state.store();
+        for name in [reference, &digest] {
+            store.insert_manifest(repository, name, &media_type, reformat(&bytes).into());
+        }
+    }
+    if state.has(&Quirk::NoManifestAddress) {
+        return empty(StatusCode::CREATED);
+    }
     let location = format!("/v2/{repository}/manifests/{digest}");
     with(
         StatusCode::CREATED,
@@ -320,6 +354,21 @@ async fn upload(
     let Ok(chunk) = to_bytes(request.into_body(), MAX_BLOB_BYTES).await else {
         return failure(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID");
     };
+    if method == Method::PATCH {
+        let status = state.quirks().find(|quirk| match quirk {
+            Quirk::NoParts(status) => StatusCode::from_u16(*status).ok(),
+            _ => None,
+        });
+        if let Some(status) = status {
+            return failure(status, "UNSUPPORTED");
+        }
+    }
+    let last_part_only = state.has(&Quirk::LastPartOnly);
+    let kept = state.quirks().find(|quirk| match quirk {
+        Quirk::LastPartOnly => Some(usize::MAX),
+        Quirk::Cut(length) => Some(*length),
+        _ => None,
+    });
     let mut store = state.store();
     let id = match (method, id) {
         (&Method::POST, "") => match store.open_upload() {
@@ -329,12 +378,19 @@ async fn upload(
         (&Method::PATCH | &Method::PUT, id) => id.to_owned(),
         _ => return failure(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED"),
     };
+    if last_part_only && !chunk.is_empty() {
+        store.restart_upload(&id);
+    }
     let Some(length) = store.append(&id, start, &chunk) else {
         return failure(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID");
     };
     // A digest ends the upload: with the PUT, or with the POST of a blob in one piece.
     if method == Method::PUT || !digest.is_empty() {
-        if !store.close_upload(&id, &digest) {
+        let closed = match kept {
+            Some(length) => store.close_unseen(&id, &digest, length),
+            None => store.close_upload(&id, &digest),
+        };
+        if !closed {
             return failure(StatusCode::BAD_REQUEST, "DIGEST_INVALID");
         }
         count(&state.counters.blobs_written);
@@ -345,8 +401,19 @@ async fn upload(
             Body::empty(),
         );
     }
-    let location = format!("/v2/{repository}/blobs/uploads/{id}");
+    let location = state.quirks().find(|quirk| match quirk {
+        Quirk::UploadAddress(address) => Some(address.clone()),
+        _ => None,
+    });
     let range = format!("0-{}", length.saturating_sub(1));
+    let location = match location {
+        None => format!("/v2/{repository}/blobs/uploads/{id}"),
+        Some(Some(address)) => address.replace("{id}", &id),
+        Some(None) => {
+            let headers = [(RANGE.as_str(), range.as_str())];
+            return with(StatusCode::ACCEPTED, &headers, Body::empty());
+        }
+    };
     with(
         StatusCode::ACCEPTED,
         &[(LOCATION.as_str(), &location), (RANGE.as_str(), &range)],

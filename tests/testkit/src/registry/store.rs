@@ -94,6 +94,23 @@ impl Store {
         Some(upload.len())
     }
 
+    /// Forgets what an upload has so far.
+    pub(super) fn restart_upload(&mut self, id: &str) {
+        if let Some(upload) = self.uploads.get_mut(id) {
+            upload.clear();
+        }
+    }
+
+    /// Closes an upload without looking at it: the first `length` bytes become the blob of this digest.
+    pub(super) fn close_unseen(&mut self, id: &str, digest: &str, length: usize) -> bool {
+        let Some(mut bytes) = self.uploads.remove(id) else {
+            return false;
+        };
+        bytes.truncate(length);
+        self.blobs.insert(digest.to_owned(), bytes.into());
+        true
+    }
+
     /// Closes an upload, which becomes a blob if it has the digest that it should.
     pub(super) fn close_upload(&mut self, id: &str, digest: &str) -> bool {
         match self.uploads.remove(id) {
