@@ -26,13 +26,11 @@ use super::{
     component::Component,
     console::Console,
     error::CliError,
-    files,
-    image::{self, DEFAULT_NAME},
-    policy,
+    files, policy, registry,
 };
 
-/// Length of a key-encryption key.
-const KEY_LEN: u64 = 32;
+/// Name of an image in a folder when none is given.
+const DEFAULT_NAME: &str = "latest";
 
 pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result<(), CliError> {
     let types = &arguments.types.image_key_types;
@@ -44,10 +42,10 @@ pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result
         )));
     }
     let broker = broker(&arguments)?;
-    let registry = match &arguments.target.push {
+    let target = match &arguments.target.push {
         Some(reference) => Some((
             reference.clone(),
-            image::registry(&arguments.registry, reference)?,
+            registry::config(&arguments.registry, reference)?,
         )),
         None => None,
     };
@@ -65,11 +63,11 @@ pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result
         }
         console.status("Encrypting...");
         let (artifact, plain) = plain.encrypt(key, arguments.key_id.clone()).await?;
-        let target = match (registry, arguments.target.layout) {
+        let target = match (target, arguments.target.layout) {
             (Some((reference, config)), _) => {
                 console.status("Pushing...");
                 let digest = push::push(&config, &reference, &artifact).await?;
-                Target::Registry(image::pinned(&reference, digest))
+                Target::Registry(registry::pinned(&reference, digest))
             }
             (None, Some(folder)) => {
                 let (name, to, artifact) = (arguments.name, folder.clone(), artifact.clone());
@@ -206,7 +204,7 @@ impl Key {
     fn of(choice: &KeyChoice) -> Result<Self, CliError> {
         match (&choice.key, &choice.key_out) {
             (Some(path), _) => Ok(Self {
-                bytes: read_key(path)?,
+                bytes: files::read_image_key(path)?,
                 new_file: None,
             }),
             (None, Some(path)) => {
@@ -228,19 +226,6 @@ impl Key {
             "the new key is in {path}: run again with `--key {path}`"
         ))
     }
-}
-
-/// Reads a key file: the 32 bytes as they are.
-pub(super) fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let bytes = files::read("key", path, KEY_LEN)?;
-    if bytes.len() as u64 != KEY_LEN {
-        return Err(CliError::input(
-            "key",
-            path,
-            "it must have 32 bytes, as --key-out writes them",
-        ));
-    }
-    Ok(bytes)
 }
 
 /// The key broker to upload to, when one is named.

@@ -16,6 +16,8 @@ use super::error::CliError;
 
 /// Largest key, key set or certificate bundle, in bytes.
 pub(super) const MAX_KEY_BYTES: u64 = 256 * 1024;
+/// Length of a key that wraps the keys of layers, in bytes.
+const IMAGE_KEY_BYTES: u64 = 32;
 /// Largest component or layer, in bytes.
 pub(super) const MAX_COMPONENT_BYTES: u64 = 256 * 1024 * 1024;
 /// Largest document (result, evidence, task JSON, inputs), in bytes. A result document in a whole task's
@@ -27,6 +29,19 @@ pub(super) fn read(what: &str, path: &Path, limit: u64) -> Result<Zeroizing<Vec<
     let file = File::open(path).map_err(|error| CliError::input(what, path, error))?;
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     bounded(file, length, limit).map_err(|error| CliError::input(what, path, error))
+}
+
+/// Reads a key file: the 32 bytes as they are.
+pub(super) fn read_image_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let bytes = read("key", path, IMAGE_KEY_BYTES)?;
+    if bytes.len() as u64 != IMAGE_KEY_BYTES {
+        return Err(CliError::input(
+            "key",
+            path,
+            "it must have 32 bytes, as --key-out writes them",
+        ));
+    }
+    Ok(bytes)
 }
 
 /// As [`read`], where `-` is standard input.

@@ -5,30 +5,25 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use bytes::Bytes;
 use proplet_image::{
-    Artifact, Digest, ImageReference, KeySource, KeySourceError, Manifest, NamedKbs, PullPolicy,
-    Puller, RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain,
-    push as pushing,
+    Artifact, ImageReference, KeySource, KeySourceError, Manifest, NamedKbs, PullPolicy, Puller,
+    RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain, push as pushing,
 };
 use proplet_kbs::ResourceUri;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    arguments::{Inspect, Push, Registry},
+    arguments::{Inspect, Push},
     blocking,
     component::Component,
     console::Console,
-    encrypt::read_key,
     error::CliError,
-    files,
+    files, registry,
 };
-
-/// Name of an image in a folder when none is given.
-pub(super) const DEFAULT_NAME: &str = "latest";
 
 /// `proplet image push`: nothing is encrypted on the way, only moved.
 pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(), CliError> {
-    let config = registry(&arguments.registry, &arguments.reference)?;
+    let config = registry::config(&arguments.registry, &arguments.reference)?;
     let artifact = if arguments.source.is_dir() {
         from_folder(arguments.source, arguments.name).await?
     } else {
@@ -41,7 +36,7 @@ pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(
     }
     console.status("Pushing...");
     let digest = pushing::push(&config, &arguments.reference, &artifact).await?;
-    let pinned = pinned(&arguments.reference, digest);
+    let pinned = registry::pinned(&arguments.reference, digest);
     if console.json {
         let digest = digest.to_string();
         console.value(&json!({"image_digest": digest, "image": pinned, "encrypted": encrypted}))?;
@@ -54,7 +49,7 @@ pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(
 /// `proplet image inspect`: what everybody can see, and with the key what the owner can.
 pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Result<(), CliError> {
     let key = match &arguments.key {
-        Some(path) => Some(OneKey(read_key(path)?)),
+        Some(path) => Some(OneKey(files::read_image_key(path)?)),
         None => None,
     };
     let folder = PathBuf::from(&arguments.image);
@@ -62,7 +57,7 @@ pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Re
         inspect_folder(folder, arguments.name, key).await?
     } else {
         let reference: ImageReference = arguments.image.parse()?;
-        let config = registry(&arguments.registry, &reference)?;
+        let config = registry::config(&arguments.registry, &reference)?;
         console.status("Asking the registry...");
         inspect_registry(config, &reference, key).await?
     };
@@ -81,37 +76,6 @@ pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Re
         console.text(&format!("{inspection}{component}"))?;
     }
     Ok(())
-}
-
-/// How the registry of a reference is reached, as the command line says.
-pub(super) fn registry(
-    arguments: &Registry,
-    reference: &ImageReference,
-) -> Result<RegistryConfig, CliError> {
-    let ca_pem = match &arguments.registry_ca {
-        Some(path) => Some(files::read("certificates", path, files::MAX_KEY_BYTES)?.to_vec()),
-        None => None,
-    };
-    let http = arguments.http.then(|| reference.registry().to_owned());
-    Ok(RegistryConfig {
-        auth_file: arguments.auth_file.clone(),
-        http_hosts: http.into_iter().collect(),
-        // Whoever types the name means that registry, wherever it is.
-        private_hosts: vec![reference.registry_host().to_owned()],
-        ca_pem,
-        proxy: arguments.registry_proxy.clone(),
-        max_layer_bytes: files::MAX_COMPONENT_BYTES,
-        ..RegistryConfig::default()
-    })
-}
-
-/// The reference that names these bytes and no others: what to put into tasks.
-pub(super) fn pinned(reference: &ImageReference, digest: Digest) -> String {
-    format!(
-        "{}/{}@{digest}",
-        reference.registry(),
-        reference.repository()
-    )
 }
 
 async fn inspect_folder(

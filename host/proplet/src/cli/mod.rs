@@ -49,6 +49,8 @@ mod open;
 #[cfg(feature = "data-owner")]
 mod policy;
 #[cfg(feature = "data-owner")]
+mod registry;
+#[cfg(feature = "data-owner")]
 mod relying;
 #[cfg(feature = "data-owner")]
 mod report;
