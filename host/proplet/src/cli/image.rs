@@ -1,6 +1,10 @@
 //! `proplet image push` and `proplet image inspect`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,8 +28,8 @@ use super::{
 /// `proplet image push`: nothing is encrypted on the way, only moved.
 pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(), CliError> {
     let config = registry::config(&arguments.registry, &arguments.reference)?;
-    let artifact = if arguments.source.is_dir() {
-        from_folder(arguments.source, arguments.name).await?
+    let artifact = if is_layout(&arguments.source)? {
+        from_layout(arguments.source, arguments.name).await?
     } else {
         let mut wasm = files::read("component", &arguments.source, files::MAX_COMPONENT_BYTES)?;
         Artifact::wasm(Bytes::from(std::mem::take(&mut *wasm)))?
@@ -52,9 +56,16 @@ pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Re
         Some(path) => Some(OneKey(files::read_image_key(path)?)),
         None => None,
     };
-    let folder = PathBuf::from(&arguments.image);
-    let (manifest, wasm) = if folder.is_dir() {
-        inspect_folder(folder, arguments.name, key).await?
+    let path = PathBuf::from(&arguments.image);
+    let (manifest, wasm) = if is_layout(&path)? {
+        inspect_layout(path, arguments.name, key).await?
+    } else if is_component(&path) {
+        return Err(CliError::input(
+            "image",
+            &path,
+            "it is a WebAssembly file and no image: make one with `proplet image push` or `proplet \
+             image encrypt`",
+        ));
     } else {
         let reference: ImageReference = arguments.image.parse()?;
         let config = registry::config(&arguments.registry, &reference)?;
@@ -78,12 +89,12 @@ pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Re
     Ok(())
 }
 
-async fn inspect_folder(
-    folder: PathBuf,
+async fn inspect_layout(
+    path: PathBuf,
     name: Option<String>,
     key: Option<OneKey>,
 ) -> Result<(Manifest, Option<Wasm>), CliError> {
-    let artifact = from_folder(folder, name).await?;
+    let artifact = from_layout(path, name).await?;
     let manifest = artifact.manifest()?;
     let wasm = match key {
         None if manifest.encryption.is_some() => None,
@@ -117,14 +128,22 @@ async fn inspect_registry(
     Ok((manifest, wasm))
 }
 
-async fn from_folder(folder: PathBuf, name: Option<String>) -> Result<Artifact, CliError> {
+/// Whether this is an image on the disk: a folder, or an archive by its first bytes. A file that is
+/// neither can still be a component, and a name that is no file the reference of an image.
+fn is_layout(path: &Path) -> Result<bool, CliError> {
+    Ok(path.is_dir() || (path.is_file() && layout::is_archive(path)?))
+}
+
+fn is_component(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *b"\0asm"
+}
+
+async fn from_layout(path: PathBuf, name: Option<String>) -> Result<Artifact, CliError> {
     blocking(move || {
-        let folder: &Path = &folder;
-        Ok(layout::read(
-            folder,
-            name.as_deref(),
-            files::MAX_COMPONENT_BYTES,
-        )?)
+        let limit = files::MAX_COMPONENT_BYTES;
+        Ok(layout::read(&path, name.as_deref(), limit)?)
     })
     .await
 }

@@ -280,6 +280,70 @@ async fn images_are_pushed_and_found_again() {
 }
 
 #[tokio::test]
+async fn images_are_taken_from_folders_and_archives_of_other_tools() {
+    let desk = desk();
+    let registry = Registry::start().await.unwrap();
+    let host = registry.host();
+    let line =
+        format!("image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key-out @kek --json");
+    let made = desk.run(&line).await.done().json();
+    let image = layout::read(&desk.path("image"), None, 1 << 20).unwrap();
+
+    // As `skopeo copy … dir:` and `… oci-archive:` write it.
+    let folder = desk.path("dir");
+    std::fs::create_dir(&folder).unwrap();
+    desk.write("dir/version", "Directory Transport Version: 1.1\n");
+    desk.write("dir/manifest.json", image.manifest_bytes());
+    for blob in [image.config(), image.layer()] {
+        let name = proplet_image::Digest::of(blob).hex();
+        desk.write(&format!("dir/{name}"), blob);
+    }
+    let archive = std::fs::File::create(desk.path("image.tar")).unwrap();
+    let mut archive = tar::Builder::new(archive);
+    archive.append_dir_all(".", desk.path("image")).unwrap();
+    archive.finish().unwrap();
+
+    for (number, source) in ["dir", "image.tar"].into_iter().enumerate() {
+        let seen = desk
+            .run(&format!("image inspect @{source} --key @kek --json"))
+            .await
+            .done()
+            .json();
+        assert_eq!(seen["image_digest"], made["image_digest"], "{source}");
+        assert_eq!(seen["component"]["digest"], made["component_digest"]);
+        let pushed = desk
+            .run(&format!(
+                "image push @{source} {host}/a:{number} --http --json"
+            ))
+            .await
+            .done()
+            .json();
+        assert_eq!(pushed["image_digest"], made["image_digest"], "{source}");
+        assert_eq!(pushed["encrypted"], true);
+    }
+
+    // What is neither is told apart.
+    desk.run("image inspect @c.wasm")
+        .await
+        .refused(ExitCode::Usage, "no image");
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    for command in ["image inspect @empty", "image push @empty localhost/a:b"] {
+        desk.run(command)
+            .await
+            .refused(ExitCode::Usage, "oci-layout");
+    }
+    let archive = std::fs::File::create(desk.path("saved.tar")).unwrap();
+    let mut archive = tar::Builder::new(archive);
+    archive
+        .append_path_with_name(desk.path("dir/version"), "manifest.json")
+        .unwrap();
+    archive.finish().unwrap();
+    desk.run("image inspect @saved.tar")
+        .await
+        .refused(ExitCode::Usage, "docker save");
+}
+
+#[tokio::test]
 async fn registries_refuse_and_are_unavailable() {
     let desk = desk();
     let registry = Registry::start().await.unwrap();

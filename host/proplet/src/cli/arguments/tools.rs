@@ -17,7 +17,7 @@ use super::EXIT_CODES;
 pub enum Image {
     /// Put a policy into a component and encrypt it, into a folder or a registry
     Encrypt(Box<Encrypt>),
-    /// Push an image folder, or a plain component, to a registry
+    /// Push an image folder or archive, or a plain component, to a registry
     Push(Push),
     /// Say what an image is; with its key, also what is in it
     Inspect(Inspect),
@@ -125,13 +125,14 @@ pub struct KeyChoice {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Push {
-    /// A folder in OCI image layout, or a plain component
-    #[arg(value_name = "FOLDER|COMPONENT")]
+    /// A folder (OCI image layout, or skopeo's `dir:`), an archive of an OCI image layout, or a plain
+    /// component
+    #[arg(value_name = "FOLDER|ARCHIVE|COMPONENT")]
     pub source: PathBuf,
     /// Where to
     #[arg(value_name = "REFERENCE")]
     pub reference: ImageReference,
-    /// Name of the image in the folder, when there are several
+    /// Name of the image in the folder or archive, when there are several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     #[command(flatten)]
@@ -142,10 +143,11 @@ pub struct Push {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Inspect {
-    /// An image reference, or a folder in OCI image layout. A name that is a folder here is that folder
-    #[arg(value_name = "REFERENCE|FOLDER")]
+    /// An image reference, a folder (OCI image layout, or skopeo's `dir:`), or an archive of an OCI image
+    /// layout. A name that is a folder or an archive here is that one
+    #[arg(value_name = "REFERENCE|FOLDER|ARCHIVE")]
     pub image: String,
-    /// Name of the image in the folder, when there are several
+    /// Name of the image in the folder or archive, when there are several
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     /// The 32-byte key: opens the image and shows the component's digest, policy and imports
