@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::error::ImageError;
-use crate::manifest::{Descriptor, Manifest};
+use crate::manifest::{Descriptor, Manifest, layer_digests};
 use crate::media;
 
 /// Bytes and their media type.
@@ -23,6 +23,8 @@ pub struct Artifact {
     manifest: Bytes,
     config: Bytes,
     layer: Bytes,
+    /// Blobs of further layers, which hold no module and belong to the image all the same.
+    others: Vec<Bytes>,
 }
 
 #[derive(Serialize)]
@@ -68,7 +70,14 @@ impl Artifact {
             manifest,
             config,
             layer,
+            others: Vec::new(),
         })
+    }
+
+    /// The same with the blobs of further layers.
+    #[must_use]
+    pub(crate) fn with_others(self, others: Vec<Bytes>) -> Self {
+        Self { others, ..self }
     }
 
     /// A plain CNCF Wasm OCI artifact: one `application/wasm` layer.
@@ -123,6 +132,7 @@ impl Artifact {
             manifest,
             config: config.bytes,
             layer: layer_bytes,
+            others: Vec::new(),
         })
     }
 
@@ -152,6 +162,28 @@ impl Artifact {
     /// The layer's bytes, encrypted or not.
     pub fn layer(&self) -> &Bytes {
         &self.layer
+    }
+
+    /// Every blob that the manifest names, layers first.
+    ///
+    /// # Errors
+    /// [`ImageError::Layout`] when one of them is not here.
+    pub(crate) fn blobs(&self) -> Result<Vec<&Bytes>, ImageError> {
+        let mut blobs = Vec::new();
+        for digest in layer_digests(&self.manifest) {
+            let known = [&self.layer].into_iter().chain(&self.others);
+            let blob = known
+                .into_iter()
+                .find(|blob| Digest::of(blob).to_string() == digest);
+            blobs.push(blob.ok_or_else(|| {
+                ImageError::layout(
+                    format!("image {}", self.digest()),
+                    format!("its layer {digest:?} is not there; copy the whole image"),
+                )
+            })?);
+        }
+        blobs.push(&self.config);
+        Ok(blobs)
     }
 }
 

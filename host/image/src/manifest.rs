@@ -224,6 +224,21 @@ impl Manifest {
     }
 }
 
+/// The digests of all layers of an image manifest, whatever is in them and whatever they look like.
+pub(crate) fn layer_digests(manifest: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Layers {
+        layers: Vec<Layer>,
+    }
+    #[derive(Deserialize)]
+    struct Layer {
+        digest: String,
+    }
+    let layers = serde_json::from_slice(manifest).map(|layers: Layers| layers.layers);
+    let layers = layers.unwrap_or_default();
+    layers.into_iter().map(|layer| layer.digest).collect()
+}
+
 /// Parses a manifest or an index.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, ImageError> {
     let digest = Digest::of(bytes);

@@ -9,7 +9,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use proplet_image::{Artifact, ImageError, ImageReference, Puller, RegistryConfig, push};
+use proplet_image::{
+    Artifact, Digest, ImageError, ImageReference, Puller, RegistryConfig, layout, push,
+};
 use proplet_testkit::registry::{Access, Fault, Quirk, Registry, Target};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -214,6 +216,54 @@ async fn a_stored_manifest_needs_no_address() {
 }
 
 #[tokio::test]
+async fn layers_without_a_module_are_pushed_too() {
+    let registry = Registry::start().await.unwrap();
+    let config = settings(&registry);
+    let (image, empty) = (small(), vec![0; 1024]);
+    let manifest = image.manifest().unwrap();
+    let mut layers = vec![serde_json::to_value(&manifest.layer).unwrap()];
+    layers.insert(
+        0,
+        serde_json::json!({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "digest": Digest::of(&empty),
+            "size": empty.len(),
+        }),
+    );
+    let text = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": manifest.config,
+        "layers": layers,
+    });
+    // As `skopeo copy … dir:` writes it.
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("manifest.json", text.to_string().as_bytes());
+    for blob in [image.config().as_ref(), image.layer(), &empty] {
+        write(&Digest::of(blob).hex(), blob);
+    }
+    let read = || layout::read(folder.path(), None, 1 << 20);
+    let reference = named(&registry, ":v1");
+    push::push(&config, &reference, &read().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(registry.counts().blobs_written, 3);
+    is_pulled(&config, &reference, &image).await;
+
+    // It can be looked at without them, but not pushed.
+    std::fs::remove_file(folder.path().join(Digest::of(&empty).hex())).unwrap();
+    let error = push::push(&config, &reference, &read().unwrap())
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), "image-layout");
+    assert!(
+        error.to_string().contains(&Digest::of(&empty).to_string()),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn uploads_in_parts_are_not_needed() {
     for quirk in [
         Quirk::LastPartOnly,
@@ -336,13 +386,12 @@ async fn tokens_are_asked_for_with_the_right_to_push() {
     push::push(&config, &named(&registry, ":v1"), &small())
         .await
         .unwrap();
-    let scopes = registry.scopes();
-    assert!(!scopes.is_empty());
+    let queries = registry.token_queries();
+    let scope = "scope=repository%3Ateam%2Fmodule%3Apull%2Cpush";
+    assert!(!queries.is_empty());
     assert!(
-        scopes
-            .iter()
-            .all(|scope| scope == "repository:team/module:pull,push"),
-        "{scopes:?}"
+        queries.iter().all(|query| query.contains(scope)),
+        "{queries:?}"
     );
 }
 

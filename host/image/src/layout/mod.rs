@@ -25,12 +25,16 @@ use self::store::Store;
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::ImageError;
-use crate::manifest::{Descriptor, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Parsed, parse};
+use crate::manifest::{
+    Descriptor, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Parsed, layer_digests, parse,
+};
 use crate::media;
 
 /// Annotations of an `index.json` entry that name it: the specification's, and what `docker save` adds.
 const NAMES: [&str; 2] = [REF_NAME, "io.containerd.image.name"];
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The most indexes that lead from one to the next.
+const MAX_INDEXES: usize = 4;
 const LAYOUT_FILE: &str = "oci-layout";
 const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 const INDEX_FILE: &str = "index.json";
@@ -61,28 +65,39 @@ pub fn read(path: &Path, name: Option<&str>, max_layer_bytes: u64) -> Result<Art
         });
     };
     let mut manifest = reader.root(name)?;
-    if let Parsed::Index(entry) = parse(&manifest)? {
-        manifest = reader.manifest(entry.digest)?;
+    for _ in 0..MAX_INDEXES {
+        match parse(&manifest)? {
+            Parsed::Index(entry) => manifest = reader.manifest(entry.digest)?,
+            Parsed::Image(_) => break,
+        }
     }
     let parsed = Manifest::parse(&manifest)?;
-    let config = reader.blob("config", parsed.config.digest, MAX_CONFIG_BYTES)?;
+    let config = match &parsed.config_data {
+        Some(data) => data.clone(),
+        None => reader.blob("config", parsed.config.digest, MAX_CONFIG_BYTES)?,
+    };
     let layer = reader.blob("layer", parsed.layer.digest, max_layer_bytes)?;
-    Artifact::new(manifest, config, layer)
+    // Whoever only looks at the image can do without them, so it is a push that misses them.
+    let others = layer_digests(&manifest)
+        .iter()
+        .filter_map(|digest| digest.parse().ok())
+        .filter(|digest| *digest != parsed.layer.digest)
+        .filter_map(|digest| reader.blob("layer", digest, max_layer_bytes).ok())
+        .collect();
+    Ok(Artifact::new(manifest, config, layer)?.with_others(others))
 }
 
 /// Writes an image into an OCI layout folder under `name`, creating the folder if needed and replacing
 /// an image of the same name. Other images of the folder stay.
 ///
 /// # Errors
-/// [`ImageError::Folder`], or [`ImageError::Layout`] when the folder's index is not readable.
+/// [`ImageError::Folder`], or [`ImageError::Layout`] when the folder's index is not readable or the image
+/// is not whole.
 pub fn write(folder: &Path, name: &str, artifact: &Artifact) -> Result<(), ImageError> {
     let blobs = folder.join("blobs").join("sha256");
     std::fs::create_dir_all(&blobs).map_err(|e| store::failed(&blobs, &e))?;
-    for bytes in [
-        artifact.layer(),
-        artifact.config(),
-        artifact.manifest_bytes(),
-    ] {
+    let manifest = [artifact.manifest_bytes()];
+    for bytes in artifact.blobs()?.into_iter().chain(manifest) {
         store::replace(&blobs.join(Digest::of(bytes).hex()), bytes)?;
     }
     let index_path = folder.join(INDEX_FILE);

@@ -71,7 +71,7 @@ pub async fn push_watched(
         });
     }
     let session = Session::new(config, reference)?;
-    for bytes in [artifact.layer(), artifact.config()] {
+    for bytes in artifact.blobs()? {
         session.put_blob(bytes, watcher).await?;
     }
     let media_type = media_type(artifact.manifest_bytes());
