@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use crate::output;
 
+/// Columns of a line of progress.
+const PROGRESS_WIDTH: usize = 60;
+
 /// Standard input, output and error of one command.
 ///
 /// Tests give buffers.
@@ -56,6 +59,22 @@ impl Console<'_> {
     pub(super) fn status(&mut self, text: &str) {
         if self.stderr_is_terminal && !self.json {
             self.note(text);
+        }
+    }
+
+    /// How far it is, for somebody who waits: in place of what was said so the last time.
+    pub(super) fn progress(&mut self, text: &str) {
+        if self.stderr_is_terminal && !self.json {
+            let _ = write!(self.stderr, "\r{:<PROGRESS_WIDTH$}", text);
+            let _ = self.stderr.flush();
+        }
+    }
+
+    /// Takes away the last line of progress.
+    pub(super) fn end_progress(&mut self) {
+        if self.stderr_is_terminal && !self.json {
+            let _ = write!(self.stderr, "\r{:<PROGRESS_WIDTH$}\r", "");
+            let _ = self.stderr.flush();
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use proplet_image::{Artifact, encrypt, layout, push};
+use proplet_image::{Artifact, encrypt, layout};
 use proplet_kbs::{
     ImageKeyTypes, KbsConfig, ResourceUri,
     admin::{AdminAuth, AdminClient, AdminKey},
@@ -21,6 +21,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
+    Context,
     arguments::{Encrypt, KeyChoice},
     blocking,
     component::Component,
@@ -32,7 +33,11 @@ use super::{
 /// Name of an image in a folder when none is given.
 const DEFAULT_NAME: &str = "latest";
 
-pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn run(
+    arguments: Encrypt,
+    context: &Context,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
     let types = &arguments.types.image_key_types;
     if !types.may_decrypt(&arguments.key_id) {
         return Err(CliError::usage(format!(
@@ -45,7 +50,7 @@ pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result
     let target = match &arguments.target.push {
         Some(reference) => Some((
             reference.clone(),
-            registry::config(&arguments.registry, reference)?,
+            registry::config(&arguments.registry, reference, context).await?,
         )),
         None => None,
     };
@@ -66,7 +71,7 @@ pub(super) async fn run(arguments: Encrypt, console: &mut Console<'_>) -> Result
         let target = match (target, arguments.target.layout) {
             (Some((reference, config)), _) => {
                 console.status("Pushing...");
-                let digest = push::push(&config, &reference, &artifact).await?;
+                let digest = registry::push(&config, &reference, &artifact, console).await?;
                 Target::Registry(registry::pinned(&reference, digest))
             }
             (None, Some(folder)) => {

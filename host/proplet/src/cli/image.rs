@@ -10,13 +10,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use proplet_image::{
     Artifact, ImageReference, KeySource, KeySourceError, Manifest, NamedKbs, PullPolicy, Puller,
-    RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain, push as pushing,
+    RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain,
 };
 use proplet_kbs::ResourceUri;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
+    Context,
     arguments::{Inspect, Push},
     blocking,
     component::Component,
@@ -26,8 +27,13 @@ use super::{
 };
 
 /// `proplet image push`: nothing is encrypted on the way, only moved.
-pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(), CliError> {
-    let config = registry::config(&arguments.registry, &arguments.reference)?;
+pub(super) async fn push(
+    arguments: Push,
+    context: &Context,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
+    let (registry, reference) = (&arguments.registry, &arguments.reference);
+    let config = registry::config(registry, reference, context).await?;
     let artifact = if is_layout(&arguments.source)? {
         from_layout(arguments.source, arguments.name).await?
     } else {
@@ -39,7 +45,7 @@ pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(
         console.note("warning: this image is not encrypted; whoever reads the registry reads it");
     }
     console.status("Pushing...");
-    let digest = pushing::push(&config, &arguments.reference, &artifact).await?;
+    let digest = registry::push(&config, &arguments.reference, &artifact, console).await?;
     let pinned = registry::pinned(&arguments.reference, digest);
     if console.json {
         let digest = digest.to_string();
@@ -51,7 +57,11 @@ pub(super) async fn push(arguments: Push, console: &mut Console<'_>) -> Result<(
 }
 
 /// `proplet image inspect`: what everybody can see, and with the key what the owner can.
-pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Result<(), CliError> {
+pub(super) async fn inspect(
+    arguments: Inspect,
+    context: &Context,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
     let key = match &arguments.key {
         Some(path) => Some(OneKey(files::read_image_key(path)?)),
         None => None,
@@ -68,7 +78,7 @@ pub(super) async fn inspect(arguments: Inspect, console: &mut Console<'_>) -> Re
         ));
     } else {
         let reference: ImageReference = arguments.image.parse()?;
-        let config = registry::config(&arguments.registry, &reference)?;
+        let config = registry::config(&arguments.registry, &reference, context).await?;
         console.status("Asking the registry...");
         inspect_registry(config, &reference, key).await?
     };

@@ -41,6 +41,8 @@ mod error;
 )]
 mod files;
 #[cfg(feature = "data-owner")]
+mod helper;
+#[cfg(feature = "data-owner")]
 mod image;
 #[cfg(feature = "data-owner")]
 mod keygen;
@@ -82,6 +84,8 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     /// The variables of the process, for settings.
     pub environment: Environment,
+    /// Where programs are looked for (`PATH`): credential helpers, of commands that people type.
+    pub program_path: Option<OsString>,
 }
 
 impl Context {
@@ -91,6 +95,7 @@ impl Context {
         Self {
             clock: Arc::new(SystemClock),
             environment: Environment::of_process(),
+            program_path: std::env::var_os("PATH"),
         }
     }
 }
@@ -168,11 +173,11 @@ async fn dispatch(
         Command::Daemon => daemon::run(config, context, console).await,
         Command::Run(run) => run::run(run, config, context, console).await,
         #[cfg(feature = "data-owner")]
-        Command::Image(Image::Encrypt(encrypt)) => encrypt::run(*encrypt, console).await,
+        Command::Image(Image::Encrypt(encrypt)) => encrypt::run(*encrypt, context, console).await,
         #[cfg(feature = "data-owner")]
-        Command::Image(Image::Push(push)) => image::push(push, console).await,
+        Command::Image(Image::Push(push)) => image::push(push, context, console).await,
         #[cfg(feature = "data-owner")]
-        Command::Image(Image::Inspect(inspect)) => image::inspect(inspect, console).await,
+        Command::Image(Image::Inspect(inspect)) => image::inspect(inspect, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Keygen(keygen) => keygen::run(&keygen, console),
         #[cfg(feature = "data-owner")]

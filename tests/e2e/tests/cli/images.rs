@@ -8,7 +8,7 @@ use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
 use proplet_results::Digest;
 use proplet_runtime::policy::{Policy, Recipients};
 use proplet_testkit::kbs::{AdminAccess, DevKeyBroker};
-use proplet_testkit::registry::Registry;
+use proplet_testkit::registry::{Access, Registry};
 
 use super::support::{Desk, mode};
 
@@ -341,6 +341,56 @@ async fn images_are_taken_from_folders_and_archives_of_other_tools() {
     desk.run("image inspect @saved.tar")
         .await
         .refused(ExitCode::Usage, "docker save");
+}
+
+#[tokio::test]
+async fn credential_helpers_are_asked_for_their_registries() {
+    let desk = desk();
+    let access = |name: &str| Access::Basic {
+        username: name.to_owned(),
+        password: "hunter2-hunter2".to_owned(),
+    };
+    let registry = Registry::start_with(access("robot")).await.unwrap();
+    let other = Registry::start().await.unwrap();
+    let (host, public) = (registry.host(), other.host());
+    desk.helper(&format!("{host} robot hunter2-hunter2\n"));
+    let push = |to: &str| format!("image push @c.wasm {to}/c:1 --http --auth-file @config.json");
+    let stored = serde_json::json!({"auths": {host.clone(): {}}, "credsStore": "test"});
+    let configs = [
+        serde_json::json!({"credHelpers": {host.clone(): "test"}}),
+        serde_json::json!({"credsStore": "test"}),
+        stored.clone(),
+    ];
+    for config in configs {
+        desk.write("config.json", config.to_string());
+        let ended = desk.run(&push(&host)).await.done();
+        assert!(!format!("{ended:?}").contains("hunter2"), "{config}");
+        let line = format!("image inspect {host}/c:1 --http --auth-file @config.json");
+        desk.run(&line).await.done();
+        // One that has nothing for a registry leaves it without credentials.
+        desk.run(&push(&public)).await.done();
+    }
+
+    // An identity token comes under a name of its own, and is no use for this registry.
+    desk.write("bin/answers", format!("{host} <token> hunter2-hunter2\n"));
+    let ended = desk.run(&push(&host)).await;
+    ended.refused(ExitCode::Usage, "identity token");
+    desk.write("bin/answers", "");
+    let ended = desk.run(&push(&host)).await;
+    ended.refused(ExitCode::Failed, "refused access");
+    // No answer at all: the script cannot read its list.
+    std::fs::remove_file(desk.path("bin/answers")).unwrap();
+    let ended = desk.run(&push(&host)).await;
+    ended.refused(ExitCode::Usage, "credential helper");
+    for name in ["missing", "../test", ""] {
+        let config = serde_json::json!({"credHelpers": {host.clone(): name}});
+        desk.write("config.json", config.to_string());
+        let ended = desk.run(&push(&host)).await;
+        match name {
+            "" => ended.refused(ExitCode::Failed, "refused access"),
+            name => ended.refused(ExitCode::Usage, name),
+        };
+    }
 }
 
 #[tokio::test]

@@ -70,6 +70,7 @@ impl Desk {
         let context = Context {
             clock: std::sync::Arc::new(SystemClock),
             environment: Environment::default(),
+            program_path: Some(self.path("bin").into()),
         };
         let mut console = Console {
             stdin: &mut stdin,
@@ -85,6 +86,18 @@ impl Desk {
             stdout,
             stderr: String::from_utf8(stderr).unwrap(),
         }
+    }
+
+    /// The credential helper `test`, which answers with these lines: `registry name secret`.
+    pub fn helper(&self, answers: &str) {
+        let folder = self.path("bin");
+        std::fs::create_dir(&folder).unwrap();
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/cli/helper/docker-credential-test"
+        );
+        std::os::unix::fs::symlink(script, folder.join("docker-credential-test")).unwrap();
+        std::fs::write(folder.join("answers"), answers).unwrap();
     }
 
     /// A recipient's key pair, in `<name>` and `<name>.pub`.
@@ -141,6 +154,8 @@ pub fn mode(path: &Path) -> u32 {
 pub struct Ran<'a> {
     pub tee: &'a dyn TeeProvider,
     pub key: ReceiptKey,
+    pub task_id: String,
+    pub export: String,
 }
 
 impl<'a> Ran<'a> {
@@ -148,6 +163,8 @@ impl<'a> Ran<'a> {
         Self {
             tee,
             key: ReceiptKey::generate().unwrap(),
+            task_id: "task-1".to_owned(),
+            export: "run".to_owned(),
         }
     }
 
@@ -218,14 +235,14 @@ impl<'a> Ran<'a> {
         let claims = Claims::instance(&self.key, settings_digest, &attester).unwrap();
         let evidence = EvidenceBundle::gather(self.tee, &claims).await.unwrap();
         let receipt = ReceiptClaims {
-            task_id: "task-1".to_owned(),
+            task_id: self.task_id.clone(),
             outcome,
             component_digest: Digest::of(b"component"),
             image_digest: Some(Digest::of(b"image")),
             policy_digest: Some(Digest::of(b"policy")),
             settings_digest,
             attester,
-            export: "run".to_owned(),
+            export: self.export.clone(),
             arguments_digest: of_arguments::<&str>(&[]).unwrap(),
             environment_digest: of_environment(&BTreeMap::new()).unwrap(),
             inputs_digest: of_inputs(&["10", "twenty"]).unwrap(),
