@@ -81,12 +81,13 @@ impl fmt::Display for Inspection {
         if let Some(index) = &self.index_digest {
             writeln!(f, "index       {index}")?;
         }
-        writeln!(f, "config      {}", self.config_media_type)?;
+        writeln!(f, "config      {}", on_one_line(&self.config_media_type))?;
         writeln!(f, "layer       {}", self.layer_digest)?;
         writeln!(
             f,
             "            {}, {} bytes",
-            self.layer_media_type, self.layer_bytes
+            on_one_line(&self.layer_media_type),
+            self.layer_bytes
         )?;
         let form = match (self.form, media::split_encrypted(&self.layer_media_type).0) {
             (LayerForm::Wasm, media::WASM_TO_OCI_LAYER) => "Wasm as wasm-to-oci packs it",
@@ -103,6 +104,16 @@ impl fmt::Display for Inspection {
         }
         Ok(())
     }
+}
+
+/// A stranger's text without control characters, so that it is one line of ours and no more.
+fn on_one_line(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            c if c.is_control() => char::REPLACEMENT_CHARACTER,
+            c => c,
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -78,8 +78,9 @@ fn main() {
         .unwrap();
     let component = component(bytes);
     let size = component.len();
+    let bench = tokio.block_on(Bench::new(component, rounds));
     // On a worker, as the daemon's tasks are, and not on the thread that blocks.
-    let measuring = tokio.spawn(async move { Bench::new(component, rounds).await.measure().await });
+    let measuring = tokio.spawn(bench.measure());
     let medians = tokio.block_on(measuring).unwrap();
     print(&medians, rounds, size);
 }

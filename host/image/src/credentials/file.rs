@@ -67,7 +67,7 @@ impl<'de> Visitor<'de> for FileVisitor {
                     let helpers = map.next_value::<Members<Text>>()?.0;
                     for (registry, name) in helpers {
                         match name {
-                            Text::Text(name) => {
+                            Text::Given(name) => {
                                 file.helpers.push((registry, name.as_str().to_owned()));
                             }
                             Text::Null => {}
@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for FileVisitor {
                     }
                 }
                 "credsStore" => {
-                    if let Text::Text(name) = map.next_value()? {
+                    if let Text::Given(name) = map.next_value()? {
                         file.store = Some(name.as_str().to_owned());
                     }
                 }
@@ -167,8 +167,8 @@ impl<'de> Visitor<'de> for EntryVisitor {
                 }
             };
             match map.next_value()? {
-                Text::Text(text) if !text.is_empty() => *field = Some(text),
-                Text::Text(_) | Text::Null => {}
+                Text::Given(text) if !text.is_empty() => *field = Some(text),
+                Text::Given(_) | Text::Null => {}
                 Text::Other => entry.malformed = true,
             }
         }
@@ -178,7 +178,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
 
 /// The value of a member that should be text.
 enum Text {
-    Text(Zeroizing<String>),
+    Given(Zeroizing<String>),
     Null,
     Other,
 }
@@ -201,7 +201,7 @@ impl<'de> Visitor<'de> for TextVisitor {
     scalars!(Text::Null, Text::Other);
 
     fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        Ok(Text::Text(Zeroizing::new(text.to_owned())))
+        Ok(Text::Given(Zeroizing::new(text.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Text, A::Error> {

@@ -1,8 +1,15 @@
 //! The streams of a command, and how things are shown on them.
+//!
+//! What a command says holds text of strangers: media types of a registry, names in a component, a
+//! receipt's task id, the words of a server. A terminal obeys escape sequences in it. So there is one door:
+//! everything that is text leaves through [`Console`], which takes out what a terminal would obey, whoever
+//! wrote it, and also when the stream is a file, which is read at a terminal the next day. Only bytes that
+//! are somebody's result go as they are ([`Console::bytes`]), and the commands send none to a terminal.
+//! Callers still put a stranger's words on one line ([`line`]), lest these pass for another line of ours.
 
 use std::io::{self, IsTerminal as _, Read, Write};
 
-use proplet_types::text::line;
+use proplet_types::text::{is_printable, line, printable};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -32,6 +39,19 @@ pub struct Console<'a> {
 impl Console<'_> {
     /// Text of a result, with a line end.
     pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.ended(&printable(text))
+    }
+
+    /// The text that a component gave, with a line end: as it is, unless somebody looks at it.
+    pub(super) fn given(&mut self, text: &str) -> io::Result<()> {
+        if self.stdout_is_terminal {
+            self.text(text)
+        } else {
+            self.ended(text)
+        }
+    }
+
+    fn ended(&mut self, text: &str) -> io::Result<()> {
         self.stdout.write_all(text.as_bytes())?;
         if !text.ends_with('\n') {
             self.stdout.write_all(b"\n")?;
@@ -45,14 +65,14 @@ impl Console<'_> {
         self.stdout.flush()
     }
 
-    /// A result as JSON.
+    /// A result as JSON: the same value, with escapes for what a terminal would obey.
     pub(super) fn value(&mut self, value: &Value) -> io::Result<()> {
-        self.text(&format!("{value:#}"))
+        self.ended(&escaped(&format!("{value:#}")))
     }
 
     /// Text for standard error. A closed standard error is nobody's concern.
     pub(super) fn note(&mut self, text: &str) {
-        let _ = writeln!(self.stderr, "{text}");
+        let _ = writeln!(self.stderr, "{}", printable(text));
     }
 
     /// What is being done, for somebody who waits.
@@ -65,7 +85,7 @@ impl Console<'_> {
     /// How far it is, for somebody who waits: in place of what was said so the last time.
     pub(super) fn progress(&mut self, text: &str) {
         if self.stderr_is_terminal && !self.json {
-            let _ = write!(self.stderr, "\r{:<PROGRESS_WIDTH$}", text);
+            let _ = write!(self.stderr, "\r{:<PROGRESS_WIDTH$}", line(text));
             let _ = self.stderr.flush();
         }
     }
@@ -82,7 +102,8 @@ impl Console<'_> {
     pub(super) fn fail(&mut self, error: &CliError) {
         let text = if self.json {
             let (code, message, exit) = (error.code(), error.words(), error.exit() as u8);
-            json!({"error": {"code": code, "message": message, "exit": exit}}).to_string()
+            let object = json!({"error": {"code": code, "message": message, "exit": exit}});
+            escaped(&object.to_string())
         } else {
             format!("error: {}", line(error.words()))
         };
@@ -130,5 +151,35 @@ impl Write for Stdout {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The text of a JSON value with `\u` escapes for what a terminal would obey, which can only stand in
+/// its strings.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_printable(c.encode_utf8(&mut [0; 4])) {
+            text.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_keeps_its_value() {
+        let value = json!({"a\u{9b}31m": ["\u{7f}\u{202e}\u{e0041}", "\u{1b}[1m\n\t", "ä"]});
+        let text = escaped(&format!("{value:#}"));
+        assert!(is_printable(&text), "{text:?}");
+        assert!(text.contains('ä'));
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

@@ -13,7 +13,7 @@ use proplet_results::{
 };
 use proplet_types::{
     Code,
-    text::{is_printable, line, printable},
+    text::{is_printable, line},
 };
 use serde_json::json;
 
@@ -110,8 +110,10 @@ fn show_failure(
         }))?;
     } else if !failure.stderr.is_empty() {
         console.note("standard error of the component:");
-        let stderr = printable(&failure.stderr);
-        console.note(stderr.trim_end());
+        // Set off, so that none of its lines passes for one of the report.
+        for line in failure.stderr.trim_end().lines() {
+            console.note(&format!("  {line}"));
+        }
     }
     let error = line(&failure.error);
     Err(CliError::new(

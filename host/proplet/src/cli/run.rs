@@ -11,7 +11,6 @@ use proplet_executor::{
 };
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
-use proplet_types::text::printable;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -126,11 +125,7 @@ fn show(outcome: TaskOutcome, console: &mut Console<'_>) -> Result<(), CliError>
             .map(|error| json!({"code": error.code(), "message": error.full_words()}));
         console.value(&json!({"results": results, "error": error, "usage": usage}))?;
     } else if !results.is_empty() {
-        if console.stdout_is_terminal {
-            console.text(&printable(&results))?;
-        } else {
-            console.text(&results)?;
-        }
+        console.given(&results)?;
     }
     error.map_or(Ok(()), |error| Err(error.into()))
 }

@@ -11,3 +11,4 @@ mod images;
 mod keys;
 mod results;
 mod support;
+mod terminal;

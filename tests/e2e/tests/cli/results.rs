@@ -304,7 +304,7 @@ async fn a_sealed_failure_is_shown_as_one() {
         .await
         .refused(ExitCode::Failed, "the component failed: wrong");
     assert!(
-        ended.stdout.is_empty() && ended.stderr.contains("line 1\nline 2"),
+        ended.stdout.is_empty() && ended.stderr.contains("  line 1\n  line 2"),
         "{ended:?}"
     );
     assert!(!ended.stderr.contains('\u{1b}'), "{ended:?}");

@@ -19,6 +19,8 @@ pub enum Quirk {
     Cut(usize),
     /// Manifests are written anew before they are stored, under the digest that was asked for.
     Reformat,
+    /// The words of errors.
+    Words(String),
     /// The next writes are answered with a status, this often, with `Retry-After` if there is one.
     Busy {
         /// The status.

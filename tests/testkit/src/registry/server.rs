@@ -129,12 +129,16 @@ async fn handle(
         return empty(StatusCode::OK);
     }
     let method = request.method().clone();
-    if !matches!(method, Method::GET | Method::HEAD)
-        && let Some((status, retry_after)) = state.quirks().busy()
-    {
+    let writes = !matches!(method, Method::GET | Method::HEAD);
+    let busy = writes.then(|| state.quirks().busy()).flatten();
+    if let Some((status, retry_after)) = busy {
         count(&state.counters.busy);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-        let mut response = failure(status, "BUSY");
+        let words = state.quirks().find(|quirk| match quirk {
+            Quirk::Words(words) => Some(words.clone()),
+            _ => None,
+        });
+        let mut response = failure(status, words.as_deref().unwrap_or("BUSY"));
         if let Some(wait) = retry_after {
             let seconds = HeaderValue::from(wait.as_secs());
             response.headers_mut().insert(RETRY_AFTER, seconds);
