@@ -10,7 +10,7 @@ use crate::keys::KeySource;
 use crate::layer::{self, LayerKey, Opened};
 use crate::manifest::{Encryption, Manifest};
 use crate::ocicrypt::{AnnotationPacket, OcicryptError, PrivateOptions, WrapType, unwrap_options};
-use crate::unpack;
+use crate::unpack::{self, GivenUp};
 
 /// What a pull of an encrypted image may rely on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,13 @@ pub async fn open_encrypted(
     let unlocked = unlock(&manifest, encryption, keys, policy).await?;
     let bytes = artifact.layer().clone();
     let opened = layer::open_in_memory(bytes, &manifest.layer, Some(&unlocked.key), max_bytes)?;
-    finish(&manifest, opened, Some(unlocked), max_bytes)
+    finish(
+        &manifest,
+        opened,
+        Some(unlocked),
+        max_bytes,
+        &GivenUp::default(),
+    )
 }
 
 /// Opens a plain image that is in memory.
@@ -116,7 +122,7 @@ pub fn open_plain(artifact: &Artifact, max_bytes: u64) -> Result<Wasm, ImageErro
     expect_plain(&manifest)?;
     let bytes = artifact.layer().clone();
     let opened = layer::open_in_memory(bytes, &manifest.layer, None, max_bytes)?;
-    finish(&manifest, opened, None, max_bytes)
+    finish(&manifest, opened, None, max_bytes, &GivenUp::default())
 }
 
 pub(crate) fn expect_encrypted(manifest: &Manifest) -> Result<&Encryption, ImageError> {
@@ -257,9 +263,10 @@ pub(crate) fn finish(
     opened: Opened,
     unlocked: Option<Unlocked>,
     max_bytes: u64,
+    given_up: &GivenUp,
 ) -> Result<Wasm, ImageError> {
     let what = format!("layer {}", manifest.layer.digest);
-    let unpacked = unpack::wasm(manifest.form, opened.bytes, &what, max_bytes)?;
+    let unpacked = unpack::wasm(manifest.form, opened.bytes, &what, max_bytes, given_up)?;
     let component = if unpacked.whole_layer {
         opened.digest
     } else {

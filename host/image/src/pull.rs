@@ -19,6 +19,7 @@ use crate::reference::ImageReference;
 use crate::registry::{
     Registry, RegistryConfig, Request, Trouble, pause, sent_on, unavailable, unreachable,
 };
+use crate::unpack::GivenUp;
 
 /// Chunks of the network that may wait for the decrypting threads. More would only use memory: a
 /// download that is ahead of decryption should be held back.
@@ -145,10 +146,13 @@ impl Puller {
         }
         let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let owned = manifest.clone();
+        // A thread does not end with this future, so it is told.
+        let given_up = GivenUp::default();
+        let _waiting = given_up.when_dropped();
         let worker = tokio::task::spawn_blocking(move || {
             let key = unlocked.as_ref().map(|unlocked| &unlocked.key);
             let opened = layer::open(Channel(receiver), &owned.layer, key, limit)?;
-            open::finish(&owned, opened, unlocked, limit)
+            open::finish(&owned, opened, unlocked, limit, &given_up)
         });
         let request = blob(reference, layer, deadline);
         self.feed(&request, layer, &what, sender).await;

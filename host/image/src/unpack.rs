@@ -3,8 +3,13 @@
 //! Decompression happens in memory and is bounded: an archive may not unpack to more than the layer
 //! limit. The output has the size that the archive's header names, allocated once, so nothing of it
 //! is left behind by growing. (The decompressor's own 32 KiB window is freed, not wiped.)
+//!
+//! It is work on a thread that cannot be stopped from outside, and a small archive can make much of it. So
+//! it looks again and again whether anybody still waits for it ([`GivenUp`]).
 
 use std::io::{Cursor, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use zeroize::Zeroizing;
@@ -29,12 +34,37 @@ pub(crate) struct Unpacked {
     pub(crate) whole_layer: bool,
 }
 
-/// The Wasm in `layer`, at most `max_bytes` of it.
+/// Tells work that nobody waits for it any more. Clones tell of the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GivenUp(Arc<AtomicBool>);
+
+impl GivenUp {
+    /// Says so when the guard is dropped, as it is with the future that holds it.
+    pub(crate) fn when_dropped(&self) -> Waiting {
+        Waiting(self.clone())
+    }
+
+    fn is_true(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Somebody waits as long as this lives.
+pub(crate) struct Waiting(GivenUp);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The Wasm in `layer`, at most `max_bytes` of it, unless it is given up.
 pub(crate) fn wasm(
     form: LayerForm,
     layer: Zeroizing<Vec<u8>>,
     what: &str,
     max_bytes: u64,
+    given_up: &GivenUp,
 ) -> Result<Unpacked, ImageError> {
     if layer.starts_with(WASM_MAGIC) {
         return Ok(Unpacked {
@@ -57,8 +87,9 @@ pub(crate) fn wasm(
             ));
         }
         LayerForm::Archive if layer.starts_with(GZIP_MAGIC) => {
+            let compressed = || Bounded::new(Cursor::new(layer.as_slice()), u64::MAX, given_up);
             let mut start = [0; 4];
-            let mut peek = MultiGzDecoder::new(Cursor::new(layer.as_slice()));
+            let mut peek = MultiGzDecoder::new(compressed());
             if peek.read_exact(&mut start).is_ok() && start == WASM_MAGIC {
                 return Err(refuse(
                     "it is a gzipped module without an archive around it, which is not read; push \
@@ -66,10 +97,9 @@ pub(crate) fn wasm(
                         .to_owned(),
                 ));
             }
-            let unpacked = MultiGzDecoder::new(Cursor::new(layer.as_slice()));
-            find(unpacked, what, max_bytes)?
+            find(MultiGzDecoder::new(compressed()), what, max_bytes, given_up)?
         }
-        LayerForm::Archive => find(Cursor::new(layer.as_slice()), what, max_bytes)?,
+        LayerForm::Archive => find(Cursor::new(layer.as_slice()), what, max_bytes, given_up)?,
     };
     if !bytes.starts_with(WASM_MAGIC) {
         return Err(refuse(
@@ -83,20 +113,22 @@ pub(crate) fn wasm(
 }
 
 /// The one `.wasm` file of a tar archive.
-fn find(archive: impl Read, what: &str, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, ImageError> {
+fn find(
+    archive: impl Read,
+    what: &str,
+    max_bytes: u64,
+    given_up: &GivenUp,
+) -> Result<Zeroizing<Vec<u8>>, ImageError> {
     let refuse = |why: String| ImageError::layout(what, why);
     let too_large = || ImageError::TooLarge {
         what: format!("{what}, unpacked"),
         limit: max_bytes,
     };
-    let mut spent = Bounded {
-        inner: archive,
-        // Headers and padding come on top of a module of the largest size.
-        left: max_bytes
-            .saturating_mul(MAX_ARCHIVE_RATIO)
-            .saturating_add(1024 * 1024),
-        exceeded: false,
-    };
+    // Headers and padding come on top of a module of the largest size.
+    let most = max_bytes
+        .saturating_mul(MAX_ARCHIVE_RATIO)
+        .saturating_add(1024 * 1024);
+    let mut spent = Bounded::new(archive, most, given_up);
     let result = (|| {
         let mut found: Option<Zeroizing<Vec<u8>>> = None;
         let mut archive = tar::Archive::new(&mut spent);
@@ -138,7 +170,11 @@ fn find(archive: impl Read, what: &str, max_bytes: u64) -> Result<Zeroizing<Vec<
             refuse("it has no .wasm file; put exactly one into the image".to_owned())
         })
     })();
-    if spent.exceeded {
+    if given_up.is_true() {
+        Err(ImageError::Internal {
+            doing: "unpacking a layer that nobody waits for any more",
+        })
+    } else if spent.exceeded {
         Err(too_large())
     } else {
         result
@@ -153,15 +189,31 @@ fn unreadable(error: &std::io::Error) -> String {
     )
 }
 
-/// Reads at most `left` bytes and then fails, so that a small archive cannot unpack without end.
-struct Bounded<R> {
+/// Reads at most `left` bytes and then fails, so that a small archive cannot unpack without end. Fails as
+/// well when it is given up. The decompressor reads from one too, because what it reads may unpack to nothing.
+struct Bounded<'a, R> {
     inner: R,
     left: u64,
     exceeded: bool,
+    given_up: &'a GivenUp,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<'a, R> Bounded<'a, R> {
+    fn new(inner: R, left: u64, given_up: &'a GivenUp) -> Self {
+        Self {
+            inner,
+            left,
+            exceeded: false,
+            given_up,
+        }
+    }
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.given_up.is_true() {
+            return Err(std::io::Error::other("nobody waits for it"));
+        }
         let read = self.inner.read(buffer)?;
         match self.left.checked_sub(read as u64) {
             Some(left) => {
@@ -207,11 +259,16 @@ mod tests {
     }
 
     fn unpack(bytes: &[u8]) -> Result<Unpacked, ImageError> {
+        unpack_as(LayerForm::Archive, bytes)
+    }
+
+    fn unpack_as(form: LayerForm, bytes: &[u8]) -> Result<Unpacked, ImageError> {
         wasm(
-            LayerForm::Archive,
+            form,
             Zeroizing::new(bytes.to_vec()),
             "layer",
             MAX,
+            &GivenUp::default(),
         )
     }
 
@@ -224,7 +281,7 @@ mod tests {
     #[test]
     fn raw_wasm_is_the_layer() {
         for form in [LayerForm::Wasm, LayerForm::Archive] {
-            let unpacked = wasm(form, Zeroizing::new(WASM.to_vec()), "layer", MAX).unwrap();
+            let unpacked = unpack_as(form, WASM).unwrap();
             assert!(unpacked.whole_layer);
             assert_eq!(unpacked.bytes.as_slice(), WASM);
         }
@@ -259,12 +316,7 @@ mod tests {
         assert!(refusal(b"\x28\xb5\x2f\xfd rest").contains("zstd"));
         let whole = gzip(&tar_of(&[("a.wasm", WASM)]));
         assert!(refusal(&whole[..whole.len() / 2]).contains("not a readable"));
-        let text = wasm(
-            LayerForm::Wasm,
-            Zeroizing::new(b"(module)".to_vec()),
-            "layer",
-            MAX,
-        );
+        let text = unpack_as(LayerForm::Wasm, b"(module)");
         assert!(text.err().unwrap().to_string().contains("magic"));
     }
 
@@ -296,8 +348,68 @@ mod tests {
             Zeroizing::new(tar_of(&many)),
             "layer",
             64 << 20,
+            &GivenUp::default(),
         );
         assert!(result.err().unwrap().to_string().contains("entries"));
+    }
+
+    /// Gives another piece at each read, and counts them.
+    struct Endless<'a> {
+        piece: &'a [u8],
+        reads: &'a std::cell::Cell<usize>,
+        give_up_at: usize,
+        waiting: Option<Waiting>,
+    }
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.reads.set(self.reads.get() + 1);
+            if self.reads.get() == self.give_up_at {
+                self.waiting = None;
+            }
+            let length = self.piece.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&self.piece[..length]);
+            Ok(length)
+        }
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_unpacked_no_further() {
+        // Files one after the other, and compressed members that hold nothing: neither would end.
+        let file = tar_of(&[("a.txt", b"")]);
+        let nothing = gzip(b"");
+        for compressed in [false, true] {
+            let given_up = GivenUp::default();
+            let reads = std::cell::Cell::new(0);
+            let endless = Endless {
+                piece: if compressed { &nothing } else { &file[..512] },
+                reads: &reads,
+                give_up_at: 100,
+                waiting: Some(given_up.when_dropped()),
+            };
+            let bounded = Bounded::new(endless, 100 << 20, &given_up);
+            let ended = if compressed {
+                let unzipped = MultiGzDecoder::new(bounded);
+                find(unzipped, "layer", 64 << 20, &given_up)
+            } else {
+                find(bounded, "layer", 64 << 20, &given_up)
+            };
+            let error = ended.unwrap_err().to_string();
+            assert!(error.contains("nobody waits"), "{error}");
+            assert_eq!(reads.get(), 100);
+        }
+        let given_up = GivenUp::default();
+        drop(given_up.when_dropped());
+        for archive in [file.clone(), gzip(&file)] {
+            let ended = wasm(
+                LayerForm::Archive,
+                Zeroizing::new(archive),
+                "layer",
+                MAX,
+                &given_up,
+            );
+            assert_eq!(ended.err().unwrap().code(), "image-internal");
+        }
     }
 
     proptest! {
