@@ -1,9 +1,9 @@
 //! Reading what came.
 
-use std::io::Read;
+use std::io::{self, Write};
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
+use flate2::write::MultiGzDecoder;
 use reqwest::header::CONTENT_ENCODING;
 
 use super::client::Answer;
@@ -63,23 +63,65 @@ impl Answer {
             body.extend_from_slice(&chunk);
         }
         if zipped {
-            unzip(&body, limit)
+            unzip(&body, limit).await
         } else {
             Ok(body)
         }
     }
 }
 
-fn unzip(body: &[u8], limit: u64) -> Result<Vec<u8>, BodyError> {
-    let mut unpacked = Vec::new();
-    let mut reader = MultiGzDecoder::new(body).take(limit.saturating_add(1));
-    reader
-        .read_to_end(&mut unpacked)
-        .map_err(|_| BodyError::Encoding("gzip, and it is damaged".to_owned()))?;
-    if unpacked.len() as u64 > limit {
+/// Compressed bytes that are unpacked in one go, to a thousand times as many at most: a millisecond's work.
+const PIECE: usize = 1024;
+
+/// Unpacks piece by piece. A few bytes can mean a lot of work, so others run in between, and whoever gives it
+/// up ends it.
+async fn unzip(body: &[u8], limit: u64) -> Result<Vec<u8>, BodyError> {
+    let damaged = |_| BodyError::Encoding("gzip, and it is damaged".to_owned());
+    let mut decoder = MultiGzDecoder::new(Unpacked {
+        bytes: Vec::new(),
+        limit,
+        is_full: false,
+    });
+    for piece in body.chunks(PIECE) {
+        let written = decoder.write_all(piece);
+        if decoder.get_ref().is_full {
+            return Err(BodyError::TooLarge(limit));
+        }
+        written.map_err(damaged)?;
+        tokio::task::yield_now().await;
+    }
+    // What the decoder held back comes now.
+    let finished = decoder.try_finish();
+    if decoder.get_ref().is_full {
         return Err(BodyError::TooLarge(limit));
     }
-    Ok(unpacked)
+    finished.map_err(damaged)?;
+    decoder
+        .finish()
+        .map(|unpacked| unpacked.bytes)
+        .map_err(damaged)
+}
+
+/// Takes at most `limit` bytes.
+struct Unpacked {
+    bytes: Vec<u8>,
+    limit: u64,
+    is_full: bool,
+}
+
+impl Write for Unpacked {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        if (self.bytes.len() + more.len()) as u64 > self.limit {
+            self.is_full = true;
+            return Err(io::Error::other("the limit is reached"));
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +135,30 @@ mod tests {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
+    }
+
+    fn unzip(body: &[u8], limit: u64) -> Result<Vec<u8>, BodyError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(super::unzip(body, limit))
+    }
+
+    /// Polls once.
+    fn poll(future: std::pin::Pin<&mut impl Future>) -> bool {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        future.poll(&mut context).is_ready()
+    }
+
+    #[test]
+    fn unpacking_lets_others_run() {
+        // Much out of little, and much that holds nothing.
+        for body in [zip(&vec![0; 32 << 20]), zip(b"").repeat(1000)] {
+            let mut unpacking = std::pin::pin!(super::unzip(&body, 32 << 20));
+            let mut polls = 1;
+            while !poll(unpacking.as_mut()) {
+                polls += 1;
+            }
+            assert!(polls > 16, "{polls}");
+        }
     }
 
     #[test]
