@@ -58,6 +58,7 @@ impl Imports {
 #[derive(Default)]
 struct Refusal<'a> {
     all: Vec<&'a str>,
+    /// Names that this host serves.
     ungranted: Vec<&'a str>,
     /// What would grant these.
     remedies: Vec<&'static str>,
@@ -70,7 +71,7 @@ struct Refusal<'a> {
 impl<'a> Refusal<'a> {
     fn ungranted(&mut self, import: &'a str, interface: &Interface) {
         self.all.push(import);
-        self.ungranted.push(import);
+        self.ungranted.push(in_clear(import));
         if let Grant::Policy { remedy, .. } = interface.grant {
             self.remedies.push(remedy);
         }
@@ -79,7 +80,7 @@ impl<'a> Refusal<'a> {
     fn unknown(&mut self, import: &'a str) {
         self.all.push(import);
         if is_published(import) {
-            self.unserved.push(import);
+            self.unserved.push(in_clear(import));
         } else {
             self.others += 1;
         }
@@ -146,6 +147,21 @@ fn refusal(reason: String, imports: &[&str]) -> RuntimeError {
         imports: GuestText::new(imports.join(", ")),
     }
 }
+
+/// A name that this host knows, with its version when that is a plain one. What may follow the numbers of a
+/// version, or large numbers, are the owner's words.
+fn in_clear(import: &str) -> &str {
+    let plain = |version: &str| {
+        version.len() <= MAX_VERSION && version.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    };
+    match import.split_once('@') {
+        Some((name, version)) if !plain(version) => name,
+        _ => import,
+    }
+}
+
+/// Longest version that is shown in clear, in bytes.
+const MAX_VERSION: usize = 8;
 
 /// Whether the name of an interface that this host does not have is a published one, which says nothing of
 /// the component's owner.
@@ -280,5 +296,16 @@ mod tests {
     fn a_version_cannot_hide_the_owners_words() {
         let (clear, _) = refused(&Grants::plain(), &["acme:sockets/tcp@0.2.6"]);
         assert!(!clear.contains("acme"), "{clear}");
+        for name in ["wasi:keyvalue/store", ALL[3].split('@').next().unwrap()] {
+            for version in ["0.2.0-acme.4711", "0.2.0+acme.4711", "4711.4711.4711"] {
+                let (clear, all) = refused(&Grants::plain(), &[&format!("{name}@{version}")]);
+                assert!(
+                    !clear.contains("acme") && !clear.contains("4711"),
+                    "{clear}"
+                );
+                assert!(clear.contains(name), "{clear}");
+                assert_eq!(all, format!("{name}@{version}"));
+            }
+        }
     }
 }
