@@ -2,8 +2,9 @@
 //!
 //! A compilation cannot be interrupted, so what is bounded is how many there are. One holds its place until it
 //! has really ended, whether or not its tasks still wait for it, and a further one waits. One that nobody waits
-//! for any more is not begun, and when it had begun, its code is dropped. Tasks with the same component share
-//! one compilation, also one that an earlier task gave up: asking again joins it. A failed one is not kept.
+//! for any more is not begun, and when it had begun, its code is dropped: it is the task that takes the code
+//! which keeps it. Tasks with the same component share one compilation, also one that an earlier task gave up:
+//! asking again joins it. A failed one is not kept.
 //!
 //! What is kept is bounded in number and in bytes of code; what was used longest ago goes first, and
 //! compilations under way count for nothing. The cache is in memory only: compiled code of an encrypted
@@ -23,7 +24,14 @@ pub(crate) trait Code: Clone + Send + Sync + 'static {
     fn bytes(&self) -> u64;
 }
 
-type Answer<T> = Option<Result<T, RuntimeError>>;
+type Answer<T> = Option<Ended<T>>;
+
+/// What a compilation came to.
+struct Ended<T> {
+    code: Result<T, RuntimeError>,
+    /// Whether whoever takes the code keeps it.
+    is_kept: bool,
+}
 
 /// Compiled code by digest, and the compilations under way.
 pub(crate) struct Cache<T>(Arc<Inner<T>>);
@@ -101,12 +109,15 @@ impl<T: Code> Cache<T> {
             }
         };
         let answer = answer.wait_for(Option::is_some).await;
-        match answer.as_deref() {
-            Ok(Some(answer)) => answer.clone(),
-            _ => Err(RuntimeError::Host(
+        let Ok(Some(ended)) = answer.as_deref() else {
+            return Err(RuntimeError::Host(
                 "the runtime is shutting down".to_owned(),
-            )),
+            ));
+        };
+        if let (Ok(code), true) = (&ended.code, ended.is_kept) {
+            self.0.keep(digest, code);
         }
+        ended.code.clone()
     }
 
     /// Drops what is kept under this digest, and does not keep what is being compiled.
@@ -133,8 +144,21 @@ impl<T: Code> Inner<T> {
         drop(place);
         let compiled = compiled
             .unwrap_or_else(|_| Err(RuntimeError::Host("the compiler panicked".to_owned())));
-        self.entries()
-            .settle(&digest, compiled, &answer, self.max_entries, self.max_bytes);
+        let running = self.entries().running.remove(&digest);
+        answer.send_replace(Some(Ended {
+            code: compiled,
+            is_kept: running.is_some_and(|running| !running.forgotten),
+        }));
+    }
+
+    /// Keeps code for the task that took it, and that answers for its being here. One that was given up before
+    /// it could take its code keeps nothing.
+    fn keep(&self, digest: &str, code: &T) {
+        let mut entries = self.entries();
+        if entries.find(digest).is_none() {
+            entries.insert(digest, code.clone());
+            entries.shrink(self.max_entries, self.max_bytes);
+        }
     }
 
     /// A place to compile; none when nobody waits for it any more.
@@ -182,30 +206,14 @@ impl<T: Code> Entries<T> {
         true
     }
 
-    /// Ends a compilation. Its code is kept if somebody waits for it, who then answers for its being here.
-    fn settle(
-        &mut self,
-        digest: &str,
-        compiled: Result<T, RuntimeError>,
-        answer: &watch::Sender<Answer<T>>,
-        max_entries: usize,
-        max_bytes: u64,
-    ) {
-        let running = self.running.remove(digest);
-        let is_wanted =
-            answer.receiver_count() > 0 && running.is_some_and(|running| !running.forgotten);
-        if let (Ok(code), true) = (&compiled, is_wanted) {
-            self.clock += 1;
-            let kept = Kept {
-                code: code.clone(),
-                bytes: code.bytes(),
-                used: self.clock,
-            };
-            self.bytes = self.bytes.saturating_add(kept.bytes);
-            self.kept.insert(digest.to_owned(), kept);
-            self.shrink(max_entries, max_bytes);
-        }
-        answer.send_replace(Some(compiled));
+    fn insert(&mut self, digest: &str, code: T) {
+        let kept = Kept {
+            bytes: code.bytes(),
+            code,
+            used: self.clock,
+        };
+        self.bytes = self.bytes.saturating_add(kept.bytes);
+        self.kept.insert(digest.to_owned(), kept);
     }
 
     fn shrink(&mut self, max_entries: usize, max_bytes: u64) {
@@ -352,6 +360,20 @@ mod tests {
         first.end.send(()).unwrap();
         assert_eq!(again.await, Ok(Fake(7)));
         assert!(is_kept(&cache, "it"));
+    }
+
+    #[tokio::test]
+    async fn code_that_nobody_took_is_not_kept() {
+        let cache = Cache::new(10, 1000, 1);
+        let begun = Arc::default();
+        let slow = slow(&begun, 7);
+        let mut waits = Box::pin(cache.get_or_compile("it", slow.compile));
+        begin(&mut waits).await;
+        slow.end.send(()).unwrap();
+        until(|| running(&cache) == 0).await;
+        // It is there, and its task is stopped before it looks.
+        drop(waits);
+        assert!(!is_kept(&cache, "it"), "nobody answers for it");
     }
 
     #[tokio::test]

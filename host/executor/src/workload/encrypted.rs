@@ -97,6 +97,7 @@ impl Process {
         let bytes = Arc::new(wasm.bytes);
         let code = self.runtime.compile(bytes, &digest.to_string()).await;
         if code.is_ok() && !readable {
+            self.runtime.forget(&digest.to_string());
             return Err(unusable_policy());
         }
         let image_digest = manifest.digest.to_string();
