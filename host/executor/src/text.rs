@@ -34,7 +34,8 @@ pub struct HostText(Cow<'static, str>);
 
 impl HostText {
     /// A template with `{}` in place of each value, in order. Use [`host_text!`](crate::host_text), which
-    /// counts them when it is compiled.
+    /// counts them when it is compiled. Each value is on one line, and cut: strangers choose the length of
+    /// what an error quotes.
     #[must_use]
     pub fn with(template: &'static str, values: &[&dyn InClear]) -> Self {
         let mut text = String::new();
@@ -43,7 +44,7 @@ impl HostText {
             if place > 0
                 && let Some(value) = values.next()
             {
-                text.push_str(&value.to_string());
+                text.push_str(&short_line(&value.to_string(), MAX_VALUE));
             }
             text.push_str(part);
         }
@@ -145,6 +146,8 @@ pub struct Known(String);
 
 /// Longest text of somebody else that is repeated, in characters.
 const MAX_KNOWN: usize = 512;
+/// Longest value in a host text, in characters.
+const MAX_VALUE: usize = 2048;
 
 impl Known {
     /// What the sender of the task wrote, and so knows: an image reference, an address.
@@ -172,6 +175,8 @@ impl fmt::Display for Known {
 
 #[cfg(test)]
 mod tests {
+    use proplet_image::Manifest;
+
     use super::*;
 
     #[test]
@@ -180,6 +185,26 @@ mod tests {
         let host = Known::of_request("regi\nstry\u{1b}[31m");
         let text = host_text!("{}: {} of {}", host, 1_u32, HostText::from("{}"));
         assert_eq!(text.as_str(), "regi; stry\u{fffd}[31m: 1 of {}");
+    }
+
+    /// A registry chooses what its manifest holds, and the error quotes it.
+    #[test]
+    fn what_an_error_quotes_is_on_one_line_and_cut() {
+        let manifest = format!(
+            "{{\"schemaVersion\":\"\u{1b}[31m{}\"}}",
+            "x".repeat(1 << 20)
+        );
+        let quoted = Manifest::parse(manifest.as_bytes()).unwrap_err();
+        let folder = ImageError::Folder {
+            path: "\u{1b}[31m\n".to_owned(),
+            why: "x".repeat(1 << 20),
+        };
+        for error in [quoted, folder] {
+            let refusal = Refusal::from(error);
+            let words = refusal.words();
+            assert!(words.len() <= 3 * MAX_VALUE, "{}", words.len());
+            assert!(!words.contains(char::is_control));
+        }
     }
 
     #[test]
