@@ -122,6 +122,21 @@ fn what_openssl_makes_is_trusted_when_it_is_the_very_certificate() {
 }
 
 #[test]
+fn a_named_server_signs_for_no_other() {
+    let mut of_server = parameters(&["registry.example"], false);
+    of_server.is_ca = IsCa::ExplicitNoCa;
+    let server = self_signed(of_server);
+    handshake(&server.pem, &server, "registry.example").unwrap();
+    let ca_pem = server.pem.clone();
+    let another_ca = self_signed(parameters(&["localhost"], true));
+    let both = format!("{ca_pem}{}", another_ca.pem);
+    let forged = signed_by(server, parameters(&["broker.example"], false));
+    for trusted in [ca_pem, both] {
+        refused(&trusted, &forged, "broker.example", &["not signed by a CA"]);
+    }
+}
+
+#[test]
 fn another_certificate_of_a_ca_is_not_a_servers() {
     let server = self_signed(parameters(&["localhost"], true));
     let another = self_signed(parameters(&["localhost"], true));

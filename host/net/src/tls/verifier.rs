@@ -6,6 +6,9 @@
 //! not apply here: whoever names that very certificate trusts its key, and nobody else can use it. So a
 //! certificate that is named byte for byte is accepted for the names in it, while it is valid. Its key
 //! signs the handshake as always.
+//!
+//! The other way round, a certificate that says of itself that it is no CA's is trusted for nothing else: a
+//! root is taken as it is by the verification of chains, so the named server could sign for every other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,19 +20,21 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::CryptoProvider,
+    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime},
     server::ParsedCertificate,
 };
-use x509_cert::{Certificate, der::Decode as _};
+use x509_cert::{Certificate, der::Decode as _, ext::pkix::BasicConstraints};
 
 use super::TlsError;
 
-/// Trusts the given certificates: as those of authorities, and each as itself.
+/// Trusts the given certificates: as those of authorities, if they can be, and each as itself.
 #[derive(Debug)]
 pub(super) struct Verifier {
-    authorities: Arc<WebPkiServerVerifier>,
+    /// None when no certificate can be an authority's.
+    authorities: Option<Arc<WebPkiServerVerifier>>,
     given: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
 }
 
 impl Verifier {
@@ -39,16 +44,39 @@ impl Verifier {
     ) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         for certificate in &given {
-            roots
-                .add(certificate.clone())
-                .map_err(|error| TlsError::Certificate(error.to_string()))?;
+            let unusable = |error: Error| TlsError::Certificate(error.to_string());
+            if is_no_authority(certificate) {
+                RootCertStore::empty()
+                    .add(certificate.clone())
+                    .map_err(unusable)?;
+            } else {
+                roots.add(certificate.clone()).map_err(unusable)?;
+            }
         }
-        let authorities =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        let authorities = (!roots.is_empty())
+            .then(|| {
+                let provider = Arc::clone(&provider);
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()
+            })
+            .transpose()
+            .map_err(|error| TlsError::Setup(error.to_string()))?;
         Ok(Self {
-            authorities: authorities.map_err(|error| TlsError::Setup(error.to_string()))?,
+            authorities,
             given,
+            provider,
         })
+    }
+}
+
+/// Whether a certificate says that it is not that of a CA (`basicConstraints`, RFC 5280 section 4.2.1.9).
+/// Those of old CAs say nothing.
+fn is_no_authority(certificate: &CertificateDer<'_>) -> bool {
+    let Ok(certificate) = Certificate::from_der(certificate) else {
+        return false;
+    };
+    match certificate.tbs_certificate.get::<BasicConstraints>() {
+        Ok(Some((_, constraints))) => !constraints.ca,
+        _ => false,
     }
 }
 
@@ -66,13 +94,10 @@ impl ServerCertVerifier for Verifier {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return Ok(ServerCertVerified::assertion());
         }
-        self.authorities.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )
+        let Some(authorities) = &self.authorities else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
+        authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -81,7 +106,8 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls12_signature(message, cert, dss)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
     }
 
     fn verify_tls13_signature(
@@ -90,15 +116,20 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.authorities.verify_tls13_signature(message, cert, dss)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.authorities.supported_verify_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        self.authorities.root_hint_subjects()
+        self.authorities
+            .as_ref()
+            .and_then(|authorities| authorities.root_hint_subjects())
     }
 }
 
