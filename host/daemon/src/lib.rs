@@ -3,7 +3,7 @@
 //! Every start message that is addressed to this proplet and has a readable id gets a results message:
 //! also one that does not decode, one that comes while the queue is full, and one that is running when
 //! the proplet is told to stop. What is dropped without an answer is what nobody could answer: messages
-//! for other proplets, messages without an id, and what must not run twice ([`repeats`]).
+//! for other proplets, messages without an id, and what must not run twice (`repeats`).
 //!
 //! The log holds ids, image references, digests and codes. It never holds inputs, values of environment
 //! variables, results or anything that a guest wrote.

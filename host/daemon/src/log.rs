@@ -6,7 +6,7 @@
 //! results of host calls, so the random numbers that a guest makes its keys from; HTTP and TLS libraries
 //! log addresses with signatures in them, and headers; MQTT and registry clients log packets and answers.
 //! What they say at `warn` and above was read and has no content in it, so that is what passes, whatever
-//! the filter says ([`is_allowed`]).
+//! the filter says (`is_allowed`).
 
 use std::io::IsTerminal as _;
 

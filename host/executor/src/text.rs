@@ -13,7 +13,7 @@
 //!   file, each with its reason, and the trait is sealed;
 //! - text that is known to be somebody else's than the guest's goes through [`Known`], which says whose.
 //!
-//! A [`Refusal`](crate::Refusal) is made of host text alone, so every refusal may be logged and sent.
+//! A [`Refusal`] is made of host text alone, so every refusal may be logged and sent.
 //! A [`TaskError`](crate::TaskError) can carry guest text beside its refusal; only the plain road, on which
 //! nothing is confidential, has a way to put it there.
 

@@ -38,7 +38,7 @@ pub fn line(text: &str) -> String {
     lines.join("; ").replace('\t', " ")
 }
 
-/// As [`line`], of at most `max_chars` characters of `text`: for logs and for errors that others see.
+/// As [`line()`], of at most `max_chars` characters of `text`: for logs and for errors that others see.
 #[must_use]
 pub fn short_line(text: &str, max_chars: usize) -> String {
     let end = text.char_indices().nth(max_chars);

@@ -2,7 +2,7 @@
 //!
 //! | form | written by | told by |
 //! | --- | --- | --- |
-//! | OCI image layout 1.0, a folder | `skopeo copy … oci:FOLDER`, [`write`] | `oci-layout` |
+//! | OCI image layout 1.0, a folder | `skopeo copy … oci:FOLDER`, [`write()`] | `oci-layout` |
 //! | the same in one tar file | `skopeo copy … oci-archive:FILE`, `docker save` since 25 | `oci-layout` in it |
 //! | `dir:`, a folder of blobs by bare digest | `skopeo copy … dir:FOLDER` | `manifest.json` |
 //!
