@@ -112,7 +112,7 @@ impl Daemon {
     ///
     /// # Errors
     /// [`DaemonError::Mqtt`] when the connection cannot be set up. A broker that is not there is no
-    /// error: it is tried again for ever.
+    /// error: it is tried again forever.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let Self {
             settings,

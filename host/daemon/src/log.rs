@@ -20,7 +20,7 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-/// The filter is none.
+/// The filter cannot be read.
 #[derive(Debug, Error)]
 #[error("log level {filter:?}: {why}; write error, warn, info, debug or trace")]
 pub struct InvalidFilter {

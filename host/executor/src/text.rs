@@ -79,7 +79,7 @@ impl fmt::Display for HostText {
 /// assert_eq!(text.as_str(), "3 tasks run already; at most 4 may");
 /// ```
 ///
-/// Text of unknown origin is none of those types:
+/// Text of unknown origin has none of those types:
 ///
 /// ```compile_fail
 /// use proplet_executor::host_text;

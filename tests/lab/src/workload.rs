@@ -36,7 +36,7 @@ impl Workload {
     /// Puts the policy (TOML, none for no policy) into the component and encrypts both.
     ///
     /// # Errors
-    /// [`WorkloadError`] for a policy that is not valid or a component that is none.
+    /// [`WorkloadError`] for a policy that is not valid or for bytes that are not a component.
     pub fn encrypt(
         component: &[u8],
         policy: Option<&str>,

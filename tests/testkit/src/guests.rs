@@ -3,7 +3,7 @@
 //! Tests and the demo run what a guest author would build: a plain `cargo build` for `wasm32-wasip2` in
 //! profile `guest`, started from here. The build has a target directory of its own
 //! (`target/guests` in the workspace), since a cargo that waits for the directory of the cargo that
-//! started it waits for ever. It is started with a clean environment, so flags and wrappers of the outer
+//! started it waits forever. It is started with a clean environment, so flags and wrappers of the outer
 //! build do not change the components, and under a file lock, so test processes that want the same
 //! guests build them once.
 //!

@@ -7,7 +7,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(60);
 /// A connection that lasted this long counts as good: the next wait starts from the first step again.
-/// A broker that accepts and drops at once must not be asked once a second for ever.
+/// A broker that accepts and drops at once must not be asked once a second forever.
 pub(super) const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 /// Waits of 1, 2, 4 … 60 seconds, each shortened by up to half at random, so that the proplets of a

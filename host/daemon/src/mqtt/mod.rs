@@ -43,8 +43,9 @@ pub enum MqttError {
     Client(String),
 }
 
-/// Whether there is a connection, and the how-manieth it is. Every connection is a new session for the
-/// broker, so what belongs to a session is done anew when the number changes.
+/// Whether there is a connection, and its number, counted from the start of the process. Every
+/// connection is a new session for the broker, so what belongs to a session is done anew when the number
+/// changes.
 pub type Connection = Option<u64>;
 
 /// The sending half of a connection. Clones share it.

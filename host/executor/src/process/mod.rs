@@ -1,5 +1,5 @@
 //! What lives as long as the process: the engine, the ways to get components, and what encrypted tasks
-//! need of this machine, or why there is none of it.
+//! need of this machine, or why this machine has none of it.
 
 mod confidential;
 mod fetch;

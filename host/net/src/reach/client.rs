@@ -102,7 +102,7 @@ impl Client {
     /// only. The answer comes as it lies there: no compression is asked for and none is undone.
     ///
     /// # Errors
-    /// [`Error`]. A status of the server is none.
+    /// [`Error`]. A status of the server is not an error.
     pub async fn get(
         &self,
         route: Route<'_>,
@@ -118,7 +118,7 @@ impl Client {
     /// can be a credential, goes to the first host only.
     ///
     /// # Errors
-    /// [`Error`]. A status of the server is none.
+    /// [`Error`]. A status of the server is not an error.
     pub async fn request(
         &self,
         route: Route<'_>,

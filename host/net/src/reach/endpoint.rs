@@ -71,7 +71,7 @@ impl Endpoints {
     /// addresses, which the first may too.
     ///
     /// # Errors
-    /// [`InvalidEndpoint`] for the first text that is none.
+    /// [`InvalidEndpoint`] for the first text that is not one.
     pub fn new<'a>(
         plain: impl IntoIterator<Item = &'a str>,
         private: impl IntoIterator<Item = &'a str>,

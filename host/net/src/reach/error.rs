@@ -11,7 +11,7 @@ use crate::{TlsError, tls};
 /// Why a client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// A host of the settings is none.
+    /// A host in the settings is not a valid one.
     #[error(transparent)]
     Endpoint(#[from] InvalidEndpoint),
     /// The certificates of the settings cannot be used.

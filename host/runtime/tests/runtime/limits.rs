@@ -242,7 +242,7 @@ async fn handles_of_the_guests_own_resources_are_limited() {
     );
 }
 
-/// A component that writes blocks to both streams for ever.
+/// A component that writes blocks to both streams forever.
 static FLOODS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     component(
         "import wasi:cli/stdout@0.2.12;

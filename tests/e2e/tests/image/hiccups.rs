@@ -105,7 +105,7 @@ async fn tries_end() {
         assert!(error.to_string().contains("tried 6 times"), "{error}");
         assert_eq!(registry.counts().manifests_read - before, 6);
     }
-    // A byte more with each try is no reason to go on for ever.
+    // A byte more with each try is no reason to go on forever.
     registry.heal();
     for length in 1..20 {
         registry.inject_times(1, layer.clone(), Fault::Break(length));

@@ -73,7 +73,7 @@ fn config(plain: &[&str], private: &[&str]) -> Config {
     }
 }
 
-/// A resolver that gives these answers one after the other, and the last one for ever.
+/// A resolver that gives these answers one after the other, and the last one forever.
 fn answering(answers: &[&[&str]]) -> Lookup {
     let answers: Vec<Vec<IpAddr>> = answers
         .iter()
