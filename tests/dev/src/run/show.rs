@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use proplet_executor::TaskOutcome;
 use proplet_results::Opened;
+use proplet_types::text::printable;
 use serde_json::{Map, Value, json};
 
 use super::Arguments;
@@ -39,7 +40,8 @@ pub fn outcome(
         print(&format!("{:#}", as_json(outcome, opened)))?;
     } else {
         if let Some(opened) = opened {
-            let _ = writeln!(std::io::stderr().lock(), "{}", opened.report);
+            let report = printable(&opened.report.to_string());
+            let _ = writeln!(std::io::stderr().lock(), "{report}");
         }
         if let Some(failure) = &failure
             && !failure.stderr.is_empty()
@@ -129,17 +131,4 @@ fn print(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{text}")?;
     stdout.flush()
-}
-
-/// The component's text without what a terminal would obey.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' && c != '\t' {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
 }
