@@ -1,11 +1,14 @@
 //! Evidence as it travels.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 
 use crate::snp::SigningKey;
+use crate::tdx::Quote;
 use crate::{EvidenceError, TeeName};
 
 /// Evidence of one TEE over one piece of report data: `{"tee":…,"evidence":…}`.
@@ -48,6 +51,24 @@ impl Evidence {
         let evidence = json!({ "attestation_report": report, "cert_chain": chain });
         Ok(Self {
             tee: TeeName::SNP,
+            evidence,
+        })
+    }
+
+    /// TDX evidence from a quote as the quoting service gave it and the VM's event log, if it has one,
+    /// as [`crate::tdx::ccel::trim`] gives it.
+    ///
+    /// # Errors
+    /// [`EvidenceError::Malformed`] when the quote does not parse.
+    pub fn from_tdx_quote(quote: &[u8], event_log: Option<&[u8]>) -> Result<Self, EvidenceError> {
+        Quote::parse(quote).map_err(|error| EvidenceError::Malformed {
+            tee: TeeName::TDX,
+            reason: error.to_string(),
+        })?;
+        let event_log = event_log.map(|log| STANDARD.encode(log));
+        let evidence = json!({ "cc_eventlog": event_log, "quote": STANDARD.encode(quote) });
+        Ok(Self {
+            tee: TeeName::TDX,
             evidence,
         })
     }

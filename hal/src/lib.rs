@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod anchor;
+mod cursor;
 pub mod detection;
 mod evidence;
 mod form;
@@ -22,6 +23,7 @@ mod provider;
 mod report_data;
 mod sample;
 pub mod snp;
+pub mod tdx;
 mod tee_name;
 pub mod verify;
 
