@@ -2,13 +2,15 @@
 
 mod certificate;
 mod error;
+mod kinds;
 mod report;
 mod roots;
 mod trust;
 mod verify;
 
 pub use error::SnpError;
-pub use report::{Generation, REPORT_LEN, SigningKey, SnpReport, Tcb};
+pub use kinds::{Generation, SigningKey, Tcb};
+pub use report::{REPORT_LEN, SnpReport};
 pub use roots::TrustRoots;
 pub use trust::SnpTrust;
 pub use verify::{verify, verify_report};

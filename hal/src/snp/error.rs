@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::report::SigningKey;
+use super::kinds::SigningKey;
 use crate::FormError;
 
 /// Why SNP evidence, or what it is to be verified under, was refused.

@@ -1,19 +1,17 @@
 //! The SNP attestation report: layout and typed contents.
 
-use std::fmt;
-
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 
 use super::error::SnpError;
-use super::trust::SnpTrust;
+use super::kinds::{Generation, SigningKey, Tcb};
 
 /// Size of a report in bytes, signature included (AMD document 56860, table 23).
 pub const REPORT_LEN: usize = 1184;
 /// The signature covers the bytes before this offset.
 pub(super) const SIGNED_LEN: usize = 0x2a0;
 /// The highest report version whose layout is known.
-pub(super) const MAXIMUM_VERSION: u32 = 5;
+const MAXIMUM_VERSION: u32 = 5;
 
 /// The signature algorithm that stands for ECDSA on P-384 with SHA-384.
 const ECDSA_P384_SHA384: u32 = 1;
@@ -70,62 +68,9 @@ pub struct SnpReport {
     pub launch_tcb: Tcb,
 }
 
-/// Security versions of the platform's firmware; higher is newer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tcb {
-    /// Firmware of the FMC; only Turin and later have one.
-    pub fmc: Option<u8>,
-    /// The secure processor's bootloader.
-    pub bootloader: u8,
-    /// The secure processor's operating system.
-    pub tee: u8,
-    /// The SNP firmware.
-    pub snp: u8,
-    /// The CPU's microcode.
-    pub microcode: u8,
-}
-
-/// The kinds of key that sign reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SigningKey {
-    /// Versioned chip endorsement key: derived from fuses of this one chip.
-    Vcek,
-    /// Versioned loaded endorsement key: derived from a seed that AMD gave a cloud provider, the same
-    /// on all of its machines.
-    Vlek,
-    /// The report is not signed at all, or by a key that is not defined. No certificate is of this
-    /// kind.
-    None,
-}
-
-impl fmt::Display for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Vcek => "VCEK",
-            Self::Vlek => "VLEK",
-            Self::None => "no key",
-        })
-    }
-}
-
-/// EPYC generations with SNP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Generation {
-    /// EPYC 7003.
-    Milan,
-    /// EPYC 9004 and 8004: Genoa, Bergamo, Siena.
-    Genoa,
-    /// EPYC 9005.
-    Turin,
-    /// The generation after Turin. Its roots are not built in.
-    Venice,
-}
-
 impl SnpReport {
-    /// Reads a report without verifying any signature.
-    pub(super) fn parse(bytes: &[u8], trust: &SnpTrust) -> Result<Self, SnpError> {
+    /// Reads a report of this version or a later one, without verifying any signature.
+    pub(super) fn parse(bytes: &[u8], minimum_version: u32) -> Result<Self, SnpError> {
         if bytes.len() != REPORT_LEN {
             let reason = format!("it has {} bytes instead of {REPORT_LEN}", bytes.len());
             return Err(SnpError::malformed("SNP report", reason));
@@ -135,7 +80,7 @@ impl SnpReport {
             .take(4)
             .rev()
             .fold(0, |sum, byte| (sum << 8) | u32::from(*byte));
-        trust.check_version(version)?;
+        check_version(version, minimum_version)?;
         let report = AttestationReport::from_bytes(bytes)
             .map_err(|error| SnpError::malformed("SNP report", error))?;
         if report.sig_algo != ECDSA_P384_SHA384 {
@@ -188,27 +133,17 @@ impl SnpReport {
     }
 }
 
-impl From<sev::firmware::host::TcbVersion> for Tcb {
-    fn from(tcb: sev::firmware::host::TcbVersion) -> Self {
-        Self {
-            fmc: tcb.fmc,
-            bootloader: tcb.bootloader,
-            tee: tcb.tee,
-            snp: tcb.snp,
-            microcode: tcb.microcode,
-        }
+/// Refuses a version below the policy's minimum, and one whose layout is not known.
+pub(super) fn check_version(version: u32, minimum: u32) -> Result<(), SnpError> {
+    let maximum = MAXIMUM_VERSION;
+    if (minimum..=maximum).contains(&version) {
+        return Ok(());
     }
-}
-
-impl Generation {
-    fn identify(family: u8, model: u8) -> Option<Self> {
-        match sev::Generation::identify_cpu(family, model).ok()? {
-            sev::Generation::Milan => Some(Self::Milan),
-            sev::Generation::Genoa => Some(Self::Genoa),
-            sev::Generation::Turin => Some(Self::Turin),
-            sev::Generation::Venice => Some(Self::Venice),
-        }
-    }
+    Err(SnpError::ReportVersion {
+        version,
+        minimum,
+        maximum,
+    })
 }
 
 #[cfg(test)]
@@ -216,14 +151,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::snp::TrustRoots;
-
-    fn taking(minimum_version: u32) -> SnpTrust {
-        SnpTrust {
-            minimum_version,
-            ..SnpTrust::new(TrustRoots::amd().unwrap())
-        }
-    }
 
     #[test]
     fn only_known_and_allowed_versions_are_read() {
@@ -236,7 +163,7 @@ mod tests {
             if version == 2 {
                 bytes[0x188] = 0;
             }
-            SnpReport::parse(&bytes, &taking(2))
+            SnpReport::parse(&bytes, 2)
         };
         for version in 2..=5 {
             assert_eq!(report(version).unwrap().version, u32::from(version));
@@ -255,7 +182,7 @@ mod tests {
         bytes[0] = 3;
         bytes[52] = 1;
         bytes[0x188] = 0x19;
-        let parse = |bytes: &[u8]| SnpReport::parse(bytes, &taking(3)).unwrap();
+        let parse = |bytes: &[u8]| SnpReport::parse(bytes, 3).unwrap();
         assert_eq!(parse(&bytes).init_data(), None);
         bytes[192] = 1;
         assert_eq!(parse(&bytes).init_data().unwrap().len(), 32);
@@ -272,7 +199,7 @@ mod tests {
                 bytes[8..].fill(0);
             }
             bytes[..4].copy_from_slice(&[version, 0, 0, 0]);
-            let _ = SnpReport::parse(&bytes, &taking(0));
+            let _ = SnpReport::parse(&bytes, 0);
         }
     }
 }

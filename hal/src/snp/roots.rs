@@ -9,7 +9,7 @@ use x509_cert::der::pem;
 
 use super::certificate::Certificate;
 use super::error::SnpError;
-use super::report::Generation;
+use super::kinds::Generation;
 use crate::FormError;
 use crate::anchor::Anchor;
 

@@ -1,8 +1,7 @@
 //! What a verifier believes of SNP.
 
-use super::TrustRoots;
 use super::error::SnpError;
-use super::report::MAXIMUM_VERSION;
+use super::roots::TrustRoots;
 
 /// The roots that vouch for SNP evidence, and the demands on it.
 #[derive(Debug, Clone)]
@@ -31,17 +30,5 @@ impl SnpTrust {
     /// As [`TrustRoots::amd`].
     pub fn amd() -> Result<Self, SnpError> {
         Ok(Self::new(TrustRoots::amd()?))
-    }
-
-    pub(super) fn check_version(&self, version: u32) -> Result<(), SnpError> {
-        let (minimum, maximum) = (self.minimum_version, MAXIMUM_VERSION);
-        if (minimum..=maximum).contains(&version) {
-            return Ok(());
-        }
-        Err(SnpError::ReportVersion {
-            version,
-            minimum,
-            maximum,
-        })
     }
 }

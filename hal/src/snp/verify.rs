@@ -27,7 +27,8 @@ use x509_cert::spki::ObjectIdentifier;
 
 use super::certificate::{Certificate, MAX_CERTIFICATE_LEN};
 use super::error::SnpError;
-use super::report::{self, SigningKey, SnpReport};
+use super::kinds::SigningKey;
+use super::report::{self, SnpReport};
 use super::roots::TrustRoots;
 use super::trust::SnpTrust;
 use crate::FormError;
@@ -51,7 +52,7 @@ pub fn verify(evidence: &Value, trust: &SnpTrust, now: SystemTime) -> Result<Snp
     let fields = evidence.get("attestation_report").unwrap_or(&Value::Null);
     let fields = AttestationReport::deserialize(fields)
         .map_err(|error| SnpError::malformed("attestation_report", error))?;
-    trust.check_version(fields.version)?;
+    report::check_version(fields.version, trust.minimum_version)?;
     let report = fields
         .to_bytes()
         .map_err(|error| SnpError::malformed("attestation_report", error))?;
@@ -153,7 +154,7 @@ impl EndorsementKey {
         trust: &SnpTrust,
         now: SystemTime,
     ) -> Result<SnpReport, SnpError> {
-        let report = SnpReport::parse(bytes, trust)?;
+        let report = SnpReport::parse(bytes, trust.minimum_version)?;
         if report.signing_key != self.kind {
             let (reported, certificate) = (report.signing_key, self.kind);
             return Err(SnpError::SigningKey {
