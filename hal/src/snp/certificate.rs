@@ -8,13 +8,18 @@ use std::time::SystemTime;
 
 use ring::signature::{RSA_PSS_2048_8192_SHA384, UnparsedPublicKey};
 use x509_cert::der::{Decode as _, Encode as _};
-use x509_cert::spki::ObjectIdentifier;
+use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::{AlgorithmIdentifierOwned, ObjectIdentifier};
 
 use super::error::SnpError;
 use crate::FormError;
 
 /// Larger than any certificate of the chain (about 1.4 to 1.7 KiB).
 pub(super) const MAX_CERTIFICATE_LEN: usize = 8 * 1024;
+
+/// How much of a name is shown in a message, in characters.
+const MAX_SHOWN_NAME: usize = 64;
 
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
@@ -52,6 +57,11 @@ impl Certificate {
         Self { what, ..self }
     }
 
+    /// Whether both are the same certificate, whatever their roles.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.signed_part == other.signed_part
+    }
+
     /// Whether issuer and subject are the same name, as in a root.
     pub(super) fn is_self_issued(&self) -> bool {
         self.is_issued_by(self)
@@ -62,23 +72,18 @@ impl Certificate {
         self.parsed.tbs_certificate.issuer == issuer.parsed.tbs_certificate.subject
     }
 
-    /// Checks the signature with `issuer`'s key: RSASSA-PSS with SHA-384 and a salt of 48 bytes, the
-    /// only one that AMD uses.
+    /// Checks the signature with `issuer`'s key.
     pub(super) fn verify_signature(&self, issuer: &Self) -> Result<(), SnpError> {
-        let outer = &self.parsed.signature_algorithm;
-        if outer.oid != RSASSA_PSS || *outer != self.parsed.tbs_certificate.signature {
-            return Err(self.unusable("it is not signed with RSASSA-PSS"));
-        }
-        let issuer_key = &issuer.parsed.tbs_certificate.subject_public_key_info;
-        if issuer_key.algorithm.oid != RSA_ENCRYPTION {
-            return Err(issuer.unusable("its key is not an RSA key, so it cannot be an issuer"));
-        }
-        let wrong = || SnpError::CertificateSignature { what: self.what };
-        let key = issuer_key.subject_public_key.as_bytes().ok_or_else(wrong)?;
-        let signature = self.parsed.signature.as_bytes().ok_or_else(wrong)?;
-        UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key)
-            .verify(&self.signed_part, signature)
-            .map_err(|_| wrong())
+        let signed = Signed {
+            what: self.what,
+            algorithms: [
+                &self.parsed.signature_algorithm,
+                &self.parsed.tbs_certificate.signature,
+            ],
+            bytes: &self.signed_part,
+            signature: self.parsed.signature.as_bytes().unwrap_or_default(),
+        };
+        signed.verify(issuer)
     }
 
     /// Checks that `now` lies within the validity period, both ends included.
@@ -111,6 +116,33 @@ impl Certificate {
         key.subject_public_key
             .as_bytes()
             .ok_or_else(|| self.unusable("its key is not a whole number of bytes"))
+    }
+
+    /// The whole name of the subject.
+    pub(super) fn subject(&self) -> &Name {
+        &self.parsed.tbs_certificate.subject
+    }
+
+    /// The number that its issuer gave it.
+    pub(super) fn serial(&self) -> &SerialNumber {
+        &self.parsed.tbs_certificate.serial_number
+    }
+
+    /// The common name for a message, without what a terminal obeys; the role when there is none.
+    pub(super) fn display_name(&self) -> String {
+        let name = self
+            .common_name()
+            .and_then(|name| std::str::from_utf8(name).ok());
+        let shown = name.unwrap_or(self.what).chars().take(MAX_SHOWN_NAME);
+        shown
+            .map(|letter| {
+                if letter.is_ascii_graphic() {
+                    letter
+                } else {
+                    '_'
+                }
+            })
+            .collect()
     }
 
     /// The subject's common name, when there is exactly one.
@@ -149,6 +181,38 @@ impl Certificate {
             what: self.what,
             reason,
         }
+    }
+}
+
+/// Bytes that somebody signed: a certificate's or a revocation list's.
+pub(super) struct Signed<'a> {
+    pub(super) what: &'static str,
+    /// The algorithm as it stands outside and inside of what was signed; both have to be the same.
+    pub(super) algorithms: [&'a AlgorithmIdentifierOwned; 2],
+    pub(super) bytes: &'a [u8],
+    pub(super) signature: &'a [u8],
+}
+
+impl Signed<'_> {
+    /// Checks the signature with `issuer`'s key: RSASSA-PSS with SHA-384 and a salt of 48 bytes, the
+    /// only one that AMD uses.
+    pub(super) fn verify(&self, issuer: &Certificate) -> Result<(), SnpError> {
+        let [outer, inner] = self.algorithms;
+        if outer.oid != RSASSA_PSS || outer != inner {
+            return Err(SnpError::Certificate {
+                what: self.what,
+                reason: "it is not signed with RSASSA-PSS",
+            });
+        }
+        let issuer_key = &issuer.parsed.tbs_certificate.subject_public_key_info;
+        if issuer_key.algorithm.oid != RSA_ENCRYPTION {
+            return Err(issuer.unusable("its key is not an RSA key, so it cannot be an issuer"));
+        }
+        let wrong = || SnpError::CertificateSignature { what: self.what };
+        let key = issuer_key.subject_public_key.as_bytes().ok_or_else(wrong)?;
+        UnparsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, key)
+            .verify(self.bytes, self.signature)
+            .map_err(|_| wrong())
     }
 }
 

@@ -2,7 +2,8 @@
 
 use thiserror::Error;
 
-use super::kinds::SigningKey;
+use super::guest_policy::AbiVersion;
+use super::kinds::{Generation, SigningKey};
 use crate::FormError;
 
 /// Why SNP evidence, or what it is to be verified under, was refused.
@@ -49,8 +50,8 @@ pub enum SnpError {
     },
     /// No pinned certificate issued the endorsement key's certificate.
     #[error(
-        "the {certificate} certificate was issued by none of the pinned ASKs: it is of another CPU \
-         generation, a VLEK whose ASVK is not among the roots, or not of this vendor"
+        "the {certificate} certificate was issued by none of the pinned ASKs and ASVKs that issue such keys: \
+         it is of another CPU generation, or not of this vendor"
     )]
     UnknownIssuer {
         /// The kind of certificate.
@@ -115,6 +116,115 @@ pub enum SnpError {
     /// The report's CPU is not of the generation whose root vouches for it.
     #[error("the SNP report's CPU generation is not the one that its root certificate stands for")]
     Generation,
+    /// A revocation list was signed by no pinned ARK.
+    #[error(
+        "the revocation list names an issuer that is none of the pinned ARKs: give AMD's list for the CPU \
+         generation, or the roots that it belongs to"
+    )]
+    RevocationListIssuer,
+    /// Revocation lists were given, and none of them is the root's.
+    #[error(
+        "no revocation list of the root {root} was given, so nothing shows that the chain was not revoked: \
+         add the list of this CPU generation from AMD's key distribution service"
+    )]
+    NoRevocationList {
+        /// The common name of the ARK.
+        root: String,
+    },
+    /// A revocation list is too old.
+    #[error(
+        "the revocation list of the root {root} was good until {until}: fetch the current one from AMD's key \
+         distribution service"
+    )]
+    RevocationListExpired {
+        /// The common name of the ARK.
+        root: String,
+        /// The time up to which it was good, RFC 3339.
+        until: String,
+    },
+    /// A certificate of the chain was revoked.
+    #[error(
+        "the certificate {certificate} was revoked on {since}: nothing below it is to be believed"
+    )]
+    Revoked {
+        /// Its common name.
+        certificate: String,
+        /// When, RFC 3339.
+        since: String,
+    },
+    /// The platform's firmware is older than the policy demands.
+    #[error(
+        "the SNP report's TCB {component} is {}, at least {minimum} is demanded: update the host's firmware",
+        reported.map_or_else(|| "absent on this CPU".to_owned(), |reported| reported.to_string())
+    )]
+    TcbFloor {
+        /// `bootloader`, `tee`, `snp`, `microcode` or `fmc`.
+        component: &'static str,
+        /// The security version in the report. `None` for an FMC on a CPU that has none.
+        reported: Option<u8>,
+        /// The lowest that is accepted.
+        minimum: u8,
+    },
+    /// Lowest TCBs are demanded, and none of them is for this CPU.
+    #[error(
+        "a minimal TCB is demanded, but none is given for the report's CPU ({}): give one for it",
+        generation.map_or("it does not say which", Generation::as_str)
+    )]
+    NoTcbFloor {
+        /// The report's generation; reports of version 2 do not say it.
+        generation: Option<Generation>,
+    },
+    /// Chips are listed, and a VLEK signed, which is the same on all machines of a provider.
+    #[error(
+        "a VLEK signed the SNP report, so nothing shows which chip made it: have the host use its VCEK, or \
+         demand no chip"
+    )]
+    ChipUnknown,
+    /// Another chip than those that are listed.
+    #[error("the SNP report is of the chip {found}, which is none of those that are accepted")]
+    ChipNotListed {
+        /// The chip's id in hexadecimal.
+        found: String,
+    },
+    /// A key is demanded that vouches for the VM, and the VM has none.
+    #[error(
+        "the SNP report names no {which} key, and one is demanded: launch the VM with a signed ID block"
+    )]
+    NoKey {
+        /// `ID` or `author`.
+        which: &'static str,
+    },
+    /// Another key than those that are listed vouches for the VM.
+    #[error(
+        "the digest of the SNP report's {which} key is {found}, which is none of those that are accepted"
+    )]
+    KeyNotListed {
+        /// `ID` or `author`.
+        which: &'static str,
+        /// The digest in hexadecimal.
+        found: String,
+    },
+    /// The guest policy allows what is to be forbidden, or does not demand what is to be demanded.
+    #[error(
+        "the SNP guest policy does not hold to `{rule}` (bit {bit}): launch the VM with a policy that does"
+    )]
+    GuestPolicy {
+        /// The rule, see [`super::GuestPolicyRule`].
+        rule: &'static str,
+        /// The bit of the policy.
+        bit: u32,
+    },
+    /// The guest policy lets the VM run on firmware with an older interface.
+    #[error(
+        "the SNP guest policy asks for firmware interface {found}, at least {minimum} is demanded: launch the \
+         VM with a policy that asks for it"
+    )]
+    GuestAbi {
+        /// The version in the policy.
+        found: AbiVersion,
+        /// The lowest that is accepted.
+        minimum: AbiVersion,
+    },
 }
 
 impl SnpError {

@@ -1,6 +1,7 @@
 //! The nouns that everything about SNP shares: keys, generations, security versions.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Security versions of the platform's firmware; higher is newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,34 @@ pub enum Generation {
     Turin,
     /// The generation after Turin. Its roots are not built in.
     Venice,
+}
+
+impl Generation {
+    /// The generation as it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Milan => "milan",
+            Self::Genoa => "genoa",
+            Self::Turin => "turin",
+            Self::Venice => "venice",
+        }
+    }
+}
+
+/// A text that is no [`Generation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a generation of EPYC with SNP: there are milan, genoa, turin and venice")]
+pub struct UnknownGeneration;
+
+impl FromStr for Generation {
+    type Err = UnknownGeneration;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut known = [Self::Milan, Self::Genoa, Self::Turin, Self::Venice].into_iter();
+        known
+            .find(|generation| generation.as_str() == text)
+            .ok_or(UnknownGeneration)
+    }
 }
 
 impl From<sev::firmware::host::TcbVersion> for Tcb {

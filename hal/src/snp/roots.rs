@@ -9,12 +9,18 @@ use x509_cert::der::pem;
 
 use super::certificate::Certificate;
 use super::error::SnpError;
-use super::kinds::Generation;
+use super::kinds::{Generation, SigningKey};
 use crate::FormError;
 use crate::anchor::Anchor;
 
 /// More certificates than all of AMD's generations have together.
 const MAX_ROOTS: usize = 32;
+
+const MILAN_ASVK: &[u8] = include_bytes!("asvk/milan.pem");
+const GENOA_ASVK: &[u8] = include_bytes!("asvk/genoa.pem");
+const TURIN_ASVK: &[u8] = include_bytes!("asvk/turin.pem");
+/// How the common names of ASVKs begin.
+const ASVK_NAME: &[u8] = b"SEV-VLEK-";
 
 /// Pinned AMD root (ARK) and intermediate (ASK, ASVK) certificates of one or more CPU generations.
 ///
@@ -36,19 +42,23 @@ pub(super) struct Authority {
 
 impl TrustRoots {
     /// AMD's roots for Milan, Genoa (with Bergamo and Siena) and Turin, with the ASK of each, which
-    /// signs VCEKs. The ASVKs, which sign VLEKs, are not built in: evidence that a VLEK signed needs
-    /// [`TrustRoots::from_pem`] with the `vlek` chain from AMD's key distribution service.
+    /// signs VCEKs, and the ASVK, which signs VLEKs.
+    ///
+    /// ARKs and ASKs are the copies of the crate `sev`. The ASVKs are beside this file, as AMD serves them
+    /// under `https://kdsintf.amd.com/vlek/v1/{product}/cert_chain`; that the ARKs signed them is checked here.
     ///
     /// # Errors
     /// [`SnpError`] if a built-in certificate were unusable, which a test excludes.
     pub fn amd() -> Result<Self, SnpError> {
+        use builtin::{genoa, milan, turin};
         let builtin = [
-            (Generation::Milan, builtin::milan::ARK, builtin::milan::ASK),
-            (Generation::Genoa, builtin::genoa::ARK, builtin::genoa::ASK),
-            (Generation::Turin, builtin::turin::ARK, builtin::turin::ASK),
+            (Generation::Milan, [milan::ARK, milan::ASK, MILAN_ASVK]),
+            (Generation::Genoa, [genoa::ARK, genoa::ASK, GENOA_ASVK]),
+            (Generation::Turin, [turin::ARK, turin::ASK, TURIN_ASVK]),
         ];
-        let authorities = builtin.into_iter().map(|(generation, ark, ask)| {
-            let certificates = [pem_certificates(ark)?, pem_certificates(ask)?].concat();
+        let authorities = builtin.into_iter().map(|(generation, certificates)| {
+            let certificates = certificates.into_iter().map(pem_certificates);
+            let certificates = certificates.collect::<Result<Vec<_>, _>>()?.concat();
             let mut authorities = authorities(certificates)?;
             for authority in &mut authorities {
                 authority.generation = Some(generation);
@@ -96,10 +106,18 @@ impl TrustRoots {
         self.anchor
     }
 
-    /// The pinned intermediates that have the name of the certificate's issuer, each with its ARK.
+    /// The pinned roots.
+    pub(super) fn arks(&self) -> impl Iterator<Item = &Certificate> {
+        self.authorities.iter().map(|authority| &authority.ark)
+    }
+
+    /// The pinned intermediates that may have issued this certificate of an endorsement key, each with its ARK:
+    /// those that have the name of its issuer and are there for keys of this kind. A test PKI may have one
+    /// intermediate for both kinds; AMD's ASKs sign no VLEKs and its ASVKs no VCEKs.
     pub(super) fn issuers<'a>(
         &'a self,
         certificate: &'a Certificate,
+        kind: SigningKey,
     ) -> impl Iterator<Item = (&'a Authority, &'a Certificate)> {
         let pairs = self.authorities.iter().flat_map(|authority| {
             authority
@@ -107,8 +125,22 @@ impl TrustRoots {
                 .iter()
                 .map(move |intermediate| (authority, intermediate))
         });
-        pairs.filter(|(_, intermediate)| certificate.is_issued_by(intermediate))
+        let vendor = self.anchor == Anchor::Vendor;
+        pairs.filter(move |(_, intermediate)| {
+            let issues = if is_asvk(intermediate) {
+                kind == SigningKey::Vlek
+            } else {
+                kind == SigningKey::Vcek || !vendor
+            };
+            issues && certificate.is_issued_by(intermediate)
+        })
     }
+}
+
+fn is_asvk(intermediate: &Certificate) -> bool {
+    intermediate
+        .common_name()
+        .is_some_and(|name| name.starts_with(ASVK_NAME))
 }
 
 /// Sorts certificates into ARKs and what they signed, and checks every signature.
@@ -128,7 +160,12 @@ fn authorities(certificates: Vec<Certificate>) -> Result<Vec<Authority>, SnpErro
         });
     }
     for intermediate in intermediates {
-        let intermediate = intermediate.named("ASK");
+        let what = if is_asvk(&intermediate) {
+            "ASVK"
+        } else {
+            "ASK"
+        };
+        let intermediate = intermediate.named(what);
         let authority = authorities
             .iter_mut()
             .find(|authority| intermediate.is_issued_by(&authority.ark))
@@ -185,7 +222,7 @@ mod tests {
             roots
                 .authorities
                 .iter()
-                .all(|authority| authority.intermediates.len() == 1)
+                .all(|authority| authority.intermediates.len() == 2)
         );
     }
 

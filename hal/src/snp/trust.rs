@@ -1,6 +1,8 @@
 //! What a verifier believes of SNP.
 
+use super::demands::SnpDemands;
 use super::error::SnpError;
+use super::revocation::RevocationLists;
 use super::roots::TrustRoots;
 
 /// The roots that vouch for SNP evidence, and the demands on it.
@@ -12,6 +14,11 @@ pub struct SnpTrust {
     /// name the CPU, so with it the root's generation cannot be compared and the TCB's layout is
     /// guessed from the chip id. The highest version is 5: later layouts are not known here.
     pub minimum_version: u32,
+    /// What is demanded of the report itself; nothing unless changed.
+    pub demands: SnpDemands,
+    /// Certificates that AMD took back. `None`: it is not checked whether one of the chain was. Lists that are given
+    /// have to be there for the chain's root, and good at the time of verification.
+    pub revocation: Option<RevocationLists>,
 }
 
 impl SnpTrust {
@@ -21,6 +28,8 @@ impl SnpTrust {
         Self {
             roots,
             minimum_version: 3,
+            demands: SnpDemands::default(),
+            revocation: None,
         }
     }
 

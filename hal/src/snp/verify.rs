@@ -4,11 +4,11 @@
 //! certificate came along and is of the kind that the report names; that a **pinned** ASK issued it
 //! and the ASK's pinned ARK is the root of the report's CPU generation; validity of all three at the
 //! given time; the report's signature; that the certificate was issued for the report's TCB, and for
-//! its chip (VCEK only); VMPL 0.
+//! its chip (VCEK only); VMPL 0. Then what the verifier's [`SnpTrust`] demands beyond: revocation lists, the
+//! lowest TCB, chips, keys, and the guest policy.
 //!
-//! What is not: revocation (AMD's CRLs are online), whether the TCB is recent enough, the guest
-//! policy, report data, measurement and HOST_DATA. They are in [`SnpReport`] for the caller to judge;
-//! above all, a debuggable VM passes with [`SnpReport::debug`] set.
+//! What is not: what was not demanded, and report data, measurement and HOST_DATA. They are in
+//! [`SnpReport`] for the caller to judge; above all, a debuggable VM passes with [`SnpReport::debug`] set.
 //!
 //! The signature is checked over the report's bytes as they are. Trustee's JSON form names fields
 //! instead, so those are first put back into bytes, and everything returned is read from the signed
@@ -29,7 +29,6 @@ use super::certificate::{Certificate, MAX_CERTIFICATE_LEN};
 use super::error::SnpError;
 use super::kinds::SigningKey;
 use super::report::{self, SnpReport};
-use super::roots::TrustRoots;
 use super::trust::SnpTrust;
 use crate::FormError;
 
@@ -162,28 +161,29 @@ impl EndorsementKey {
                 certificate,
             });
         }
-        self.verify_chain(&report, &trust.roots, now)?;
+        self.verify_chain(&report, trust, now)?;
         self.verify_report_signature(bytes)?;
         self.verify_tcb(&report)?;
         self.verify_chip(&report)?;
         if report.vmpl != 0 {
             return Err(SnpError::Vmpl { vmpl: report.vmpl });
         }
+        trust.demands.check(&report)?;
         Ok(report)
     }
 
-    /// The signature by a pinned ASK, the generation, and all three validity periods. AMD reuses names
+    /// The signature by a pinned ASK or ASVK, the generation, all three validity periods, and revocation. AMD reuses names
     /// when it renews an ASK, so there may be several of the issuer's name; one has to fit.
     fn verify_chain(
         &self,
         report: &SnpReport,
-        roots: &TrustRoots,
+        trust: &SnpTrust,
         now: SystemTime,
     ) -> Result<(), SnpError> {
         let mut refusal = SnpError::UnknownIssuer {
             certificate: self.kind,
         };
-        for (authority, issuer) in roots.issuers(&self.certificate) {
+        for (authority, issuer) in trust.roots.issuers(&self.certificate, self.kind) {
             if let Err(error) = self.certificate.verify_signature(issuer) {
                 refusal = error;
                 continue;
@@ -195,7 +195,11 @@ impl EndorsementKey {
             }
             self.certificate.verify_validity(now)?;
             issuer.verify_validity(now)?;
-            return authority.ark.verify_validity(now);
+            authority.ark.verify_validity(now)?;
+            return match &trust.revocation {
+                Some(lists) => lists.check(issuer, &authority.ark, now),
+                None => Ok(()),
+            };
         }
         Err(refusal)
     }
