@@ -16,13 +16,14 @@ mod report;
 use std::time::SystemTime;
 
 use proplet_hal::verify::{self as hal, Anchor, TeeFacts, TrustPolicy, Verified};
+use proplet_types::Check;
 
 use crate::claims::{Claims, ClaimsError, ClaimsKind};
 use crate::receipt::{ReceiptClaims, ReceiptError, SelfSigned};
 use crate::{Digest, EvidenceBundle, ResultDocument};
 
 pub use expectations::{Expectations, ExpectedMeasurement};
-pub use report::{Check, CheckOutcome, Report};
+pub use report::{CheckOutcome, Checked, Report};
 
 /// Why something does not verify.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,10 +88,10 @@ pub enum VerifyError {
         what: &'static str,
     },
     /// Something is not as the caller expects.
-    #[error("the {what} is {found}, expected {expected}")]
+    #[error("the {check} is {found}, expected {expected}")]
     Unexpected {
-        /// Name of the check.
-        what: &'static str,
+        /// The check that failed.
+        check: Check,
         /// What the verified document says.
         found: String,
         /// What the caller expects.
@@ -120,20 +121,20 @@ pub fn verify(
     if claims.kind() != ClaimsKind::Instance {
         return Err(VerifyError::Kind(claims.kind()));
     }
-    report.verified("kind of evidence");
+    report.verified(Check::EvidenceKind);
 
     let receipt = SelfSigned::read(&document.receipt)?;
-    report.verified("receipt signature");
+    report.verified(Check::ReceiptSignature);
     if receipt.thumbprint != claims.cnf {
         return Err(VerifyError::ReceiptKey {
             receipt: receipt.thumbprint,
             evidence: claims.cnf,
         });
     }
-    report.verified("receipt key");
+    report.verified(Check::ReceiptKey);
     check_links(document, &claims, &receipt.claims)?;
-    report.verified("receipt belongs to this evidence");
-    report.verified("receipt belongs to this result");
+    report.verified(Check::ReceiptEvidence);
+    report.verified(Check::ReceiptResult);
 
     expectations.check_evidence(&mut report, &claims)?;
     expectations.check_receipt(&mut report, &receipt.claims)?;
@@ -183,23 +184,26 @@ fn verify_evidence(
     let mut report = Report::new(&verified);
     if verified.anchor == Anchor::Nothing {
         report.not_verified(
-            "evidence",
+            Check::Evidence,
             "this kind of evidence has no signature: anybody can write it",
         );
     } else {
-        report.verified("evidence");
+        report.verified(Check::Evidence);
     }
-    report.verified("claims");
+    report.verified(Check::Claims);
     warn_of_fakes(&mut report, &verified, &claims);
     warn_of_old_reports(&mut report, &verified);
     if verified.debug {
         if !expectations.allow_debug {
             return Err(VerifyError::Debug);
         }
-        report.not_verified("debug", "the VM can be read by its host, which was allowed");
+        report.not_verified(
+            Check::Debug,
+            "the VM can be read by its host, which was allowed",
+        );
         report.warn("the evidence is of a DEBUGGABLE VM: its host can read everything in it");
     } else if verified.anchor != Anchor::Nothing {
-        report.verified("debug");
+        report.verified(Check::Debug);
     }
     if verified.migratable {
         return Err(VerifyError::Migratable);

@@ -26,6 +26,7 @@ use proplet_results::{
     Digest, EvidenceBundle, OpenError, Opened, ReceiptClaims, ReceiptKey, ResultDocument, Sealed,
     open, seal,
 };
+use proplet_types::Check;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -163,7 +164,7 @@ fn an_untouched_document_verifies_and_opens() {
     let report = opened.report;
     assert_eq!(report.receipt.as_ref(), Some(&run.claims));
     assert_eq!(report.claims.as_ref().unwrap().kind(), ClaimsKind::Instance);
-    for name in ["claims", "receipt signature", "receipt key"] {
+    for name in [Check::Claims, Check::ReceiptSignature, Check::ReceiptKey] {
         assert_eq!(report.check(name), Some(&CheckOutcome::Verified), "{name}");
     }
 }
@@ -171,23 +172,26 @@ fn an_untouched_document_verifies_and_opens() {
 #[test]
 fn what_nobody_expected_is_not_verified_and_says_so() {
     let report = check(&Run::new().document(), &Expectations::of_any_measurement()).unwrap();
-    let open_points: Vec<&str> = report.not_verified_checks().map(|(name, _)| name).collect();
+    let open_points: Vec<Check> = report
+        .not_verified_checks()
+        .map(|(check, _)| check)
+        .collect();
     assert_eq!(
         open_points,
         [
-            "evidence",
-            "measurement",
-            "init-data",
-            "settings",
-            "component",
-            "image",
-            "policy",
-            "task id",
-            "export",
-            "inputs",
-            "arguments",
-            "environment",
-            "recipients"
+            Check::Evidence,
+            Check::Measurement,
+            Check::InitData,
+            Check::Settings,
+            Check::Component,
+            Check::Image,
+            Check::Policy,
+            Check::TaskId,
+            Check::Export,
+            Check::Inputs,
+            Check::Arguments,
+            Check::Environment,
+            Check::Recipients
         ]
     );
     assert!(!report.is_complete());
@@ -196,7 +200,7 @@ fn what_nobody_expected_is_not_verified_and_says_so() {
         text.contains("measurement: not verified, any launch measurement was accepted\n"),
         "{text}"
     );
-    assert!(text.contains("receipt signature: verified\n"), "{text}");
+    assert!(text.contains("receipt-signature: verified\n"), "{text}");
 }
 
 #[test]
@@ -261,42 +265,42 @@ fn fakes_are_reported_loudly() {
 }
 
 /// One expectation, set to what the run says, and set to something else.
-type Expect = (&'static str, fn(&mut Expectations, bool));
+type Expect = (Check, fn(&mut Expectations, bool));
 
 const EXPECTATIONS: [Expect; 10] = [
-    ("settings", |e, right| {
+    (Check::Settings, |e, right| {
         e.settings = Some(Digest::of(pick(right, b"settings")))
     }),
-    ("component", |e, right| {
+    (Check::Component, |e, right| {
         e.component = Some(Digest::of(pick(right, b"component")))
     }),
-    ("image", |e, right| {
+    (Check::Image, |e, right| {
         e.image = Some(Digest::of(pick(right, b"image")))
     }),
-    ("policy", |e, right| {
+    (Check::Policy, |e, right| {
         e.policy = Some(Digest::of(pick(right, b"policy")))
     }),
-    ("task id", |e, right| {
+    (Check::TaskId, |e, right| {
         e.task_id = Some(if right { "task-1" } else { "task-2" }.to_owned())
     }),
-    ("export", |e, right| {
+    (Check::Export, |e, right| {
         e.export = Some(if right { "run" } else { "other" }.to_owned())
     }),
-    ("inputs", |e, right| {
+    (Check::Inputs, |e, right| {
         e.inputs = Some(of_inputs(&["10", if right { "20" } else { "21" }]).unwrap());
     }),
-    ("arguments", |e, right| {
+    (Check::Arguments, |e, right| {
         let arguments: &[&str] = if right { &[] } else { &["--invoke", "x"] };
         e.arguments = Some(of_arguments(arguments).unwrap());
     }),
-    ("environment", |e, right| {
+    (Check::Environment, |e, right| {
         let mut env = BTreeMap::new();
         if !right {
             env.insert("A".to_owned(), "1".to_owned());
         }
         e.environment = Some(of_environment(&env).unwrap());
     }),
-    ("recipients", |e, right| {
+    (Check::Recipients, |e, right| {
         if !right {
             e.recipients = Some(vec!["somebody".to_owned()]);
         }
@@ -315,13 +319,13 @@ fn each_expectation_is_checked() {
         recipients: Some(vec![run.owner.public().thumbprint()]),
         ..Expectations::of_any_measurement()
     };
-    for (name, expect) in EXPECTATIONS {
+    for (tested, expect) in EXPECTATIONS {
         expect(&mut all, true);
         let mut wrong = Expectations::of_any_measurement();
         expect(&mut wrong, false);
         let refused = check(&document, &wrong).unwrap_err();
         assert!(
-            matches!(refused, VerifyError::Unexpected { what, .. } if what == name),
+            matches!(refused, VerifyError::Unexpected { check, .. } if check == tested),
             "{refused}"
         );
     }
@@ -329,8 +333,14 @@ fn each_expectation_is_checked() {
     for (name, _) in EXPECTATIONS {
         assert_eq!(report.check(name), Some(&CheckOutcome::Verified), "{name}");
     }
-    let open_points: Vec<&str> = report.not_verified_checks().map(|(name, _)| name).collect();
-    assert_eq!(open_points, ["evidence", "measurement", "init-data"]);
+    let open_points: Vec<Check> = report
+        .not_verified_checks()
+        .map(|(check, _)| check)
+        .collect();
+    assert_eq!(
+        open_points,
+        [Check::Evidence, Check::Measurement, Check::InitData]
+    );
 }
 
 #[test]
@@ -586,7 +596,7 @@ fn bundles_verify_against_a_challenge() {
 
     let report = check(&Expectations::of_any_measurement()).unwrap();
     assert!(matches!(
-        report.check("challenge"),
+        report.check(Check::Challenge),
         Some(CheckOutcome::NotVerified(_))
     ));
     assert_eq!(report.receipt, None);
@@ -600,7 +610,13 @@ fn bundles_verify_against_a_challenge() {
         ..Expectations::of_any_measurement()
     };
     let report = check(&expectations).unwrap();
-    for name in ["challenge", "component", "image", "task id", "settings"] {
+    for name in [
+        Check::Challenge,
+        Check::Component,
+        Check::Image,
+        Check::TaskId,
+        Check::Settings,
+    ] {
         assert_eq!(report.check(name), Some(&CheckOutcome::Verified), "{name}");
     }
 
@@ -610,7 +626,7 @@ fn bundles_verify_against_a_challenge() {
         matches!(
             refused,
             VerifyError::Unexpected {
-                what: "challenge",
+                check: Check::Challenge,
                 ..
             }
         ),
@@ -624,7 +640,13 @@ fn bundles_verify_against_a_challenge() {
     };
     let refused = check(&expectations).unwrap_err();
     assert!(
-        matches!(refused, VerifyError::Unexpected { what: "policy", .. }),
+        matches!(
+            refused,
+            VerifyError::Unexpected {
+                check: Check::Policy,
+                ..
+            }
+        ),
         "{refused}"
     );
 }
@@ -635,16 +657,22 @@ fn expectations_that_a_bundle_cannot_answer_fail() {
     let instance = bundle(&Claims::instance(&key, settings(), "sample").unwrap());
     let claims = Claims::workload(b"fresh", &key, settings(), "sample", workload()).unwrap();
     let of_workload = bundle(&claims);
-    for (name, expect) in EXPECTATIONS {
+    for (tested, expect) in EXPECTATIONS {
         let mut expectations = Expectations::of_any_measurement();
         expect(&mut expectations, true);
-        if name == "recipients" {
+        if tested == Check::Recipients {
             expectations.recipients = Some(Vec::new());
         }
         let answered = |evidence| verify_bundle(evidence, &lenient(), &expectations, now()).is_ok();
-        assert_eq!(answered(&instance), name == "settings", "{name}");
-        let about_workload = ["settings", "component", "image", "task id"].contains(&name);
-        assert_eq!(answered(&of_workload), about_workload, "{name}");
+        assert_eq!(answered(&instance), tested == Check::Settings, "{tested}");
+        let about_workload = [
+            Check::Settings,
+            Check::Component,
+            Check::Image,
+            Check::TaskId,
+        ]
+        .contains(&tested);
+        assert_eq!(answered(&of_workload), about_workload, "{tested}");
     }
 }
 

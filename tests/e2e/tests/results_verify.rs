@@ -21,6 +21,7 @@ use proplet_results::{
     Digest, EvidenceBundle, ReceiptClaims, ReceiptKey, ResultDocument, open, seal,
 };
 use proplet_testkit::tee::{FakeSnp, Sample, Tampering, test_roots};
+use proplet_types::Check;
 
 const HOST_DATA: [u8; 32] = [7; 32];
 
@@ -142,7 +143,7 @@ async fn a_debuggable_vm_is_refused_unless_allowed() {
     expectations.allow_debug = true;
     let report = check(&expectations).unwrap();
     assert!(matches!(
-        report.check("debug"),
+        report.check(Check::Debug),
         Some(CheckOutcome::NotVerified(_))
     ));
     assert!(
@@ -172,15 +173,18 @@ async fn another_measurement_or_init_data_is_refused() {
     let owner = PrivateKey::generate_p256().unwrap();
     let now = SystemTime::now();
     let other_image = FakeSnp::builder().host_data(HOST_DATA).measurement([1; 48]);
-    for (what, tee) in [
-        ("measurement", other_image.build()),
-        ("init-data", FakeSnp::builder().host_data([8; 32]).build()),
-        ("init-data", FakeSnp::new()),
+    for (check, tee) in [
+        (Check::Measurement, other_image.build()),
+        (
+            Check::InitData,
+            FakeSnp::builder().host_data([8; 32]).build(),
+        ),
+        (Check::InitData, FakeSnp::new()),
     ] {
         let document = document(&tee, &owner).await;
         let refused = verify(&document, &trust(), &everything(&owner), now).unwrap_err();
         assert!(
-            matches!(refused, VerifyError::Unexpected { what: found, .. } if found == what),
+            matches!(refused, VerifyError::Unexpected { check: found, .. } if found == check),
             "{refused}"
         );
         let report = verify(
@@ -191,7 +195,7 @@ async fn another_measurement_or_init_data_is_refused() {
         )
         .unwrap();
         assert!(matches!(
-            report.check(what),
+            report.check(check),
             Some(CheckOutcome::NotVerified(_))
         ));
     }
@@ -259,11 +263,11 @@ async fn workload_evidence_answers_a_challenge_and_vouches_for_no_receipt() {
     let now = SystemTime::now();
     let report = verify_bundle(&bundle, &trust(), &expectations, now).unwrap();
     for name in [
-        "evidence",
-        "claims",
-        "challenge",
-        "component",
-        "measurement",
+        Check::Evidence,
+        Check::Claims,
+        Check::Challenge,
+        Check::Component,
+        Check::Measurement,
     ] {
         assert_eq!(report.check(name), Some(&CheckOutcome::Verified), "{name}");
     }
@@ -309,7 +313,7 @@ async fn sample_evidence_needs_permission_in_so_many_words() {
     let report = verify_bundle(&bundle, &lenient, &expectations, now).unwrap();
     assert!(report.warnings[0].contains("SAMPLE EVIDENCE"));
     assert!(matches!(
-        report.check("evidence"),
+        report.check(Check::Evidence),
         Some(CheckOutcome::NotVerified(_))
     ));
 }

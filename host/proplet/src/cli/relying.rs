@@ -12,7 +12,7 @@ use proplet_results::{
     digest::of_inputs,
     verify::{CheckOutcome, Expectations, ExpectedMeasurement, Report},
 };
-use proplet_types::Code;
+use proplet_types::{Check, Code};
 use serde_json::Value;
 
 use super::{
@@ -22,30 +22,6 @@ use super::{
     files,
 };
 
-/// The names of all checks that a report can have.
-pub(super) const CHECKS: [&str; 21] = [
-    "arguments",
-    "challenge",
-    "claims",
-    "component",
-    "debug",
-    "environment",
-    "evidence",
-    "export",
-    "image",
-    "init-data",
-    "inputs",
-    "kind of evidence",
-    "measurement",
-    "policy",
-    "receipt belongs to this evidence",
-    "receipt belongs to this result",
-    "receipt key",
-    "receipt signature",
-    "recipients",
-    "settings",
-    "task id",
-];
 /// Stands for every check that applies.
 const ALL: &str = "all";
 
@@ -136,26 +112,27 @@ fn measurement(arguments: &Expected) -> ExpectedMeasurement {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Required {
     all: bool,
-    names: Vec<&'static str>,
+    checks: Vec<Check>,
 }
 
 impl Required {
-    /// Spaces in names of checks may be written as hyphens.
+    /// Hyphens in names of checks may be written as spaces or underscores.
     pub(super) fn parse(names: &[String]) -> Result<Self, CliError> {
         let mut required = Self {
             all: false,
-            names: Vec::new(),
+            checks: Vec::new(),
         };
         for name in names {
-            let wanted = spaced(name);
+            let wanted = name.trim().to_lowercase().replace([' ', '_'], "-");
             if wanted == ALL {
                 required.all = true;
-            } else if let Some(check) = CHECKS.iter().find(|check| spaced(check) == wanted) {
-                required.names.push(check);
+            } else if let Ok(check) = wanted.parse() {
+                required.checks.push(check);
             } else {
+                let all: Vec<&str> = Check::ALL.iter().map(|check| check.as_str()).collect();
                 return Err(CliError::usage(format!(
                     "--require: there is no check {name:?}; there are {} and {ALL}",
-                    CHECKS.map(|check| check.replace(' ', "-")).join(", ")
+                    all.join(", ")
                 )));
             }
         }
@@ -166,7 +143,7 @@ impl Required {
     /// tells of something that passed and protects nothing.
     pub(super) fn enforce(&self, report: &Report) -> Result<(), CliError> {
         let mut missing: Vec<String> = Vec::new();
-        for check in &self.names {
+        for &check in &self.checks {
             match report.check(check) {
                 Some(CheckOutcome::Verified) => {}
                 Some(CheckOutcome::NotVerified(why)) => missing.push(format!("{check} ({why})")),
@@ -174,9 +151,9 @@ impl Required {
             }
         }
         if self.all {
-            for (name, why) in report.not_verified_checks() {
-                if !self.names.contains(&name) {
-                    missing.push(format!("{name} ({why})"));
+            for (check, why) in report.not_verified_checks() {
+                if !self.checks.contains(&check) {
+                    missing.push(format!("{check} ({why})"));
                 }
             }
             missing.extend(report.warnings.iter().map(|w| format!("no warnings ({w})")));
@@ -189,10 +166,6 @@ impl Required {
             format!("required, and not verified: {}", missing.join(", ")),
         ))
     }
-}
-
-fn spaced(name: &str) -> String {
-    name.trim().to_lowercase().replace(['-', '_'], " ")
 }
 
 /// The inputs as a host would read them, from an array or from a start message.
@@ -239,10 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn names_of_checks_may_have_hyphens() {
-        let names = ["task-id", "init-data", "measurement", "All"].map(str::to_owned);
+    fn names_of_checks_may_have_spaces() {
+        let names = ["task-id", "Init data", "receipt_key", "All"].map(str::to_owned);
         let required = Required::parse(&names).unwrap();
-        assert_eq!(required.names, ["task id", "init-data", "measurement"]);
+        assert_eq!(
+            required.checks,
+            [Check::TaskId, Check::InitData, Check::ReceiptKey]
+        );
         assert!(required.all);
         let error = Required::parse(&["measurements".to_owned()]).unwrap_err();
         assert!(error.words().contains("receipt-key"), "{error:?}");

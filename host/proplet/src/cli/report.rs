@@ -1,10 +1,9 @@
 //! How a verification is shown.
 
 use proplet_hal::verify::Anchor;
-use proplet_results::verify::{CheckOutcome, Report};
+use proplet_results::verify::{CheckOutcome, Checked, Report};
+use proplet_types::{Check, text::line};
 use serde_json::{Value, json};
-
-use proplet_types::text::line;
 
 /// For people: warnings, then every check, then what the document says.
 pub(super) fn to_text(report: &Report) -> String {
@@ -12,11 +11,11 @@ pub(super) fn to_text(report: &Report) -> String {
     for warning in &report.warnings {
         text.push_str(&format!("WARNING: {}\n", line(warning)));
     }
-    for check in &report.checks {
-        match &check.outcome {
-            CheckOutcome::Verified => text.push_str(&format!("verified      {}\n", check.name)),
+    for Checked { check, outcome } in &report.checks {
+        match outcome {
+            CheckOutcome::Verified => text.push_str(&format!("verified      {check}\n")),
             CheckOutcome::NotVerified(why) => {
-                text.push_str(&format!("NOT verified  {}: {}\n", check.name, line(why)));
+                text.push_str(&format!("NOT verified  {check}: {}\n", line(why)));
             }
         }
     }
@@ -32,14 +31,17 @@ pub(super) fn to_json(report: &Report) -> Value {
     let checks: Vec<Value> = report
         .checks
         .iter()
-        .map(|check| match &check.outcome {
-            CheckOutcome::Verified => json!({"name": check.name, "verified": true}),
+        .map(|Checked { check, outcome }| match outcome {
+            CheckOutcome::Verified => json!({"name": check, "verified": true}),
             CheckOutcome::NotVerified(why) => {
-                json!({"name": check.name, "verified": false, "why": why})
+                json!({"name": check, "verified": false, "why": why})
             }
         })
         .collect();
-    let left_out: Vec<&str> = report.not_verified_checks().map(|(name, _)| name).collect();
+    let left_out: Vec<Check> = report
+        .not_verified_checks()
+        .map(|(check, _)| check)
+        .collect();
     json!({
         "verified": report.is_complete(),
         "not_verified": left_out,

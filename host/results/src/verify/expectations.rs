@@ -1,6 +1,7 @@
 //! What a relying party expects.
 
 use proplet_hal::verify::Verified;
+use proplet_types::Check;
 
 use super::{Report, VerifyError, shown};
 use crate::Digest;
@@ -96,17 +97,17 @@ impl Expectations {
     ) -> Result<(), VerifyError> {
         self.check_measurement(report, &verified.measurement)?;
         let Some(expected) = &self.init_data else {
-            report.not_verified("init-data", "no expected init-data was given");
+            report.not_verified(Check::InitData, "no expected init-data was given");
             return Ok(());
         };
         // The field is padded with zeros, and a verifier may have a shorter digest in hand.
         let found = verified.init_data.as_deref().unwrap_or_default();
         if !found.is_empty() && unpadded(found) == unpadded(expected) {
-            report.verified("init-data");
+            report.verified(Check::InitData);
             return Ok(());
         }
         Err(VerifyError::Unexpected {
-            what: "init-data",
+            check: Check::InitData,
             found: if found.is_empty() {
                 "absent".to_owned()
             } else {
@@ -126,7 +127,7 @@ impl Expectations {
         };
         match &self.measurement {
             ExpectedMeasurement::Any => {
-                report.not_verified("measurement", "any launch measurement was accepted");
+                report.not_verified(Check::Measurement, "any launch measurement was accepted");
                 report.warn(
                     "ANY MEASUREMENT was accepted: SOME VM of this TEE said all of this, and it may \
                      run anything",
@@ -137,13 +138,13 @@ impl Expectations {
                 Err(VerifyError::NoExpectedMeasurement { found: shown() })
             }
             ExpectedMeasurement::OneOf(good) if good.iter().any(|good| good == found) => {
-                report.verified("measurement");
+                report.verified(Check::Measurement);
                 Ok(())
             }
             ExpectedMeasurement::OneOf(good) => {
                 let expected: Vec<String> = good.iter().map(hex::encode).collect();
                 Err(VerifyError::Unexpected {
-                    what: "measurement",
+                    check: Check::Measurement,
                     found: shown(),
                     expected: expected.join(" or "),
                 })
@@ -159,7 +160,7 @@ impl Expectations {
     ) -> Result<(), VerifyError> {
         digest(
             report,
-            "settings",
+            Check::Settings,
             self.settings.as_ref(),
             Some(&claims.settings_digest),
         )
@@ -174,7 +175,7 @@ impl Expectations {
         let challenge = self.challenge.as_ref().map(hex::encode);
         text(
             report,
-            "challenge",
+            Check::Challenge,
             challenge.as_deref(),
             &hex::encode(claims.nonce()),
         )
@@ -188,23 +189,28 @@ impl Expectations {
     ) -> Result<(), VerifyError> {
         digest(
             report,
-            "component",
+            Check::Component,
             self.component.as_ref(),
             Some(&claims.component_digest),
         )?;
         digest(
             report,
-            "image",
+            Check::Image,
             self.image.as_ref(),
             claims.image_digest.as_ref(),
         )?;
         digest(
             report,
-            "policy",
+            Check::Policy,
             self.policy.as_ref(),
             claims.policy_digest.as_ref(),
         )?;
-        text(report, "task id", self.task_id.as_deref(), &claims.task_id)
+        text(
+            report,
+            Check::TaskId,
+            self.task_id.as_deref(),
+            &claims.task_id,
+        )
     }
 
     /// What a receipt says.
@@ -214,43 +220,53 @@ impl Expectations {
         receipt: &ReceiptClaims,
     ) -> Result<(), VerifyError> {
         if self.challenge.is_some() {
-            return Err(unanswerable("challenge", "a receipt"));
+            return Err(unanswerable(Check::Challenge, "a receipt"));
         }
         digest(
             report,
-            "component",
+            Check::Component,
             self.component.as_ref(),
             Some(&receipt.component_digest),
         )?;
         digest(
             report,
-            "image",
+            Check::Image,
             self.image.as_ref(),
             receipt.image_digest.as_ref(),
         )?;
         digest(
             report,
-            "policy",
+            Check::Policy,
             self.policy.as_ref(),
             receipt.policy_digest.as_ref(),
         )?;
-        text(report, "task id", self.task_id.as_deref(), &receipt.task_id)?;
-        text(report, "export", self.export.as_deref(), &receipt.export)?;
+        text(
+            report,
+            Check::TaskId,
+            self.task_id.as_deref(),
+            &receipt.task_id,
+        )?;
+        text(
+            report,
+            Check::Export,
+            self.export.as_deref(),
+            &receipt.export,
+        )?;
         digest(
             report,
-            "inputs",
+            Check::Inputs,
             self.inputs.as_ref(),
             Some(&receipt.inputs_digest),
         )?;
         digest(
             report,
-            "arguments",
+            Check::Arguments,
             self.arguments.as_ref(),
             Some(&receipt.arguments_digest),
         )?;
         digest(
             report,
-            "environment",
+            Check::Environment,
             self.environment.as_ref(),
             Some(&receipt.environment_digest),
         )?;
@@ -262,7 +278,7 @@ impl Expectations {
         let expected = self.recipients.as_deref().map(sorted);
         text(
             report,
-            "recipients",
+            Check::Recipients,
             expected.as_deref(),
             &sorted(&receipt.recipients),
         )
@@ -271,27 +287,27 @@ impl Expectations {
     /// Expectations that a bundle cannot answer. To pass them over would look like a pass.
     pub(super) fn check_unanswerable(&self, claims: &Claims) -> Result<(), VerifyError> {
         let workload_only = [
-            ("component", self.component.is_some()),
-            ("image", self.image.is_some()),
-            ("policy", self.policy.is_some()),
-            ("task id", self.task_id.is_some()),
+            (Check::Component, self.component.is_some()),
+            (Check::Image, self.image.is_some()),
+            (Check::Policy, self.policy.is_some()),
+            (Check::TaskId, self.task_id.is_some()),
         ];
         let receipt_only = [
-            ("export", self.export.is_some()),
-            ("inputs", self.inputs.is_some()),
-            ("arguments", self.arguments.is_some()),
-            ("environment", self.environment.is_some()),
-            ("recipients", self.recipients.is_some()),
+            (Check::Export, self.export.is_some()),
+            (Check::Inputs, self.inputs.is_some()),
+            (Check::Arguments, self.arguments.is_some()),
+            (Check::Environment, self.environment.is_some()),
+            (Check::Recipients, self.recipients.is_some()),
         ];
         let about_host = claims.workload.is_none();
-        for (what, expected) in workload_only {
+        for (check, expected) in workload_only {
             if expected && about_host {
-                return Err(unanswerable(what, "evidence of kind `instance`"));
+                return Err(unanswerable(check, "evidence of kind `instance`"));
             }
         }
-        for (what, expected) in receipt_only {
+        for (check, expected) in receipt_only {
             if expected {
-                return Err(unanswerable(what, "evidence"));
+                return Err(unanswerable(check, "evidence"));
             }
         }
         Ok(())
@@ -300,26 +316,26 @@ impl Expectations {
 
 fn digest(
     report: &mut Report,
-    what: &'static str,
+    check: Check,
     expected: Option<&Digest>,
     found: Option<&Digest>,
 ) -> Result<(), VerifyError> {
     let expected = expected.map(Digest::to_string);
-    text(report, what, expected.as_deref(), &shown(found))
+    text(report, check, expected.as_deref(), &shown(found))
 }
 
 fn text(
     report: &mut Report,
-    what: &'static str,
+    check: Check,
     expected: Option<&str>,
     found: &str,
 ) -> Result<(), VerifyError> {
     match expected {
-        None => report.not_verified(what, &format!("no expected {what} was given")),
-        Some(expected) if expected == found => report.verified(what),
+        None => report.not_verified(check, &format!("no expected {check} was given")),
+        Some(expected) if expected == found => report.verified(check),
         Some(expected) => {
             return Err(VerifyError::Unexpected {
-                what,
+                check,
                 found: format!("{found:?}"),
                 expected: format!("{expected:?}"),
             });
@@ -328,9 +344,9 @@ fn text(
     Ok(())
 }
 
-fn unanswerable(what: &'static str, by: &str) -> VerifyError {
+fn unanswerable(check: Check, by: &str) -> VerifyError {
     VerifyError::Unexpected {
-        what,
+        check,
         found: format!("not said by {by}"),
         expected: "an answer; leave this expectation out".to_owned(),
     }

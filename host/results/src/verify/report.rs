@@ -4,6 +4,7 @@ use std::fmt;
 
 use proplet_hal::TeeName;
 use proplet_hal::verify::{Anchor, Verified};
+use proplet_types::Check;
 
 use crate::claims::Claims;
 use crate::receipt::ReceiptClaims;
@@ -13,7 +14,7 @@ use crate::receipt::ReceiptClaims;
 #[non_exhaustive]
 pub struct Report {
     /// Every check, in the order in which it was made.
-    pub checks: Vec<Check>,
+    pub checks: Vec<Checked>,
     /// What passed and still protects nothing, loudly.
     pub warnings: Vec<String>,
     /// The TEE that the evidence is of.
@@ -30,11 +31,11 @@ pub struct Report {
     pub receipt: Option<ReceiptClaims>,
 }
 
-/// One check.
+/// One check, made or left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What was checked, `measurement` for example.
-    pub name: &'static str,
+pub struct Checked {
+    /// What was to be checked.
+    pub check: Check,
     /// How it went.
     pub outcome: CheckOutcome,
 }
@@ -62,21 +63,23 @@ impl Report {
         }
     }
 
-    /// How the check of this name went; None when it does not apply.
+    /// How this check went; None when it does not apply.
     #[must_use]
-    pub fn check(&self, name: &str) -> Option<&CheckOutcome> {
+    pub fn check(&self, check: Check) -> Option<&CheckOutcome> {
         self.checks
             .iter()
-            .find(|check| check.name == name)
-            .map(|check| &check.outcome)
+            .find(|checked| checked.check == check)
+            .map(|checked| &checked.outcome)
     }
 
     /// The checks that were not made, with their reasons.
-    pub fn not_verified_checks(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        self.checks.iter().filter_map(|check| match &check.outcome {
-            CheckOutcome::Verified => None,
-            CheckOutcome::NotVerified(why) => Some((check.name, why.as_str())),
-        })
+    pub fn not_verified_checks(&self) -> impl Iterator<Item = (Check, &str)> {
+        self.checks
+            .iter()
+            .filter_map(|checked| match &checked.outcome {
+                CheckOutcome::Verified => None,
+                CheckOutcome::NotVerified(why) => Some((checked.check, why.as_str())),
+            })
     }
 
     /// Whether every check was made and there are no warnings.
@@ -85,16 +88,16 @@ impl Report {
         self.warnings.is_empty() && self.not_verified_checks().next().is_none()
     }
 
-    pub(super) fn verified(&mut self, name: &'static str) {
-        self.checks.push(Check {
-            name,
+    pub(super) fn verified(&mut self, check: Check) {
+        self.checks.push(Checked {
+            check,
             outcome: CheckOutcome::Verified,
         });
     }
 
-    pub(super) fn not_verified(&mut self, name: &'static str, why: &str) {
-        self.checks.push(Check {
-            name,
+    pub(super) fn not_verified(&mut self, check: Check, why: &str) {
+        self.checks.push(Checked {
+            check,
             outcome: CheckOutcome::NotVerified(why.to_owned()),
         });
     }
@@ -110,11 +113,11 @@ impl fmt::Display for Report {
         for warning in &self.warnings {
             writeln!(f, "WARNING: {warning}")?;
         }
-        for check in &self.checks {
-            match &check.outcome {
-                CheckOutcome::Verified => writeln!(f, "{}: verified", check.name)?,
+        for Checked { check, outcome } in &self.checks {
+            match outcome {
+                CheckOutcome::Verified => writeln!(f, "{check}: verified")?,
                 CheckOutcome::NotVerified(why) => {
-                    writeln!(f, "{}: not verified, {why}", check.name)?;
+                    writeln!(f, "{check}: not verified, {why}")?;
                 }
             }
         }
@@ -138,10 +141,10 @@ mod tests {
             claims: None,
             receipt: None,
         };
-        report.verified("measurement");
+        report.verified(Check::Measurement);
         assert!(report.is_complete());
         let mut left_out = report.clone();
-        left_out.not_verified("component", "nobody said which");
+        left_out.not_verified(Check::Component, "nobody said which");
         assert!(!left_out.is_complete());
         report.warn("it is a fake");
         assert!(!report.is_complete());

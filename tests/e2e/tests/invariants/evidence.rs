@@ -16,6 +16,7 @@ use proplet_testkit::{
     guests::GuestName,
     tee::FakeSnp,
 };
+use proplet_types::Check;
 use serde_json::{Map, Value};
 
 use crate::support::*;
@@ -153,7 +154,7 @@ async fn two_components_cannot_speak_for_each_other() {
     assert!(matches!(
         refused,
         Err(VerifyError::Unexpected {
-            what: "component",
+            check: Check::Component,
             ..
         })
     ));
