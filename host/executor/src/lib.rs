@@ -20,6 +20,7 @@
 pub mod binding;
 pub mod harden;
 mod identity;
+mod in_clear;
 mod outcome;
 mod process;
 pub mod refusal;

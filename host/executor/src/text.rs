@@ -9,24 +9,18 @@
 //!
 //! - from a literal, which is in this program's source;
 //! - by [`host_text!`](crate::host_text), from a literal and values of types that are [`InClear`]. Neither
-//!   `String` nor `str` is, so whatever a stranger wrote does not fit in. The types are all listed in this
-//!   file, each with its reason, and the trait is sealed;
+//!   `String` nor `str` is, so whatever a stranger wrote does not fit in. The types are all listed in
+//!   `in_clear.rs`, each with its reason, and the trait is sealed;
 //! - text that is known to be somebody else's than the guest's goes through [`Known`], which says whose.
 //!
-//! A [`Refusal`] is made of host text alone, so every refusal may be logged and sent.
+//! A [`Refusal`](crate::Refusal) is made of host text alone, so every refusal may be logged and sent.
 //! A [`TaskError`](crate::TaskError) can carry guest text beside its refusal; only the plain road, on which
 //! nothing is confidential, has a way to put it there.
 
 use std::{borrow::Cow, fmt};
 
-use proplet_hal::TeeName;
-use proplet_image::ImageError;
-use proplet_kbs::ImageKeyTypes;
 pub use proplet_runtime::GuestText;
-use proplet_runtime::RuntimeError;
 use proplet_types::text::short_line;
-
-use crate::{binding::Binding, refusal::Refusal};
 
 /// Words of this host, fit for a log, a broker and a Manager.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,45 +94,12 @@ macro_rules! host_text {
 /// Values whose text is this host's, and so may leave in clear. No other crate can add to them.
 pub trait InClear: fmt::Display + sealed::Sealed {}
 
-mod sealed {
+pub(crate) mod sealed {
     pub trait Sealed {}
     impl<T: Sealed + ?Sized> Sealed for &T {}
 }
 
 impl<T: InClear + ?Sized> InClear for &T {}
-
-macro_rules! in_clear {
-    ($($(#[doc = $why:literal])* $kind:ty;)*) => {
-        $($(#[doc = $why])* impl InClear for $kind {} impl sealed::Sealed for $kind {})*
-    };
-}
-
-in_clear! {
-    /// A number says no more than the sentence that it stands in.
-    u16;
-    /// A number.
-    u32;
-    /// A number.
-    u64;
-    /// A number.
-    usize;
-    HostText;
-    /// Host text with a code.
-    Refusal;
-    /// What the hardware is.
-    TeeName;
-    /// What the TEE was started with, in fixed words or its driver's.
-    Binding;
-    /// Names of resource types, from the settings.
-    ImageKeyTypes;
-    /// Its words are about the image's public part (manifest, annotations, registry), as its documentation
-    /// promises; what is inside an encrypted layer is described by kind only.
-    ImageError;
-    /// Displays the host's words only; what the guest said is in its detail.
-    RuntimeError;
-    /// Whose it is, is said where it is made.
-    Known;
-}
 
 /// Text that is not a guest's, and whose it is. It is shown without control characters, and cut.
 #[derive(Debug, Clone)]
@@ -175,9 +136,11 @@ impl fmt::Display for Known {
 
 #[cfg(test)]
 mod tests {
-    use proplet_image::Manifest;
+    use proplet_image::{ImageError, Manifest};
+    use proplet_runtime::RuntimeError;
 
     use super::*;
+    use crate::Refusal;
 
     #[test]
     fn a_template_takes_its_values_in_order() {

@@ -15,7 +15,6 @@ use std::{path::PathBuf, str::FromStr};
 use super::{
     SettingsError,
     address::{AddressError, BrokerAddress},
-    checks::value,
     environment::Environment,
 };
 
@@ -48,7 +47,9 @@ pub(super) fn choose(
         .address
         .map(|text| text.parse())
         .transpose()
-        .map_err(|error: AddressError| value("mqtt", "address", error.to_string()))?;
+        .map_err(|error: AddressError| {
+            SettingsError::value("mqtt", "address", error.to_string())
+        })?;
     let wanted = environment
         .text(&[ADDRESS])
         .map(|text| BrokerAddress::from_str(&text))

@@ -21,18 +21,6 @@ const PACKET_OVERHEAD: usize = 2048;
 
 const API_KEY: [&str; 2] = ["PROPLET_API_KEY", "PROPLET_CLIENT_KEY"];
 
-pub(super) fn value(
-    table: &'static str,
-    name: &'static str,
-    why: impl Into<String>,
-) -> SettingsError {
-    SettingsError::Value {
-        table,
-        name,
-        why: why.into(),
-    }
-}
-
 /// The parser's own display quotes the line, which may hold a credential: only its message is kept.
 pub(super) fn syntax_error(text: &str, error: &toml::de::Error) -> SettingsError {
     let start = error.span().map_or(0, |span| span.start);
@@ -50,7 +38,7 @@ pub(super) fn partial_identity(
     let topic_part = |name, names: &[&str], given: &Option<String>| {
         let part = environment.text(names).or_else(|| given.clone());
         match part {
-            Some(part) if !is_topic_part(&part) => Err(value(
+            Some(part) if !is_topic_part(&part) => Err(SettingsError::value(
                 "proplet",
                 name,
                 "it becomes part of MQTT topics: at most 256 characters, no `/`, `+`, `#`, spaces \
@@ -142,14 +130,14 @@ pub(super) fn checked_mqtt(
         .or(document.qos)
         .unwrap_or(2);
     if qos > 2 {
-        return Err(value("mqtt", "qos", "must be 0, 1 or 2"));
+        return Err(SettingsError::value("mqtt", "qos", "must be 0, 1 or 2"));
     }
     let keep_alive = environment
         .seconds("PROPLET_MQTT_KEEP_ALIVE")?
         .or(document.keep_alive_seconds)
         .unwrap_or(30);
     if !(1..=65_535).contains(&keep_alive) {
-        return Err(value(
+        return Err(SettingsError::value(
             "mqtt",
             "keep_alive_seconds",
             "must be from 1 to 65535",
@@ -160,7 +148,7 @@ pub(super) fn checked_mqtt(
         .or(document.max_packet_bytes)
         .unwrap_or(10 * 1024 * 1024);
     if !(16 * 1024..=256 * 1024 * 1024).contains(&max_packet_bytes) {
-        return Err(value(
+        return Err(SettingsError::value(
             "mqtt",
             "max_packet_bytes",
             "must be from 16 KiB to 256 MiB",
@@ -170,7 +158,7 @@ pub(super) fn checked_mqtt(
         .max_result_bytes
         .unwrap_or_else(|| (max_packet_bytes - PACKET_OVERHEAD).min(1_000_000));
     if max_result_bytes < 4096 || max_result_bytes > max_packet_bytes - PACKET_OVERHEAD {
-        return Err(value(
+        return Err(SettingsError::value(
             "mqtt",
             "max_result_bytes",
             "must be at least 4096 and 2048 less than max_packet_bytes",
@@ -188,7 +176,7 @@ pub(super) fn checked_mqtt(
         .or(document.request_queue)
         .unwrap_or(128);
     if inflight == 0 || !(1..=65_536).contains(&request_queue) {
-        return Err(value(
+        return Err(SettingsError::value(
             "mqtt",
             "inflight",
             "inflight and request_queue must be from 1 to 65535",
@@ -203,7 +191,7 @@ pub(super) fn checked_mqtt(
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,
         _ => {
-            return Err(value(
+            return Err(SettingsError::value(
                 "mqtt",
                 "client_cert",
                 "a client certificate needs both client_cert and client_key",
@@ -211,7 +199,7 @@ pub(super) fn checked_mqtt(
         }
     };
     if !address.tls() && (ca.is_some() || client.is_some()) {
-        return Err(value(
+        return Err(SettingsError::value(
             "mqtt",
             "address",
             format!("certificates are set, but {address} is plain: write mqtts:// instead"),
@@ -236,7 +224,7 @@ pub(super) fn checked_mqtt(
 pub(super) fn checked_registry(document: document::Registry) -> Result<Registry, SettingsError> {
     let folders = |entry: &String| !entry.trim_end_matches("/*").contains('*');
     if !document.repositories.iter().all(folders) {
-        return Err(value(
+        return Err(SettingsError::value(
             "registry",
             "repositories",
             "`*` may only stand at the end, as `/*`",
@@ -244,7 +232,7 @@ pub(super) fn checked_registry(document: document::Registry) -> Result<Registry,
     }
     let proxy = proxy("registry", document.proxy.as_ref(), &document.no_proxy)?;
     if proxy.is_none() && !document.no_proxy.is_empty() {
-        return Err(value(
+        return Err(SettingsError::value(
             "registry",
             "no_proxy",
             "it says what goes around the proxy, and there is none: set proxy too",
@@ -266,23 +254,34 @@ pub(super) fn checked_registry(document: document::Registry) -> Result<Registry,
 }
 
 pub(super) fn checked_kbs(document: document::Kbs) -> Result<Kbs, SettingsError> {
-    let url = Url::parse(&document.url)
-        .map_err(|error| value("kbs", "url", format!("it is not an address: {error}")))?;
+    let url = Url::parse(&document.url).map_err(|error| {
+        SettingsError::value("kbs", "url", format!("it is not an address: {error}"))
+    })?;
     match url.scheme() {
         "https" => {}
         "http" if document.allow_http => {}
         "http" => {
-            return Err(value(
+            return Err(SettingsError::value(
                 "kbs",
                 "url",
                 "plain http lets the network pose as the key broker: use https, or write \
                  `allow_http = true`",
             ));
         }
-        _ => return Err(value("kbs", "url", "it must start with https://")),
+        _ => {
+            return Err(SettingsError::value(
+                "kbs",
+                "url",
+                "it must start with https://",
+            ));
+        }
     }
     if !url.has_host() || !url.username().is_empty() || url.password().is_some() {
-        return Err(value("kbs", "url", "it must have a host and no user name"));
+        return Err(SettingsError::value(
+            "kbs",
+            "url",
+            "it must have a host and no user name",
+        ));
     }
     Ok(Kbs {
         url,
@@ -300,14 +299,16 @@ pub(super) fn checked_confidential(
         .recipients
         .iter()
         .map(|jwk| {
-            PublicKey::from_jwk(jwk)
-                .map_err(|error| value("confidential", "recipients", error.to_string()))
+            PublicKey::from_jwk(jwk).map_err(|error| {
+                SettingsError::value("confidential", "recipients", error.to_string())
+            })
         })
         .collect::<Result<Vec<_>, _>>()?;
     let image_key_types = match document.image_key_types {
         None => ImageKeyTypes::default(),
-        Some(types) => ImageKeyTypes::new(types)
-            .map_err(|error| value("confidential", "image_key_types", error.to_string()))?,
+        Some(types) => ImageKeyTypes::new(types).map_err(|error| {
+            SettingsError::value("confidential", "image_key_types", error.to_string())
+        })?,
     };
     Ok(Confidential {
         image_key_types,
@@ -335,13 +336,25 @@ pub(super) fn checked_limits(document: &document::Limits) -> Result<Limits, Sett
         },
     };
     if !(1..=4096).contains(&limits.tasks) {
-        return Err(value("limits", "tasks", "must be from 1 to 4096"));
+        return Err(SettingsError::value(
+            "limits",
+            "tasks",
+            "must be from 1 to 4096",
+        ));
     }
     if limits.compile_ms == 0 {
-        return Err(value("limits", "compile_ms", "0 lets no task run"));
+        return Err(SettingsError::value(
+            "limits",
+            "compile_ms",
+            "0 lets no task run",
+        ));
     }
     if limits.queue > 100_000 {
-        return Err(value("limits", "queue", "must be at most 100000"));
+        return Err(SettingsError::value(
+            "limits",
+            "queue",
+            "must be at most 100000",
+        ));
     }
     Ok(limits)
 }
@@ -357,7 +370,7 @@ fn proxy(
             ProxyError::Exception(_) => "no_proxy",
             _ => "proxy",
         };
-        value(table, name, error.to_string())
+        SettingsError::value(table, name, error.to_string())
     })
 }
 
@@ -368,6 +381,10 @@ fn seconds(
 ) -> Result<Duration, SettingsError> {
     match given.unwrap_or(default) {
         seconds @ 1..=3600 => Ok(Duration::from_secs(seconds)),
-        _ => Err(value(table, "timeout_seconds", "must be from 1 to 3600")),
+        _ => Err(SettingsError::value(
+            table,
+            "timeout_seconds",
+            "must be from 1 to 3600",
+        )),
     }
 }

@@ -114,6 +114,17 @@ pub enum SettingsError {
     },
 }
 
+impl SettingsError {
+    /// A value of the document that does not make sense.
+    fn value(table: &'static str, name: &'static str, why: impl Into<String>) -> Self {
+        Self::Value {
+            table,
+            name,
+            why: why.into(),
+        }
+    }
+}
+
 /// Settings, checked and with defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -379,7 +390,7 @@ impl Settings {
             .or(proplet.heartbeat_seconds)
             .unwrap_or(5);
         if heartbeat == 0 {
-            return Err(checks::value(
+            return Err(SettingsError::value(
                 "proplet",
                 "heartbeat_seconds",
                 "must be at least 1",

@@ -4,16 +4,11 @@ use std::sync::Arc;
 
 use proplet_hal::clock::Clock;
 use proplet_jose::{jwe::Jwe, jwk::PublicKey};
-use proplet_results::{
-    ReceiptKey, ResultDocument, Sealed, failure::Failure, receipt::RunOutcome, seal,
-};
-use proplet_runtime::{Outcome, RuntimeError};
+use proplet_results::{ReceiptKey, ResultDocument, Sealed, failure::Failure, receipt::RunOutcome};
+use proplet_runtime::RuntimeError;
 use proplet_types::Code;
 
-use super::{
-    receipt::{Draft, Ending},
-    sink::SealedSink,
-};
+use super::receipt::{Draft, Ending};
 use crate::{host_text, identity::Attested, outcome::TaskOutcome, refusal::Refusal};
 
 /// Seals and signs what a task gives, or why it gave nothing.
@@ -34,38 +29,6 @@ pub(super) struct Signed {
 /// Bytes of standard error that go into a failure document. All of it could make the document too large
 /// for the broker, and then its owner would learn nothing.
 const STDERR_TAIL: usize = 64 * 1024;
-
-impl SealedSink {
-    /// Seals what a run gave.
-    pub(super) fn finish(&self, run: &Outcome) -> TaskOutcome {
-        let mut outcome = match &run.value {
-            Err(error) => self.sealer.failure(&run.export, error, &run.stderr),
-            Ok(_) => self.success(run).unwrap_or_else(TaskOutcome::failed),
-        };
-        outcome.usage = Some(run.usage);
-        outcome
-    }
-
-    fn success(&self, run: &Outcome) -> Result<TaskOutcome, Refusal> {
-        let sealer = &self.sealer;
-        let signed = match self.take().filter(|_| run.published) {
-            Some(published) => published,
-            None => {
-                let (content, media_type) = run.content().ok_or_else(|| {
-                    Refusal::new(Code::HostFailed, "the component ended well without a value")
-                })?;
-                let sealed = seal(&content, media_type, &sealer.recipients)
-                    .map_err(|_| not_made("the result cannot be sealed to its recipients"))?;
-                sealer.sign(RunOutcome::Completed, &run.export, sealed)?
-            }
-        };
-        Ok(TaskOutcome {
-            results: sealer.document(&signed)?,
-            error: None,
-            usage: None,
-        })
-    }
-}
 
 impl Sealer {
     /// Signs for a sealed result or failure.
@@ -130,7 +93,7 @@ impl Sealer {
     }
 }
 
-fn not_made(words: &'static str) -> Refusal {
+pub(super) fn not_made(words: &'static str) -> Refusal {
     Refusal::new(Code::ResultFailed, words)
 }
 

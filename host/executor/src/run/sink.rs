@@ -4,9 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use proplet_jose::jwk::PublicKey;
 use proplet_results::{Digest, receipt::RunOutcome, seal};
-use proplet_runtime::{PublishError, PublishedReceipt, ResultSink};
+use proplet_runtime::{Outcome, PublishError, PublishedReceipt, ResultSink};
+use proplet_types::Code;
 
-use super::sealing::{Sealer, Signed};
+use super::sealing::{Sealer, Signed, not_made};
+use crate::{outcome::TaskOutcome, refusal::Refusal};
 
 /// The sink of a plain task: text, in clear.
 #[derive(Default)]
@@ -49,8 +51,38 @@ pub(super) struct SealedSink {
 }
 
 impl SealedSink {
+    /// Seals what a run gave.
+    pub(super) fn finish(&self, run: &Outcome) -> TaskOutcome {
+        let mut outcome = match &run.value {
+            Err(error) => self.sealer.failure(&run.export, error, &run.stderr),
+            Ok(_) => self.success(run).unwrap_or_else(TaskOutcome::failed),
+        };
+        outcome.usage = Some(run.usage);
+        outcome
+    }
+
+    fn success(&self, run: &Outcome) -> Result<TaskOutcome, Refusal> {
+        let sealer = &self.sealer;
+        let signed = match self.take().filter(|_| run.published) {
+            Some(published) => published,
+            None => {
+                let (content, media_type) = run.content().ok_or_else(|| {
+                    Refusal::new(Code::HostFailed, "the component ended well without a value")
+                })?;
+                let sealed = seal(&content, media_type, &sealer.recipients)
+                    .map_err(|_| not_made("the result cannot be sealed to its recipients"))?;
+                sealer.sign(RunOutcome::Completed, &run.export, sealed)?
+            }
+        };
+        Ok(TaskOutcome {
+            results: sealer.document(&signed)?,
+            error: None,
+            usage: None,
+        })
+    }
+
     /// What the component published itself.
-    pub(super) fn take(&self) -> Option<Signed> {
+    fn take(&self) -> Option<Signed> {
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
