@@ -17,14 +17,22 @@
 mod anchor;
 mod cursor;
 pub mod detection;
+#[cfg(target_os = "linux")]
+mod device;
 mod evidence;
 mod form;
+#[cfg(target_os = "linux")]
+pub mod hardware;
 mod provider;
 mod report_data;
 mod sample;
 pub mod snp;
+#[cfg(target_os = "linux")]
+mod system_error;
 pub mod tdx;
 mod tee_name;
+#[cfg(target_os = "linux")]
+pub mod tsm;
 pub mod verify;
 
 pub use evidence::Evidence;
@@ -32,4 +40,6 @@ pub use form::FormError;
 pub use proplet_types::clock;
 pub use provider::{EvidenceError, TeeProvider};
 pub use report_data::{ReportData, ReportDataError};
+#[cfg(target_os = "linux")]
+pub use system_error::SystemError;
 pub use tee_name::{TeeName, TeeNameError};

@@ -1,6 +1,7 @@
 //! What a TEE does for the host.
 
 use async_trait::async_trait;
+use proplet_types::Code;
 use thiserror::Error;
 
 use crate::{Evidence, ReportData, TeeName};
@@ -73,4 +74,38 @@ pub enum EvidenceError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It took longer than is waited for.
+    #[error(
+        "the {tee} attester gave no evidence within {seconds} s: see the logs of guest and host"
+    )]
+    TimedOut {
+        /// The attester that was asked.
+        tee: TeeName,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// No way to the hardware gave evidence.
+    #[cfg(target_os = "linux")]
+    #[error("the {tee} attester gave no evidence {failures}")]
+    NoWay {
+        /// The attester that was asked.
+        tee: TeeName,
+        /// What was tried and how it failed.
+        failures: crate::hardware::WayFailures,
+    },
+}
+
+impl EvidenceError {
+    /// The stable code of this kind of failure.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Busy { .. } | Self::TimedOut { .. } => Code::TeeBusy,
+            Self::Unavailable { .. } => Code::TeeUnreachable,
+            Self::Refused { .. } => Code::TeeFailed,
+            Self::Malformed { .. } => Code::TeeMalformed,
+            #[cfg(target_os = "linux")]
+            Self::NoWay { failures, .. } => failures.code(),
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 pub mod ccel;
 mod error;
+#[cfg(target_os = "linux")]
+pub mod provider;
 mod quote;
 
 pub use error::TdxError;

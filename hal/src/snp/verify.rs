@@ -79,6 +79,15 @@ pub fn verify_report(
     EndorsementKey::parse(endorsement_der)?.verify(report, trust, now)
 }
 
+/// Whether this is the certificate of the key that signed the report, whoever issued it: what a host asks
+/// before it sends both. It is no verification.
+///
+/// # Errors
+/// [`SnpError`] when the certificate is no endorsement key's, or another one's.
+pub fn is_signed_by(report: &[u8], endorsement_der: &[u8]) -> Result<(), SnpError> {
+    EndorsementKey::parse(endorsement_der)?.verify_report_signature(report)
+}
+
 /// Finds the one endorsement key certificate in `cert_chain`.
 fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), SnpError> {
     let chain = match evidence.get("cert_chain") {

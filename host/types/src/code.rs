@@ -155,6 +155,21 @@ codes! {
     /// The TEE gave no evidence for the key that signs receipts.
     EvidenceUnavailable = "evidence-unavailable", Failed;
 
+    // What is wrong with the TEE's evidence, as `proplet detect` and the log say it.
+
+    /// The TEE's device, interface or service is not there.
+    TeeUnreachable = "tee-unreachable", Failed;
+    /// This process may not use the TEE's device or interface.
+    TeePermission = "tee-permission", Failed;
+    /// The TEE serves somebody else, is throttled, or takes too long.
+    TeeBusy = "tee-busy", Failed;
+    /// The TEE's firmware, driver or quoting service answered with an error.
+    TeeFailed = "tee-failed", Failed;
+    /// What the TEE gave is no evidence.
+    TeeMalformed = "tee-malformed", Failed;
+    /// The evidence is of a VM or a request that this host does not stand for.
+    TeeNotTrusted = "tee-not-trusted", Failed;
+
     // The component and its policy.
 
     /// The bytes are no component or module that the engine takes.

@@ -1,0 +1,356 @@
+//! Evidence from TDX's quoting service over vsock.
+//!
+//! The TDX module signs nothing that leaves the machine: it gives a TDREPORT, which a service on the host
+//! (Intel's `qgsd`) turns into a quote. Asked directly this takes milliseconds; asked through the kernel it
+//! takes a second and more, because the kernel polls. So this way comes before configfs where it answers.
+//!
+//! The service is not trusted. It cannot sign another TDREPORT than one that the module of this machine made,
+//! and whether the quote is over *our* report data is compared afterwards, like evidence of any way.
+
+mod config;
+mod message;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proplet_types::Code;
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::SystemError;
+use crate::device::{self, TD_REPORT_LEN};
+use crate::hardware::{Raw, Way, WayError};
+
+/// The kernel's device.
+const DEVICE: &str = "/dev/tdx_guest";
+/// The host, as vsock numbers it.
+const HOST_CID: u32 = 2;
+/// How long one read or write may wait.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Why the quoting service gave no quote.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum QuotingError {
+    /// The device is not there.
+    #[error("{path} is not there ({error}): load the driver with `modprobe tdx-guest`")]
+    NoDevice {
+        /// The device.
+        path: PathBuf,
+        /// What the system said.
+        error: SystemError,
+    },
+    /// The device may not be opened.
+    #[error("{path} cannot be opened ({error}): run proplet as root")]
+    NoPermission {
+        /// The device.
+        path: PathBuf,
+        /// What the system said.
+        error: SystemError,
+    },
+    /// The device gave no TDREPORT.
+    #[error("the TDX module gave no TDREPORT ({error}): see the kernel log of the guest")]
+    NoReport {
+        /// What the system said.
+        error: SystemError,
+    },
+    /// Nobody answers where the service should be.
+    #[error(
+        "the quoting service cannot be reached at {address} ({error}): start qgsd on the host, give \
+         the VM a vsock device, and put its port into /etc/tdx-attest.conf"
+    )]
+    NoService {
+        /// Where it should be.
+        address: String,
+        /// What the system said.
+        error: SystemError,
+    },
+    /// The service answers too slowly, or the connection broke.
+    #[error(
+        "the quoting service at {address} did not answer to the end ({error}): try again; see its \
+         log on the host"
+    )]
+    Broken {
+        /// Where it is.
+        address: String,
+        /// What the system said.
+        error: SystemError,
+    },
+    /// The service answered with an error.
+    #[error(
+        "the quoting service refused: error {error:#x}; see its log on the host, above all whether \
+         the platform is registered and its certificates are in the PCCS"
+    )]
+    Refused {
+        /// The service's number.
+        error: u32,
+    },
+    /// The service gave no quote.
+    #[error("the quoting service gave an empty quote; see its log on the host")]
+    Empty,
+    /// The service's answer is none.
+    #[error("the quoting service's answer is malformed: {reason}; update qgsd on the host")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl QuotingError {
+    /// Whether the same request may succeed in a moment.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Broken { .. } => true,
+            Self::NoReport { error } => error.is_one_of(&[Errno::BUSY, Errno::AGAIN, Errno::INTR]),
+            _ => false,
+        }
+    }
+
+    /// The stable code of this kind of failure.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Self::NoDevice { .. } | Self::NoService { .. } => Code::TeeUnreachable,
+            Self::NoPermission { .. } => Code::TeePermission,
+            Self::NoReport { .. } | Self::Refused { .. } => Code::TeeFailed,
+            Self::Broken { .. } => Code::TeeBusy,
+            Self::Empty | Self::Malformed { .. } => Code::TeeMalformed,
+        }
+    }
+}
+
+/// Where TDREPORTs come from.
+pub trait TdReports: Send + Sync + 'static {
+    /// A TDREPORT over `report_data`.
+    ///
+    /// # Errors
+    /// [`QuotingError`].
+    fn td_report(&self, report_data: &[u8; 64]) -> Result<[u8; TD_REPORT_LEN], QuotingError>;
+}
+
+/// A connection to the quoting service.
+pub trait Connection: Read + Write + Send {}
+
+impl<C: Read + Write + Send> Connection for C {}
+
+/// How the quoting service is reached.
+pub trait Dial: Send + Sync + 'static {
+    /// Where that is, for messages.
+    fn address(&self) -> String;
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn dial(&self) -> io::Result<Box<dyn Connection>>;
+}
+
+/// `/dev/tdx_guest`.
+struct KernelReports;
+
+impl TdReports for KernelReports {
+    fn td_report(&self, report_data: &[u8; 64]) -> Result<[u8; TD_REPORT_LEN], QuotingError> {
+        let device = File::open(DEVICE).map_err(|error| {
+            let (path, error) = (PathBuf::from(DEVICE), SystemError::from(error));
+            if error.is_one_of(&[Errno::ACCESS, Errno::PERM]) {
+                QuotingError::NoPermission { path, error }
+            } else {
+                QuotingError::NoDevice { path, error }
+            }
+        })?;
+        device::td_report(&device, report_data).map_err(|error| QuotingError::NoReport {
+            error: error.into(),
+        })
+    }
+}
+
+/// A port of the host's.
+struct HostPort(u32);
+
+impl Dial for HostPort {
+    fn address(&self) -> String {
+        format!("vsock port {} of the host", self.0)
+    }
+
+    fn dial(&self) -> io::Result<Box<dyn Connection>> {
+        let connection = device::connect_vsock(HOST_CID, self.0, PATIENCE)?;
+        Ok(Box::new(connection))
+    }
+}
+
+/// Evidence from the quoting service.
+pub struct QuotingService {
+    reports: Box<dyn TdReports>,
+    service: Box<dyn Dial>,
+}
+
+impl QuotingService {
+    /// The kernel's device, and the host's service at the port that `/etc/tdx-attest.conf` names.
+    #[must_use]
+    pub fn of_host() -> Self {
+        let port = config::port(Path::new(config::CONFIG));
+        Self::with(KernelReports, HostPort(port))
+    }
+
+    /// Another device and another way to the service.
+    #[must_use]
+    pub fn with(reports: impl TdReports, service: impl Dial) -> Self {
+        Self {
+            reports: Box::new(reports),
+            service: Box::new(service),
+        }
+    }
+
+    fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, QuotingError> {
+        // The device first: a machine without one has no business with the service.
+        let td_report = self.reports.td_report(report_data)?;
+        let address = || self.service.address();
+        let mut connection = self
+            .service
+            .dial()
+            .map_err(|error| QuotingError::NoService {
+                address: address(),
+                error: error.into(),
+            })?;
+        let broken = |error: io::Error| QuotingError::Broken {
+            address: address(),
+            error: error.into(),
+        };
+        connection
+            .write_all(&message::request(&td_report))
+            .map_err(broken)?;
+        let mut prefix = [0; 4];
+        connection.read_exact(&mut prefix).map_err(broken)?;
+        let mut answer = vec![0; message::message_len(prefix)?];
+        connection.read_exact(&mut answer).map_err(broken)?;
+        message::quote(&answer)
+    }
+}
+
+impl Way for QuotingService {
+    fn name(&self) -> &'static str {
+        "quoting-service"
+    }
+
+    fn attempt(&self, report_data: &[u8; 64]) -> Result<Raw, WayError> {
+        Ok(Raw {
+            evidence: self.quote(report_data)?,
+            certificates: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::thread::JoinHandle;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct Fixed;
+
+    impl TdReports for Fixed {
+        fn td_report(&self, report_data: &[u8; 64]) -> Result<[u8; TD_REPORT_LEN], QuotingError> {
+            let mut report = [1; TD_REPORT_LEN];
+            report[128..192].copy_from_slice(report_data);
+            Ok(report)
+        }
+    }
+
+    struct Socket(PathBuf);
+
+    impl Dial for Socket {
+        fn address(&self) -> String {
+            "a socket".to_owned()
+        }
+
+        fn dial(&self) -> io::Result<Box<dyn Connection>> {
+            Ok(Box::new(UnixStream::connect(&self.0)?))
+        }
+    }
+
+    /// A service that takes one request and answers with these bytes; it gives the request back.
+    fn service(answer: Vec<u8>) -> (TempDir, PathBuf, JoinHandle<Vec<u8>>) {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("qgs");
+        let listener = UnixListener::bind(&path).unwrap();
+        let served = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = vec![0; 4 + 24 + TD_REPORT_LEN];
+            stream.read_exact(&mut request).unwrap();
+            stream.write_all(&answer).unwrap();
+            request
+        });
+        (folder, path, served)
+    }
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let len = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&len[..], message].concat()
+    }
+
+    fn ask(answer: Vec<u8>) -> (Result<Vec<u8>, QuotingError>, Vec<u8>) {
+        let (_folder, path, served) = service(answer);
+        let quote = QuotingService::with(Fixed, Socket(path)).quote(&[7; 64]);
+        (quote, served.join().unwrap())
+    }
+
+    #[test]
+    fn a_quote_is_asked_for_with_the_report() {
+        let answer = framed(&message::tests::answer(0, b"id", b"a quote"));
+        let (quote, request) = ask(answer);
+        assert_eq!(quote.unwrap(), b"a quote");
+        assert_eq!(request[28 + 128..28 + 192], [7; 64]);
+    }
+
+    #[test]
+    fn what_the_service_does_wrong_is_told() {
+        let whole = framed(&message::tests::answer(0, b"", b"a quote"));
+        for cut in [0, 3, 4, 20, whole.len() - 1] {
+            let (quote, _) = ask(whole[..cut].to_vec());
+            let error = quote.unwrap_err();
+            assert!(error.is_retryable(), "{error}");
+            assert_eq!(error.code(), Code::TeeBusy);
+        }
+        let (quote, _) = ask(framed(&message::tests::answer(0x11, b"", b"")));
+        assert_eq!(quote, Err(QuotingError::Refused { error: 0x11 }));
+        let (quote, _) = ask(vec![0xff; 64]);
+        assert_eq!(quote.unwrap_err().code(), Code::TeeMalformed);
+    }
+
+    #[test]
+    fn without_a_service_that_is_said() {
+        let folder = TempDir::new().unwrap();
+        let nobody = Socket(folder.path().join("nobody"));
+        let error = QuotingService::with(Fixed, nobody)
+            .quote(&[7; 64])
+            .unwrap_err();
+        assert_eq!(error.code(), Code::TeeUnreachable);
+        assert!(error.to_string().contains("qgsd"), "{error}");
+    }
+
+    #[test]
+    fn without_a_device_nobody_is_dialled() {
+        struct Never;
+        impl Dial for Never {
+            fn address(&self) -> String {
+                String::new()
+            }
+            fn dial(&self) -> io::Result<Box<dyn Connection>> {
+                panic!("dialled")
+            }
+        }
+        if Path::new(DEVICE).exists() {
+            return;
+        }
+        let error = QuotingService::with(KernelReports, Never)
+            .quote(&[7; 64])
+            .unwrap_err();
+        assert!(matches!(error, QuotingError::NoDevice { .. }), "{error}");
+    }
+}
