@@ -36,7 +36,8 @@ pub struct TrustRoots {
 pub(super) struct Authority {
     pub(super) ark: Certificate,
     pub(super) intermediates: Vec<Certificate>,
-    /// The generation that AMD uses this root for; unknown for given roots.
+    /// The generation that this root is for, by the ARK's name (`ARK-Milan`); unknown for other names, as a test
+    /// PKI has.
     pub(super) generation: Option<Generation>,
 }
 
@@ -52,22 +53,14 @@ impl TrustRoots {
     pub fn amd() -> Result<Self, SnpError> {
         use builtin::{genoa, milan, turin};
         let builtin = [
-            (Generation::Milan, [milan::ARK, milan::ASK, MILAN_ASVK]),
-            (Generation::Genoa, [genoa::ARK, genoa::ASK, GENOA_ASVK]),
-            (Generation::Turin, [turin::ARK, turin::ASK, TURIN_ASVK]),
+            [milan::ARK, milan::ASK, MILAN_ASVK],
+            [genoa::ARK, genoa::ASK, GENOA_ASVK],
+            [turin::ARK, turin::ASK, TURIN_ASVK],
         ];
-        let authorities = builtin.into_iter().map(|(generation, certificates)| {
-            let certificates = certificates.into_iter().map(pem_certificates);
-            let certificates = certificates.collect::<Result<Vec<_>, _>>()?.concat();
-            let mut authorities = authorities(certificates)?;
-            for authority in &mut authorities {
-                authority.generation = Some(generation);
-            }
-            Ok(authorities)
-        });
-        let authorities = authorities.collect::<Result<Vec<_>, SnpError>>()?;
+        let certificates = builtin.into_iter().flatten().map(pem_certificates);
+        let certificates = certificates.collect::<Result<Vec<_>, _>>()?.concat();
         Ok(Self {
-            authorities: authorities.concat(),
+            authorities: authorities(certificates)?,
             anchor: Anchor::Vendor,
         })
     }
@@ -137,6 +130,13 @@ impl TrustRoots {
     }
 }
 
+/// The generation that an ARK's name says.
+fn generation(ark: &Certificate) -> Option<Generation> {
+    let name = std::str::from_utf8(ark.common_name()?).ok()?;
+    let product = name.strip_prefix("ARK-")?;
+    product.to_ascii_lowercase().parse().ok()
+}
+
 fn is_asvk(intermediate: &Certificate) -> bool {
     intermediate
         .common_name()
@@ -154,9 +154,9 @@ fn authorities(certificates: Vec<Certificate>) -> Result<Vec<Authority>, SnpErro
         let ark = ark.named("ARK");
         ark.verify_signature(&ark)?;
         authorities.push(Authority {
+            generation: generation(&ark),
             ark,
             intermediates: Vec::new(),
-            generation: None,
         });
     }
     for intermediate in intermediates {
@@ -216,7 +216,9 @@ mod tests {
     #[test]
     fn the_built_in_roots_are_sound() {
         let roots = TrustRoots::amd().unwrap();
-        assert_eq!(roots.authorities.len(), 3);
+        let generations = roots.authorities.iter().map(|root| root.generation);
+        let known = [Generation::Milan, Generation::Genoa, Generation::Turin];
+        assert!(generations.eq(known.map(Some)));
         assert_eq!(roots.anchor(), Anchor::Vendor);
         assert!(
             roots

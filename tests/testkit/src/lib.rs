@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 pub mod broker;
+pub mod forge;
 pub mod guests;
 pub mod kbs;
 pub mod proxy;
