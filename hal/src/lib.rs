@@ -24,6 +24,7 @@ mod form;
 #[cfg(target_os = "linux")]
 pub mod hardware;
 mod provider;
+pub mod reference_values;
 mod report_data;
 mod sample;
 pub mod snp;

@@ -1,0 +1,110 @@
+//! The table `tdx`.
+
+use std::collections::BTreeSet;
+
+use toml::Table;
+
+use super::error::ReferenceValuesError;
+use super::table::{Reader, bytes, put_bytes, texts};
+
+/// The longest name of an advisory that is read; Intel's have 14 characters.
+const MAX_ADVISORY_LEN: usize = 64;
+
+/// Reference values for TDX. A list that is absent accepts anything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TdxReferenceValues {
+    /// `mrtd`: launch measurements of good images.
+    pub mrtd: Option<BTreeSet<[u8; 48]>>,
+    /// `rtmr0` to `rtmr3`: good values of each runtime measurement.
+    pub rtmrs: [Option<BTreeSet<[u8; 48]>>; 4],
+    /// `mrconfigid`: good bindings of init-data.
+    pub mrconfigid: Option<BTreeSet<[u8; 48]>>,
+    /// `mrowner`: good owners.
+    pub mrowner: Option<BTreeSet<[u8; 48]>>,
+    /// `mrseam`: measurements of good TDX modules.
+    pub mrseam: Option<BTreeSet<[u8; 48]>>,
+    /// `tcb_statuses`: names of the statuses that are accepted, in place of `UpToDate` alone.
+    pub tcb_statuses: Option<BTreeSet<String>>,
+    /// `allowed_advisories`: the only advisories that may apply to a platform.
+    pub allowed_advisories: Option<BTreeSet<String>>,
+    /// `denied_advisories`: advisories that must not apply to a platform.
+    pub denied_advisories: Option<BTreeSet<String>>,
+    /// `platforms`: PPIDs or platform instance ids of the machines that are accepted.
+    pub platforms: Option<BTreeSet<[u8; 16]>>,
+}
+
+const RTMRS: [&str; 4] = ["rtmr0", "rtmr1", "rtmr2", "rtmr3"];
+
+impl TdxReferenceValues {
+    pub(super) fn read(mut reader: Reader) -> Result<Self, ReferenceValuesError> {
+        let mut rtmrs = [const { None }; 4];
+        for (values, name) in rtmrs.iter_mut().zip(RTMRS) {
+            *values = reader.list(name, bytes)?;
+        }
+        let values = Self {
+            mrtd: reader.list("mrtd", bytes)?,
+            rtmrs,
+            mrconfigid: reader.list("mrconfigid", bytes)?,
+            mrowner: reader.list("mrowner", bytes)?,
+            mrseam: reader.list("mrseam", bytes)?,
+            tcb_statuses: reader.list("tcb_statuses", status)?,
+            allowed_advisories: reader.list("allowed_advisories", advisory)?,
+            denied_advisories: reader.list("denied_advisories", advisory)?,
+            platforms: reader.list("platforms", bytes)?,
+        };
+        reader.finish()?;
+        Ok(values)
+    }
+
+    pub(super) fn write(&self) -> Table {
+        let mut table = Table::new();
+        put_bytes(&mut table, "mrtd", self.mrtd.as_ref());
+        for (values, name) in self.rtmrs.iter().zip(RTMRS) {
+            put_bytes(&mut table, name, values.as_ref());
+        }
+        put_bytes(&mut table, "mrconfigid", self.mrconfigid.as_ref());
+        put_bytes(&mut table, "mrowner", self.mrowner.as_ref());
+        put_bytes(&mut table, "mrseam", self.mrseam.as_ref());
+        for (name, list) in [
+            ("tcb_statuses", &self.tcb_statuses),
+            ("allowed_advisories", &self.allowed_advisories),
+            ("denied_advisories", &self.denied_advisories),
+        ] {
+            if let Some(list) = list {
+                table.insert(name.to_owned(), texts(list, String::clone));
+            }
+        }
+        put_bytes(&mut table, "platforms", self.platforms.as_ref());
+        table
+    }
+}
+
+fn status(text: &str) -> Result<String, &'static str> {
+    const STATUSES: [&str; 8] = [
+        "UpToDate",
+        "SWHardeningNeeded",
+        "ConfigurationNeeded",
+        "ConfigurationAndSWHardeningNeeded",
+        "OutOfDate",
+        "OutOfDateConfigurationNeeded",
+        "TDRelaunchAdvised",
+        "TDRelaunchAdvisedConfigurationNeeded",
+    ];
+    if STATUSES.contains(&text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "not a TCB status that can be accepted: write one of Intel's, such as UpToDate or \
+             SWHardeningNeeded",
+        )
+    }
+}
+
+fn advisory(text: &str) -> Result<String, &'static str> {
+    let plain = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-';
+    if text.starts_with("INTEL-") && text.len() <= MAX_ADVISORY_LEN && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("write the name of an advisory as Intel does, such as INTEL-SA-00615")
+    }
+}
