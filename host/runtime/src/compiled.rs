@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use proplet_component::policy::{Policy, PolicyError};
 use proplet_types::Digest;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Component, ComponentExportIndex};
@@ -13,7 +14,6 @@ use crate::export::{COMMAND, COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
 use crate::imports::{Imports, check_core_imports};
 use crate::interfaces::{Set, wasi::P1};
 use crate::linkers::{Linked, Linkers};
-use crate::policy::{Policy, PolicyError};
 use crate::state::{CoreState, TaskState};
 use crate::task::TaskSpec;
 use crate::weight::Weight;
@@ -156,7 +156,7 @@ impl Compiled {
     }
 
     /// The policy that the component carries and its digest. **It is a claim**: it counts only for a
-    /// component that was decrypted under a key that the key broker released (see [`crate::policy`]).
+    /// component that was decrypted under a key that the key broker released (see [`proplet_component::policy`]).
     ///
     /// # Errors
     /// [`RuntimeError::PolicyInvalid`] when there is a policy that cannot be read. A plain component's

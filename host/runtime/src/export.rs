@@ -131,9 +131,10 @@ fn not_found<E: Export>(exports: &[E], what: &str) -> RuntimeError {
 
 #[cfg(test)]
 mod tests {
+    use proplet_component::Policy;
+
     use super::*;
     use crate::grants::Grants;
-    use crate::policy::Policy;
 
     impl Export for &str {
         fn name(&self) -> &str {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::policy::Policy;
+use proplet_component::Policy;
 
 /// What a component may import, ask for and have invoked: what its policy says, when it has one that counts.
 ///

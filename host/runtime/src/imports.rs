@@ -174,8 +174,9 @@ fn is_published(import: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proplet_component::Policy;
+
     use super::*;
-    use crate::policy::Policy;
 
     const ALL: [&str; 5] = [
         "propeller:confidential/attestation@0.1.0",

@@ -120,7 +120,6 @@ mod imports;
 mod interfaces;
 mod limits;
 mod linkers;
-pub mod policy;
 mod run;
 mod runtime;
 mod signature;
@@ -141,6 +140,5 @@ pub use interfaces::{
     secrets::{SecretError, SecretSource},
 };
 pub use limits::Limits;
-pub use policy::Policy;
 pub use runtime::Runtime;
 pub use task::{Content, Input, OCTETS, Outcome, TEXT, TaskSpec, Usage, Value};

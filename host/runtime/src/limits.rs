@@ -9,8 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use proplet_component::policy::PolicyLimits;
+
 use crate::error::RuntimeError;
-use crate::policy::PolicyLimits;
 
 /// What one task may use. Every task has its own counters; nothing is shared between tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]

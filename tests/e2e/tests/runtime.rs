@@ -10,11 +10,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use proplet_component::Policy;
 use proplet_results::Digest;
 use proplet_runtime::{
-    AttestationError, Attestor, Compiled, Grants, Input, Outcome, Policy, PublishError,
-    PublishedReceipt, ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services,
-    TaskSpec, WorkloadEvidence, WorkloadIdentity,
+    AttestationError, Attestor, Compiled, Grants, Input, Outcome, PublishError, PublishedReceipt,
+    ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec,
+    WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_testkit::guests::{self, GuestName};
 use zeroize::Zeroizing;

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use proplet_component::policy::{Policy, PolicyError};
 use proplet_image::{Artifact, Digest, ImageError, ImageReference, RegistryConfig};
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::ResourceUri;
-use proplet_runtime::policy::{Policy, PolicyError};
 use zeroize::Zeroizing;
 
 /// A component with its policy, encrypted under a fresh key.
@@ -115,8 +115,8 @@ pub fn with_recipients(policy: &str, recipients: &[PublicKey]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proplet_component::policy::Recipients;
     use proplet_jose::jwk::PrivateKey;
-    use proplet_runtime::policy::Recipients;
 
     #[test]
     fn recipients_are_added_to_a_policy() {

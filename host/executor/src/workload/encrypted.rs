@@ -11,10 +11,10 @@
 
 use std::sync::Arc;
 
+use proplet_component::policy::{Policy, PolicyError};
 use proplet_image::{ImageReference, Manifest, NamedKbs, PullPolicy, Wasm, WrapType};
 use proplet_kbs::ResourceUri;
 use proplet_results::Digest;
-use proplet_runtime::policy::{Policy, PolicyError};
 use proplet_types::{Code, KbsHost};
 use tracing::info;
 

@@ -6,11 +6,12 @@ mod recipients;
 
 use std::sync::Arc;
 
+use proplet_component::Policy;
 use proplet_image::Wasm;
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::{ResourceUri, SessionId};
 use proplet_results::Digest;
-use proplet_runtime::{Compiled, Limits, RuntimeError, policy::Policy};
+use proplet_runtime::{Compiled, Limits, RuntimeError};
 use proplet_types::Code;
 
 use crate::{

@@ -6,9 +6,9 @@
 
 use std::collections::BTreeSet;
 
+use proplet_component::policy::{Policy, Recipients};
 use proplet_jose::{json, jwe::MAX_RECIPIENTS, jwk::PublicKey};
 use proplet_kbs::ResourceUri;
-use proplet_runtime::policy::{Policy, Recipients};
 use proplet_settings::Settings;
 use proplet_types::Code;
 

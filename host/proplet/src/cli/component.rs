@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proplet_runtime::policy::Policy;
+use proplet_component::Policy;
 use proplet_types::{Code, Digest, text::line};
 use serde_json::{Value, json};
 use wasmparser::{Parser, Payload};

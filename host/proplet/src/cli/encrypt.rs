@@ -10,13 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use proplet_component::Policy;
 use proplet_image::{Artifact, encrypt, layout};
 use proplet_kbs::{
     ImageKeyTypes, KbsConfig, ResourceUri,
     admin::{AdminAuth, AdminClient, AdminKey},
 };
 use proplet_results::Digest;
-use proplet_runtime::policy::Policy;
 use serde_json::json;
 use zeroize::Zeroizing;
 

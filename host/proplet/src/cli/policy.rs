@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use proplet_component::policy::{MAX_POLICY_BYTES, Policy, Recipients};
 use proplet_jose::{jwk::PublicKey, keyfile};
 use proplet_kbs::{ImageKeyTypes, ResourceUri};
-use proplet_runtime::policy::{MAX_POLICY_BYTES, Policy, Recipients};
 use proplet_types::{Code, Digest, text::line};
 use serde_json::{Value, json};
 

@@ -33,9 +33,9 @@
 
 use std::sync::Arc;
 
+use proplet_component::Policy;
 use wasmtime::component::Linker;
 
-use crate::policy::Policy;
 use crate::state::{Common, TaskState};
 use crate::task::TaskSpec;
 

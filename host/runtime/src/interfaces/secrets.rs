@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bindings::propeller::confidential::secrets::{self, Host, HostSecret};
+use proplet_component::policy::secret_uri;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -19,7 +20,6 @@ use super::trappable::{self, Trappable, WitError};
 use super::{Grant, Interface, PerTask, Start};
 use crate::grants::Grants;
 use crate::limits::MemoryMeter;
-use crate::policy::secret_uri;
 use crate::state::TaskState;
 
 /// Largest secret, in bytes.
@@ -231,8 +231,9 @@ mod bindings {
 
 #[cfg(test)]
 mod tests {
+    use proplet_component::Policy;
+
     use super::*;
-    use crate::policy::Policy;
 
     struct Nothing;
 

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
+use proplet_component::Policy;
 use proplet_runtime::{
-    AttestationError, Attestor, Compiled, Grants, Input, Outcome, Policy, PublishError,
-    PublishedReceipt, ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource,
-    Services, TaskSpec, WorkloadEvidence, WorkloadIdentity,
+    AttestationError, Attestor, Compiled, Grants, Input, Outcome, PublishError, PublishedReceipt,
+    ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource, Services,
+    TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_types::Digest;
 use zeroize::Zeroizing;

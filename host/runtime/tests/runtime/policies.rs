@@ -1,4 +1,5 @@
-use proplet_runtime::{Grants, Policy, TaskSpec};
+use proplet_component::Policy;
+use proplet_runtime::{Grants, TaskSpec};
 
 use crate::fakes::{compile, error, run, task, value};
 use crate::guests::{count, text};

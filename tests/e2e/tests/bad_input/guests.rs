@@ -1,6 +1,6 @@
 //! Bad components: whatever one does, its task ends, and what it says is sealed.
 
-use proplet_runtime::policy::SECTION;
+use proplet_component::policy::SECTION;
 use proplet_testkit::broker::Task;
 use proplet_testkit::guests::{GuestName, build};
 use wasm_encoder::{CustomSection, Section as _};

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use proplet::cli::ExitCode;
+use proplet_component::policy::{Policy, Recipients};
 use proplet_image::layout;
 use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
 use proplet_results::Digest;
-use proplet_runtime::policy::{Policy, Recipients};
 use proplet_testkit::kbs::{AdminAccess, DevKeyBroker};
 use proplet_testkit::registry::{Access, Registry};
 

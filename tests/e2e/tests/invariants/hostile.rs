@@ -2,6 +2,7 @@
 //! own components encrypted, pushed and started.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use proplet_component::Policy;
 use proplet_image::{
     Artifact, ImageReference, WrapType,
     ocicrypt::{AnnotationPacket, OcicryptError},
@@ -13,7 +14,6 @@ use proplet_lab::{
     workload::{Workload, registry_over_http, with_recipients},
 };
 use proplet_results::verify::Expectations;
-use proplet_runtime::Policy;
 use proplet_testkit::{broker::Task, guests::GuestName, kbs::Counts};
 use serde_json::{Value, json};
 

@@ -1,9 +1,9 @@
 //! Keys of images and secrets are separate name spaces: what was ever shown to somebody decrypts nothing,
 //! and what decrypts is shown to nobody.
 
+use proplet_component::Policy;
 use proplet_image::{Artifact, ImageReference, encrypt::encrypt, push::push};
 use proplet_lab::workload::registry_over_http;
-use proplet_runtime::Policy;
 use proplet_testkit::guests::GuestName;
 
 use crate::support::*;

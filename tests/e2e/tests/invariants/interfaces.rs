@@ -46,7 +46,7 @@ async fn a_component_learns_who_it_is_from_the_host() {
 async fn a_plain_component_attests_what_it_is_and_claims_no_policy() {
     let scene = Scene::new().await;
     let component = guest(GuestName::HelloAttest).await;
-    let embedded = proplet_runtime::Policy::embed(&component, b"version = 1\n").unwrap();
+    let embedded = proplet_component::Policy::embed(&component, b"version = 1\n").unwrap();
     let outcome = scene.run(&plain_task(&embedded, "nonce")).await;
     assert_eq!(outcome.error, None);
     let bundle: Value = serde_json::from_str(&outcome.results).unwrap();

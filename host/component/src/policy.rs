@@ -6,7 +6,7 @@
 //! A policy is a claim, not a right. Anybody can write one; it counts only in a component that was
 //! decrypted under a key that the key broker released, since only the owner of that key could have put it
 //! there. This module reads and writes policies; whether one counts is decided by whoever decrypted the
-//! component, who then makes [`Grants`](crate::Grants) of it or not.
+//! component, who then makes grants for the task of it or not.
 //!
 //! Unknown keys are errors, so that a misspelt restriction is not silently no restriction. A section inside
 //! a nested module or component does not count: a component that was composed from others would otherwise
@@ -67,19 +67,19 @@ pub enum Recipients {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyLimits {
-    /// See [`Limits::memory_bytes`](crate::Limits::memory_bytes).
+    /// Memory in bytes.
     pub memory_bytes: Option<u64>,
-    /// See [`Limits::wall_clock_ms`](crate::Limits::wall_clock_ms).
+    /// Time in milliseconds, waiting included.
     pub wall_clock_ms: Option<u64>,
-    /// See [`Limits::cpu_ms`](crate::Limits::cpu_ms).
+    /// Processor time in milliseconds.
     pub cpu_ms: Option<u64>,
-    /// See [`Limits::output_bytes`](crate::Limits::output_bytes).
+    /// Bytes of standard output, standard error and the result together.
     pub output_bytes: Option<u64>,
-    /// See [`Limits::handles`](crate::Limits::handles).
+    /// Resource handles that may be alive at once.
     pub handles: Option<u32>,
-    /// See [`Limits::evidence_quota`](crate::Limits::evidence_quota).
+    /// How often the task may ask for evidence.
     pub evidence_quota: Option<u32>,
-    /// See [`Limits::secret_quota`](crate::Limits::secret_quota).
+    /// How often the task may ask for a secret.
     pub secret_quota: Option<u32>,
 }
 
@@ -277,7 +277,10 @@ fn check_public_key(key: &serde_json::Value) -> Result<(), &'static str> {
 }
 
 /// Reads the address of a secret. Which key broker is asked is the settings' to say, so it names none.
-pub(crate) fn secret_uri(text: &str) -> Result<ResourceUri, String> {
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn secret_uri(text: &str) -> Result<ResourceUri, String> {
     let uri: ResourceUri = text
         .parse()
         .map_err(|error: ResourceUriError| error.to_string())?;
