@@ -6,13 +6,14 @@
 //! A policy is a claim, not a right. Anybody can write one; it counts only in a component that was
 //! decrypted under a key that the key broker released, since only the owner of that key could have put it
 //! there. This module reads and writes policies; whether one counts is decided by whoever decrypted the
-//! component, who then makes grants for the task of it or not.
+//! component, and a task is granted what a policy says only when it counts.
 //!
 //! Unknown keys are errors, so that a misspelt restriction is not silently no restriction. A section inside
 //! a nested module or component does not count: a component that was composed from others would otherwise
 //! take over their policies.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use proplet_types::{Digest, ResourceUri, ResourceUriError};
 use serde::Deserialize;
@@ -37,6 +38,15 @@ pub struct Policy {
     pub exports: Option<Vec<String>>,
     /// Limits below those of the host.
     pub limits: PolicyLimits,
+}
+
+/// A policy that was read from a component.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbeddedPolicy {
+    /// The policy. It is a claim: see [above](self) when it counts.
+    pub policy: Arc<Policy>,
+    /// Digest of its text.
+    pub digest: Digest,
 }
 
 /// A secret that the component may ask for.
@@ -155,12 +165,14 @@ impl Policy {
     /// # Errors
     /// [`PolicyError`] when the bytes are not WebAssembly, when there are two sections, or when the policy
     /// is not valid. A policy that cannot be read is never the same as none.
-    pub fn extract(component: &[u8]) -> Result<Option<(Self, Digest)>, PolicyError> {
+    pub(crate) fn extract(component: &[u8]) -> Result<Option<EmbeddedPolicy>, PolicyError> {
         let Some(contents) = section::find(component)? else {
             return Ok(None);
         };
-        let policy = Self::parse(contents)?;
-        Ok(Some((policy, Digest::of(contents))))
+        Ok(Some(EmbeddedPolicy {
+            policy: Arc::new(Self::parse(contents)?),
+            digest: Digest::of(contents),
+        }))
     }
 
     /// The component (or core module) with a policy in it. The text is checked, then kept byte for byte.

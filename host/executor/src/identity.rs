@@ -57,10 +57,10 @@ impl Attestor for Identity {
     fn identity(&self) -> WorkloadIdentity {
         let provider = self.provider.as_deref();
         WorkloadIdentity {
-            component_digest: self.component_digest.to_string(),
-            image_digest: self.image_digest.as_ref().map(Digest::to_string),
-            policy_digest: self.policy_digest.as_ref().map(Digest::to_string),
-            settings_digest: self.settings_digest.to_string(),
+            component_digest: self.component_digest,
+            image_digest: self.image_digest,
+            policy_digest: self.policy_digest,
+            settings_digest: self.settings_digest,
             tee: self.tee.clone(),
             is_hardware: provider.is_some_and(TeeProvider::is_hardware),
         }

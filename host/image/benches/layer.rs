@@ -20,8 +20,9 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput};
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
+use proplet_component::Hashed;
 use proplet_image::encrypt::{EncryptedLayer, encrypt_layer};
-use proplet_image::layer::{InMemory, LayerKey, Opened, decrypt_layer, open};
+use proplet_image::layer::{InMemory, LayerKey, decrypt_layer, open};
 use ring::{digest, hmac};
 
 const LAYER: usize = 64 << 20;
@@ -72,12 +73,12 @@ impl Passes {
     }
 
     /// As from a manifest: annotations parsed, key unwrapped, decrypted in place, all checks made.
-    fn in_place(&self, own: Bytes) -> Opened {
+    fn in_place(&self, own: Bytes) -> Hashed {
         decrypt_layer(own, &self.layer.descriptor, &KEK, LAYER as u64).unwrap()
     }
 
     /// As from the network: the same into a new buffer, whose page faults come on top.
-    fn streamed(&self) -> Opened {
+    fn streamed(&self) -> Hashed {
         let key = LayerKey::unwrap(&self.layer.descriptor, &KEK).unwrap();
         let source = InMemory::new(self.layer.bytes.clone());
         open(source, &self.layer.descriptor, Some(&key), LAYER as u64).unwrap()

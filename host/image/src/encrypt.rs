@@ -196,8 +196,8 @@ mod tests {
         fn what_is_encrypted_opens(plain in proptest::collection::vec(any::<u8>(), 0..5000), kek: [u8; 32]) {
             let layer = encrypt_layer(&plain, &kek, &kid(), "application/wasm").unwrap();
             let opened = decrypt_layer(layer.bytes, &layer.descriptor, &kek, 1 << 20).unwrap();
-            prop_assert_eq!(opened.bytes.as_slice(), plain.as_slice());
-            prop_assert_eq!(opened.digest, Digest::of(&plain));
+            prop_assert_eq!(opened.bytes(), plain.as_slice());
+            prop_assert_eq!(opened.digest(), Digest::of(&plain));
         }
     }
 }

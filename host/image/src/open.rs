@@ -1,13 +1,13 @@
 //! From a manifest to Wasm: choosing the key, checking what was asked for, unpacking.
 
+use proplet_component::{Component, Hashed};
 use proplet_types::{ImageKeyTypes, KbsHost, ResourceUri};
-use zeroize::Zeroizing;
 
 use crate::artifact::Artifact;
 use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::keys::KeySource;
-use crate::layer::{self, LayerKey, Opened};
+use crate::layer::{self, LayerKey};
 use crate::manifest::{Encryption, Manifest};
 use crate::ocicrypt::{AnnotationPacket, OcicryptError, PrivateOptions, WrapType, unwrap_options};
 use crate::unpack::{self, GivenUp};
@@ -54,30 +54,17 @@ pub enum NamedKbs {
 }
 
 /// Verified Wasm and where it came from.
+#[derive(Debug)]
 pub struct Wasm {
-    /// The component or module. Wiped when dropped.
-    pub bytes: Zeroizing<Vec<u8>>,
-    /// `sha256:<hex>` of `bytes`: the component digest of claims and receipts.
-    pub component_digest: String,
-    /// `sha256:<hex>` of the image manifest.
-    pub image_digest: String,
+    /// The component or module.
+    pub component: Component,
+    /// Digest of the image manifest.
+    pub image_digest: Digest,
     /// Id of the key that opened it; absent for a plain image.
     pub key_id: Option<ResourceUri>,
     /// How that key was wrapped; absent for a plain image. Only [`WrapType::A256Gcm`] shows that the
     /// owner of the key made this image.
     pub wrap: Option<WrapType>,
-}
-
-impl std::fmt::Debug for Wasm {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Wasm")
-            .field("length", &self.bytes.len())
-            .field("component_digest", &self.component_digest)
-            .field("image_digest", &self.image_digest)
-            .field("key_id", &self.key_id)
-            .field("wrap", &self.wrap)
-            .finish()
-    }
 }
 
 /// A layer's key and which packet it came from.
@@ -260,26 +247,20 @@ fn check_key_type(kid: &ResourceUri, policy: &PullPolicy) -> Result<(), ImageErr
 /// Unpacks a verified layer and names what came out.
 pub(crate) fn finish(
     manifest: &Manifest,
-    opened: Opened,
+    opened: Hashed,
     unlocked: Option<Unlocked>,
     max_bytes: u64,
     given_up: &GivenUp,
 ) -> Result<Wasm, ImageError> {
     let what = format!("layer {}", manifest.layer.digest);
-    let unpacked = unpack::wasm(manifest.form, opened.bytes, &what, max_bytes, given_up)?;
-    let component = if unpacked.whole_layer {
-        opened.digest
-    } else {
-        Digest::of(&unpacked.bytes)
-    };
+    let unpacked = unpack::wasm(manifest.form, opened, &what, max_bytes, given_up)?;
     let (key_id, wrap) = match unlocked {
         Some(unlocked) => (Some(unlocked.kid), Some(unlocked.wrap)),
         None => (None, None),
     };
     Ok(Wasm {
-        bytes: unpacked.bytes,
-        component_digest: component.to_string(),
-        image_digest: manifest.digest.to_string(),
+        component: Component::new(unpacked),
+        image_digest: manifest.digest,
         key_id,
         wrap,
     })

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use flate2::read::MultiGzDecoder;
+use proplet_component::Hashed;
 use zeroize::Zeroizing;
 
 use crate::error::ImageError;
@@ -26,13 +27,6 @@ const MAX_ENTRIES: usize = 10_000;
 /// The most bytes that an archive may unpack to for each byte of its largest allowed module. Files
 /// beside the module are passed over, and this bounds the work that it takes.
 const MAX_ARCHIVE_RATIO: u64 = 2;
-
-/// Wasm out of a layer.
-pub(crate) struct Unpacked {
-    pub(crate) bytes: Zeroizing<Vec<u8>>,
-    /// Whether the whole layer is the Wasm, so that their digests are one.
-    pub(crate) whole_layer: bool,
-}
 
 /// Tells work that nobody waits for it any more. Clones tell of the same.
 #[derive(Clone, Debug, Default)]
@@ -58,20 +52,19 @@ impl Drop for Waiting {
     }
 }
 
-/// The Wasm in `layer`, at most `max_bytes` of it, unless it is given up.
+/// The Wasm in `layer`, at most `max_bytes` of it, unless it is given up. When it is the whole layer, it is hashed
+/// already.
 pub(crate) fn wasm(
     form: LayerForm,
-    layer: Zeroizing<Vec<u8>>,
+    layer: Hashed,
     what: &str,
     max_bytes: u64,
     given_up: &GivenUp,
-) -> Result<Unpacked, ImageError> {
-    if layer.starts_with(WASM_MAGIC) {
-        return Ok(Unpacked {
-            bytes: layer,
-            whole_layer: true,
-        });
+) -> Result<Hashed, ImageError> {
+    if layer.bytes().starts_with(WASM_MAGIC) {
+        return Ok(layer);
     }
+    let layer = layer.bytes();
     let refuse = |why: String| ImageError::layout(what, why);
     let bytes = match form {
         LayerForm::Wasm => {
@@ -87,7 +80,7 @@ pub(crate) fn wasm(
             ));
         }
         LayerForm::Archive if layer.starts_with(GZIP_MAGIC) => {
-            let compressed = || Bounded::new(Cursor::new(layer.as_slice()), u64::MAX, given_up);
+            let compressed = || Bounded::new(Cursor::new(layer), u64::MAX, given_up);
             let mut start = [0; 4];
             let mut peek = MultiGzDecoder::new(compressed());
             if peek.read_exact(&mut start).is_ok() && start == WASM_MAGIC {
@@ -99,17 +92,14 @@ pub(crate) fn wasm(
             }
             find(MultiGzDecoder::new(compressed()), what, max_bytes, given_up)?
         }
-        LayerForm::Archive => find(Cursor::new(layer.as_slice()), what, max_bytes, given_up)?,
+        LayerForm::Archive => find(Cursor::new(layer), what, max_bytes, given_up)?,
     };
     if !bytes.starts_with(WASM_MAGIC) {
         return Err(refuse(
             "its .wasm file is not a WebAssembly binary (no \\0asm magic)".to_owned(),
         ));
     }
-    Ok(Unpacked {
-        bytes,
-        whole_layer: false,
-    })
+    Ok(Hashed::of(bytes))
 }
 
 /// The one `.wasm` file of a tar archive.
@@ -234,6 +224,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use proplet_types::Digest;
     use proptest::prelude::*;
 
     use super::*;
@@ -258,14 +249,14 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn unpack(bytes: &[u8]) -> Result<Unpacked, ImageError> {
+    fn unpack(bytes: &[u8]) -> Result<Hashed, ImageError> {
         unpack_as(LayerForm::Archive, bytes)
     }
 
-    fn unpack_as(form: LayerForm, bytes: &[u8]) -> Result<Unpacked, ImageError> {
+    fn unpack_as(form: LayerForm, bytes: &[u8]) -> Result<Hashed, ImageError> {
         wasm(
             form,
-            Zeroizing::new(bytes.to_vec()),
+            Hashed::of(bytes.to_vec()),
             "layer",
             MAX,
             &GivenUp::default(),
@@ -282,8 +273,8 @@ mod tests {
     fn raw_wasm_is_the_layer() {
         for form in [LayerForm::Wasm, LayerForm::Archive] {
             let unpacked = unpack_as(form, WASM).unwrap();
-            assert!(unpacked.whole_layer);
-            assert_eq!(unpacked.bytes.as_slice(), WASM);
+            assert_eq!(unpacked.bytes(), WASM);
+            assert_eq!(unpacked.digest(), Digest::of(WASM));
         }
     }
 
@@ -298,8 +289,8 @@ mod tests {
             ]);
             for bytes in [archive.clone(), gzip(&archive)] {
                 let unpacked = unpack(&bytes).unwrap();
-                assert!(!unpacked.whole_layer);
-                assert_eq!(unpacked.bytes.as_slice(), WASM, "{path}");
+                assert_eq!(unpacked.bytes(), WASM, "{path}");
+                assert_eq!(unpacked.digest(), Digest::of(WASM));
             }
         }
     }
@@ -345,7 +336,7 @@ mod tests {
         let many: Vec<(&str, &[u8])> = many.iter().map(|(n, c)| (n.as_str(), *c)).collect();
         let result = wasm(
             LayerForm::Archive,
-            Zeroizing::new(tar_of(&many)),
+            Hashed::of(tar_of(&many)),
             "layer",
             64 << 20,
             &GivenUp::default(),
@@ -403,7 +394,7 @@ mod tests {
         for archive in [file.clone(), gzip(&file)] {
             let ended = wasm(
                 LayerForm::Archive,
-                Zeroizing::new(archive),
+                Hashed::of(archive),
                 "layer",
                 MAX,
                 &given_up,
@@ -435,7 +426,7 @@ mod tests {
             let wasm_bytes = [WASM, &content].concat();
             let archive = tar_of(&[(&format!("{name}.wasm"), &wasm_bytes)]);
             let unpacked = unpack(&gzip(&archive)).unwrap();
-            prop_assert_eq!(unpacked.bytes.as_slice(), &wasm_bytes);
+            prop_assert_eq!(unpacked.bytes(), &wasm_bytes);
         }
     }
 }

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use criterion::Criterion;
+use proplet_component::Component as Wasm;
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Input, PublishError, PublishedReceipt, ResultSink,
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
@@ -41,7 +42,14 @@ struct Nothing;
 #[async_trait]
 impl Attestor for Nothing {
     fn identity(&self) -> WorkloadIdentity {
-        WorkloadIdentity::default()
+        WorkloadIdentity {
+            component_digest: Digest::of(b"component"),
+            image_digest: None,
+            policy_digest: None,
+            settings_digest: Digest::of(b"settings"),
+            tee: None,
+            is_hardware: false,
+        }
     }
     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
         Err(AttestationError::NoTee)
@@ -104,11 +112,8 @@ impl Ours {
     }
 
     async fn compile(&self, wasm: Vec<u8>) -> Compiled {
-        let digest = Digest::of(&wasm).to_string();
-        self.runtime
-            .compile(Arc::new(Zeroizing::new(wasm)), &digest)
-            .await
-            .unwrap()
+        let component = Arc::new(Wasm::of(wasm));
+        self.runtime.compile(component).await.unwrap()
     }
 
     async fn run(&self, compiled: &Compiled, calls: u32) {

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use proplet_types::Digest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::error::RuntimeError;
@@ -44,8 +45,8 @@ struct Inner<T> {
 }
 
 struct Entries<T> {
-    kept: HashMap<String, Kept<T>>,
-    running: HashMap<String, Running<T>>,
+    kept: HashMap<Digest, Kept<T>>,
+    running: HashMap<Digest, Running<T>>,
     bytes: u64,
     clock: u64,
 }
@@ -82,15 +83,15 @@ impl<T: Code> Cache<T> {
     /// at it. To give it up is to drop the future.
     pub(crate) async fn get_or_compile(
         &self,
-        digest: &str,
+        digest: Digest,
         compile: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
     ) -> Result<T, RuntimeError> {
         let mut answer = {
             let mut entries = self.0.entries();
-            if let Some(code) = entries.find(digest) {
+            if let Some(code) = entries.find(&digest) {
                 return Ok(code);
             }
-            match entries.running.get_mut(digest) {
+            match entries.running.get_mut(&digest) {
                 Some(running) => {
                     running.forgotten = false;
                     running.answer.subscribe()
@@ -101,9 +102,9 @@ impl<T: Code> Cache<T> {
                         answer: sender.clone(),
                         forgotten: false,
                     };
-                    entries.running.insert(digest.to_owned(), running);
+                    entries.running.insert(digest, running);
                     let inner = Arc::clone(&self.0);
-                    tokio::spawn(inner.compile(digest.to_owned(), sender, compile));
+                    tokio::spawn(inner.compile(digest, sender, compile));
                     receiver
                 }
             }
@@ -115,13 +116,13 @@ impl<T: Code> Cache<T> {
             ));
         };
         if let (Ok(code), true) = (&ended.code, ended.is_kept) {
-            self.0.keep(digest, code);
+            self.0.keep(&digest, code);
         }
         ended.code.clone()
     }
 
     /// Drops what is kept under this digest, and does not keep what is being compiled.
-    pub(crate) fn forget(&self, digest: &str) -> bool {
+    pub(crate) fn forget(&self, digest: &Digest) -> bool {
         let mut entries = self.0.entries();
         if let Some(running) = entries.running.get_mut(digest) {
             running.forgotten = true;
@@ -133,11 +134,11 @@ impl<T: Code> Cache<T> {
 impl<T: Code> Inner<T> {
     async fn compile(
         self: Arc<Self>,
-        digest: String,
+        digest: Digest,
         answer: watch::Sender<Answer<T>>,
         compile: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
     ) {
-        let Some(place) = self.place(&digest, &answer).await else {
+        let Some(place) = self.place(digest, &answer).await else {
             return;
         };
         let compiled = tokio::task::spawn_blocking(compile).await;
@@ -153,10 +154,10 @@ impl<T: Code> Inner<T> {
 
     /// Keeps code for the task that took it, and that answers for its being here. One that was given up before
     /// it could take its code keeps nothing.
-    fn keep(&self, digest: &str, code: &T) {
+    fn keep(&self, digest: &Digest, code: &T) {
         let mut entries = self.entries();
         if entries.find(digest).is_none() {
-            entries.insert(digest, code.clone());
+            entries.insert(*digest, code.clone());
             entries.shrink(self.max_entries, self.max_bytes);
         }
     }
@@ -164,7 +165,7 @@ impl<T: Code> Inner<T> {
     /// A place to compile; none when nobody waits for it any more.
     async fn place(
         &self,
-        digest: &str,
+        digest: Digest,
         answer: &watch::Sender<Answer<T>>,
     ) -> Option<OwnedSemaphorePermit> {
         let mut place = std::pin::pin!(Arc::clone(&self.places).acquire_owned());
@@ -175,7 +176,7 @@ impl<T: Code> Inner<T> {
                     // Whoever asks does so with the lock held.
                     let mut entries = self.entries();
                     if answer.receiver_count() == 0 {
-                        entries.running.remove(digest);
+                        entries.running.remove(&digest);
                         return None;
                     }
                 }
@@ -191,14 +192,14 @@ impl<T: Code> Inner<T> {
 }
 
 impl<T: Code> Entries<T> {
-    fn find(&mut self, digest: &str) -> Option<T> {
+    fn find(&mut self, digest: &Digest) -> Option<T> {
         self.clock += 1;
         let kept = self.kept.get_mut(digest)?;
         kept.used = self.clock;
         Some(kept.code.clone())
     }
 
-    fn remove(&mut self, digest: &str) -> bool {
+    fn remove(&mut self, digest: &Digest) -> bool {
         let Some(kept) = self.kept.remove(digest) else {
             return false;
         };
@@ -206,21 +207,21 @@ impl<T: Code> Entries<T> {
         true
     }
 
-    fn insert(&mut self, digest: &str, code: T) {
+    fn insert(&mut self, digest: Digest, code: T) {
         let kept = Kept {
             bytes: code.bytes(),
             code,
             used: self.clock,
         };
         self.bytes = self.bytes.saturating_add(kept.bytes);
-        self.kept.insert(digest.to_owned(), kept);
+        self.kept.insert(digest, kept);
     }
 
     fn shrink(&mut self, max_entries: usize, max_bytes: u64) {
         while self.kept.len() > max_entries || self.bytes > max_bytes {
             let oldest = self.kept.iter().min_by_key(|(_, kept)| kept.used);
             let Some((digest, _)) = oldest else { return };
-            let digest = digest.clone();
+            let digest = *digest;
             self.remove(&digest);
         }
     }
@@ -287,8 +288,12 @@ mod tests {
         move || Ok(Fake(bytes))
     }
 
-    fn is_kept(cache: &Cache<Fake>, digest: &str) -> bool {
-        cache.0.entries().kept.contains_key(digest)
+    fn named(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    fn is_kept(cache: &Cache<Fake>, name: &str) -> bool {
+        cache.0.entries().kept.contains_key(&named(name))
     }
 
     fn running(cache: &Cache<Fake>) -> usize {
@@ -300,13 +305,13 @@ mod tests {
         let cache = Cache::new(10, 1000, 1);
         let begun = Arc::default();
         let first = slow(&begun, 1);
-        let mut waits = Box::pin(cache.get_or_compile("first", first.compile));
+        let mut waits = Box::pin(cache.get_or_compile(named("first"), first.compile));
         begin(&mut waits).await;
         until(|| begun.load(Ordering::SeqCst) == 1).await;
         // Its task is stopped; the compilation goes on.
         drop(waits);
         let second = slow(&begun, 2);
-        let mut waits = Box::pin(cache.get_or_compile("second", second.compile));
+        let mut waits = Box::pin(cache.get_or_compile(named("second"), second.compile));
         begin(&mut waits).await;
         for _ in 0..100 {
             tokio::task::yield_now().await;
@@ -330,13 +335,13 @@ mod tests {
         let cache = Cache::new(10, 1000, 1);
         let begun = Arc::default();
         let first = slow(&begun, 1);
-        let mut waits = Box::pin(cache.get_or_compile("first", first.compile));
+        let mut waits = Box::pin(cache.get_or_compile(named("first"), first.compile));
         begin(&mut waits).await;
         until(|| begun.load(Ordering::SeqCst) == 1).await;
         for number in 0..100 {
             let given_up = slow(&begun, 1);
             let digest = number.to_string();
-            let mut waits = Box::pin(cache.get_or_compile(&digest, given_up.compile));
+            let mut waits = Box::pin(cache.get_or_compile(named(&digest), given_up.compile));
             begin(&mut waits).await;
         }
         until(|| running(&cache) == 1).await;
@@ -351,11 +356,11 @@ mod tests {
         let cache = Cache::new(10, 1000, 1);
         let begun = Arc::default();
         let first = slow(&begun, 7);
-        let mut waits = Box::pin(cache.get_or_compile("it", first.compile));
+        let mut waits = Box::pin(cache.get_or_compile(named("it"), first.compile));
         begin(&mut waits).await;
         until(|| begun.load(Ordering::SeqCst) == 1).await;
         drop(waits);
-        let mut again = Box::pin(cache.get_or_compile("it", at_once(8)));
+        let mut again = Box::pin(cache.get_or_compile(named("it"), at_once(8)));
         begin(&mut again).await;
         first.end.send(()).unwrap();
         assert_eq!(again.await, Ok(Fake(7)));
@@ -367,7 +372,7 @@ mod tests {
         let cache = Cache::new(10, 1000, 1);
         let begun = Arc::default();
         let slow = slow(&begun, 7);
-        let mut waits = Box::pin(cache.get_or_compile("it", slow.compile));
+        let mut waits = Box::pin(cache.get_or_compile(named("it"), slow.compile));
         begin(&mut waits).await;
         slow.end.send(()).unwrap();
         until(|| running(&cache) == 0).await;
@@ -381,9 +386,9 @@ mod tests {
         let cache = Cache::new(10, 1000, 1);
         let begun = Arc::default();
         let first = slow(&begun, 7);
-        let mut waits = Box::pin(cache.get_or_compile("it", first.compile));
+        let mut waits = Box::pin(cache.get_or_compile(named("it"), first.compile));
         begin(&mut waits).await;
-        cache.forget("it");
+        cache.forget(&named("it"));
         first.end.send(()).unwrap();
         assert_eq!(waits.await, Ok(Fake(7)));
         assert!(!is_kept(&cache, "it"));
@@ -393,7 +398,10 @@ mod tests {
     async fn the_one_used_longest_ago_goes_first() {
         let cache = Cache::new(2, 1000, 1);
         for digest in ["a", "b", "a", "c"] {
-            cache.get_or_compile(digest, at_once(1)).await.unwrap();
+            cache
+                .get_or_compile(named(digest), at_once(1))
+                .await
+                .unwrap();
         }
         let kept = ["a", "b", "c"].map(|digest| is_kept(&cache, digest));
         assert_eq!(kept, [true, false, true]);
@@ -403,14 +411,17 @@ mod tests {
     async fn bytes_are_bounded_and_counted() {
         let cache = Cache::new(10, 100, 1);
         for (digest, bytes) in [("a", 40), ("b", 40), ("c", 40)] {
-            cache.get_or_compile(digest, at_once(bytes)).await.unwrap();
+            cache
+                .get_or_compile(named(digest), at_once(bytes))
+                .await
+                .unwrap();
         }
         let kept = ["a", "b", "c"].map(|digest| is_kept(&cache, digest));
         assert_eq!(kept, [false, true, true]);
-        assert!(cache.forget("b") && !cache.forget("b"));
+        assert!(cache.forget(&named("b")) && !cache.forget(&named("b")));
         assert_eq!(cache.0.entries().bytes, 40);
         // What is larger than all of it is given, and not kept.
-        let large = cache.get_or_compile("d", at_once(101)).await;
+        let large = cache.get_or_compile(named("d"), at_once(101)).await;
         assert_eq!(large, Ok(Fake(101)));
         assert!(!is_kept(&cache, "d"));
     }
@@ -419,14 +430,17 @@ mod tests {
     async fn compilations_under_way_push_nothing_out() {
         let cache = Cache::new(2, 1000, 10);
         for digest in ["a", "b"] {
-            cache.get_or_compile(digest, at_once(1)).await.unwrap();
+            cache
+                .get_or_compile(named(digest), at_once(1))
+                .await
+                .unwrap();
         }
         let begun = Arc::default();
         let mut ends = Vec::new();
         for number in 0..10 {
             let slow = slow(&begun, 1);
             let digest = format!("slow-{number}");
-            let mut waits = Box::pin(cache.get_or_compile(&digest, slow.compile));
+            let mut waits = Box::pin(cache.get_or_compile(named(&digest), slow.compile));
             begin(&mut waits).await;
             ends.push(slow.end);
             until(|| begun.load(Ordering::SeqCst) == number + 1).await;
@@ -440,13 +454,16 @@ mod tests {
     async fn failures_and_panics_are_answers_and_not_kept() {
         let cache = Cache::<Fake>::new(10, 1000, 1);
         let failed = cache
-            .get_or_compile("it", || Err(RuntimeError::Stopped))
+            .get_or_compile(named("it"), || Err(RuntimeError::Stopped))
             .await;
         assert_eq!(failed, Err(RuntimeError::Stopped));
         let panicked = cache
-            .get_or_compile("it", || std::panic::resume_unwind(Box::new(())))
+            .get_or_compile(named("it"), || std::panic::resume_unwind(Box::new(())))
             .await;
         assert_eq!(panicked.unwrap_err().code(), "host-failed");
-        assert_eq!(cache.get_or_compile("it", at_once(1)).await, Ok(Fake(1)));
+        assert_eq!(
+            cache.get_or_compile(named("it"), at_once(1)).await,
+            Ok(Fake(1))
+        );
     }
 }

@@ -2,10 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use proplet_component::policy::{Policy, PolicyError};
 use proplet_types::Digest;
+use wasmtime::component::ComponentExportIndex;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
-use wasmtime::component::{Component, ComponentExportIndex};
 use wasmtime::{Engine, FuncType, Module};
 
 use crate::args::is_bytes;
@@ -26,8 +25,7 @@ use crate::weight::Weight;
 pub struct Compiled(Arc<Inner>);
 
 struct Inner {
-    digest: String,
-    policy: Result<Option<(Policy, Digest)>, PolicyError>,
+    digest: Digest,
     code: Code,
 }
 
@@ -38,8 +36,9 @@ pub(crate) enum Code {
 
 /// A compiled component.
 pub(crate) struct ComponentCode {
-    component: Component,
-    all_imports: Vec<String>,
+    component: wasmtime::component::Component,
+    /// Whether it reads its inputs itself.
+    pub(crate) imports_inputs: bool,
     /// The imports that give the component something to call or to hold. The others are names for types.
     pub(crate) imports: Imports,
     pub(crate) exports: Vec<Arc<ComponentExport>>,
@@ -120,30 +119,19 @@ impl Export for CoreExport {
 
 impl Compiled {
     /// Compiles. It takes milliseconds to seconds of all processors, so it is not for an async thread.
-    pub(crate) fn new(engine: &Engine, wasm: &[u8], digest: &str) -> Result<Self, RuntimeError> {
-        let actual = Digest::of(wasm).to_string();
-        if actual != digest {
-            return Err(RuntimeError::DigestMismatch {
-                expected: digest.to_owned(),
-                actual,
-            });
-        }
+    pub(crate) fn new(
+        engine: &Engine,
+        component: &proplet_component::Component,
+    ) -> Result<Self, RuntimeError> {
+        let wasm = component.bytes();
         let code = match wasm.get(4..8) {
             Some([0x0d, 0, 1, 0]) => Code::Component(ComponentCode::new(engine, wasm)?),
             _ => Code::Core(CoreCode::new(engine, wasm)?),
         };
-        // Read last: only now is it known that the binary as a whole is valid.
-        let policy = Policy::extract(wasm);
         Ok(Self(Arc::new(Inner {
-            digest: digest.to_owned(),
-            policy,
+            digest: component.digest(),
             code,
         })))
-    }
-
-    /// `sha256:…` of the bytes.
-    pub fn digest(&self) -> &str {
-        &self.0.digest
     }
 
     /// Bytes of compiled code and of what goes with it, which stay in memory for as long as a clone does.
@@ -153,59 +141,6 @@ impl Compiled {
             Code::Core(code) => code.module.image_range(),
         };
         (range.end as usize).saturating_sub(range.start as usize) as u64
-    }
-
-    /// The policy that the component carries and its digest. **It is a claim**: it counts only for a
-    /// component that was decrypted under a key that the key broker released (see [`proplet_component::policy`]).
-    ///
-    /// # Errors
-    /// [`RuntimeError::PolicyInvalid`] when there is a policy that cannot be read. A plain component's
-    /// policy is ignored, so that is no error for it.
-    pub fn policy(&self) -> Result<Option<(&Policy, Digest)>, RuntimeError> {
-        match &self.0.policy {
-            Ok(policy) => Ok(policy.as_ref().map(|(policy, digest)| (policy, *digest))),
-            Err(error) => Err(RuntimeError::PolicyInvalid(GuestText::new(
-                error.to_string(),
-            ))),
-        }
-    }
-
-    /// Whether this is a component (else a core module).
-    pub fn is_component(&self) -> bool {
-        matches!(self.0.code, Code::Component(_))
-    }
-
-    /// Names of the imported interfaces, with versions; of the imported modules for a core module.
-    pub fn imports(&self) -> Vec<String> {
-        match self.code() {
-            Code::Component(code) => code.all_imports.clone(),
-            Code::Core(code) => {
-                let mut modules: Vec<String> = code
-                    .module
-                    .imports()
-                    .map(|import| import.module().to_owned())
-                    .collect();
-                modules.sort();
-                modules.dedup();
-                modules
-            }
-        }
-    }
-
-    /// Names of the exported functions, in the form in which a task names them.
-    pub fn exports(&self) -> Vec<String> {
-        match self.code() {
-            Code::Component(code) => code
-                .exports
-                .iter()
-                .map(|export| export.name.clone())
-                .collect(),
-            Code::Core(code) => code
-                .exports
-                .iter()
-                .map(|export| export.name.clone())
-                .collect(),
-        }
     }
 
     /// The full name of the export that this task would invoke, for whoever signs for it before it runs.
@@ -242,12 +177,13 @@ impl std::fmt::Debug for Compiled {
 
 impl ComponentCode {
     fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, RuntimeError> {
-        let component = Component::from_binary(engine, wasm).map_err(invalid)?;
+        let component =
+            wasmtime::component::Component::from_binary(engine, wasm).map_err(invalid)?;
         let ty = component.component_type();
-        let mut all_imports = Vec::new();
+        let mut imports_inputs = false;
         let mut capabilities = Vec::new();
         for (name, import) in ty.imports(engine) {
-            all_imports.push(name.to_owned());
+            imports_inputs |= name.starts_with("propeller:confidential/inputs@");
             if is_capability(engine, &import.ty) {
                 capabilities.push(name.to_owned());
             }
@@ -255,7 +191,7 @@ impl ComponentCode {
         let exports = exports(engine, &component);
         Ok(Self {
             component,
-            all_imports,
+            imports_inputs,
             imports: Imports::new(capabilities),
             exports,
             linked: Linked::default(),
@@ -271,13 +207,6 @@ impl ComponentCode {
         self.linked
             .get(linkers, granted, &self.component)
             .map_err(invalid)
-    }
-
-    /// Whether the component reads its inputs itself.
-    pub(crate) fn imports_inputs(&self) -> bool {
-        self.all_imports
-            .iter()
-            .any(|import| import.starts_with("propeller:confidential/inputs@"))
     }
 }
 
@@ -338,7 +267,10 @@ fn is_capability(engine: &Engine, item: &ComponentItem) -> bool {
 }
 
 /// The functions that a component exports, at its root and in its interfaces.
-fn exports(engine: &Engine, component: &Component) -> Vec<Arc<ComponentExport>> {
+fn exports(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+) -> Vec<Arc<ComponentExport>> {
     let ty = component.component_type();
     let mut exports = Vec::new();
     for (name, export) in ty.exports(engine) {

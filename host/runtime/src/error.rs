@@ -69,17 +69,6 @@ pub enum RuntimeError {
         /// Largest size that is compiled.
         limit: u64,
     },
-    /// The bytes do not have the digest under which they were handed over.
-    #[error("the component's digest is {actual}, not {expected}; fetch it again")]
-    DigestMismatch {
-        /// What the caller said.
-        expected: String,
-        /// What the bytes have.
-        actual: String,
-    },
-    /// The component carries a policy that cannot be used.
-    #[error("the component's policy section cannot be used; build it again with a valid policy")]
-    PolicyInvalid(GuestText),
     /// The component imports interfaces that its policy does not grant, or that no host offers.
     #[error("the component imports what it is not given: {reason}")]
     ImportNotGranted {
@@ -148,8 +137,6 @@ impl RuntimeError {
         match self {
             Self::ComponentInvalid(_) => Code::ComponentInvalid,
             Self::ComponentTooLarge { .. } => Code::ComponentTooLarge,
-            Self::DigestMismatch { .. } => Code::ComponentDigestMismatch,
-            Self::PolicyInvalid(_) => Code::PolicyInvalid,
             Self::ImportNotGranted { .. } => Code::ImportNotGranted,
             Self::ExportNotFound(_) => Code::ExportNotFound,
             Self::ExportNotAllowed(_) => Code::ExportNotAllowed,
@@ -173,7 +160,6 @@ impl RuntimeError {
     pub fn detail(&self) -> Option<&str> {
         match self {
             Self::ComponentInvalid(text)
-            | Self::PolicyInvalid(text)
             | Self::ExportNotFound(text)
             | Self::ExportNotAllowed(text)
             | Self::ExportUnsupported(text)
@@ -203,7 +189,6 @@ mod tests {
         let guest = || GuestText::new("patient 4711");
         for error in [
             RuntimeError::ComponentInvalid(guest()),
-            RuntimeError::PolicyInvalid(guest()),
             RuntimeError::ExportNotFound(guest()),
             RuntimeError::ExportNotAllowed(guest()),
             RuntimeError::ExportUnsupported(guest()),

@@ -230,7 +230,7 @@ mod tests {
         let with = |toml: &str, name: &str| {
             let policy = Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap();
             let task = TaskSpec {
-                grants: Grants::from_policy(&policy),
+                grants: Grants::from_policy(policy),
                 ..task(name, None)
             };
             choose(&ALL, &COMPONENT_DEFAULTS, &task).map(|export| (*export).to_owned())

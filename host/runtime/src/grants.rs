@@ -22,9 +22,9 @@ impl Grants {
     /// Of a component whose policy counts, because it was decrypted under a key that the key broker
     /// released. Without `exports` in the policy only the default export may be invoked: the orchestrator
     /// chooses the export, and the owner of the component did not say that it may.
-    pub fn from_policy(policy: &Policy) -> Self {
+    pub fn from_policy(policy: impl Into<Arc<Policy>>) -> Self {
         Self {
-            policy: Some(Arc::new(policy.clone())),
+            policy: Some(policy.into()),
         }
     }
 
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     fn policy(toml: &str) -> Grants {
-        Grants::from_policy(&Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap())
+        Grants::from_policy(Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap())
     }
 
     #[test]

@@ -187,7 +187,7 @@ mod tests {
     ];
 
     fn policy(toml: &str) -> Grants {
-        Grants::from_policy(&Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap())
+        Grants::from_policy(Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap())
     }
 
     fn imports(names: &[&str]) -> Imports {

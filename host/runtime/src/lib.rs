@@ -10,6 +10,7 @@
 //! use std::sync::Arc;
 //!
 //! use async_trait::async_trait;
+//! use proplet_component::Component;
 //! use proplet_runtime::*;
 //! use proplet_types::Digest;
 //! use zeroize::Zeroizing;
@@ -19,7 +20,16 @@
 //!
 //! #[async_trait]
 //! impl Attestor for Nothing {
-//!     fn identity(&self) -> WorkloadIdentity { WorkloadIdentity::default() }
+//!     fn identity(&self) -> WorkloadIdentity {
+//!         WorkloadIdentity {
+//!             component_digest: Digest::of(b"the component"),
+//!             image_digest: None,
+//!             policy_digest: None,
+//!             settings_digest: Digest::of(b"the settings"),
+//!             tee: None,
+//!             is_hardware: false,
+//!         }
+//!     }
 //!     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
 //!         Err(AttestationError::NoTee)
 //!     }
@@ -53,10 +63,9 @@
 //!       (core instance $i (instantiate $m
 //!         (with "host" (instance (export "count" (func $count))))))
 //!       (func (export "run") (result u32) (canon lift (core func $i "run"))))"#).unwrap();
-//! let digest = Digest::of(&component).to_string();
 //!
 //! let runtime = Runtime::new(RuntimeConfig::default())?;
-//! let compiled = runtime.compile(Arc::new(Zeroizing::new(component)), &digest).await?;
+//! let compiled = runtime.compile(Arc::new(Component::of(component))).await?;
 //!
 //! let nothing = Arc::new(Nothing);
 //! let services =

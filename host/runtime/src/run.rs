@@ -65,7 +65,7 @@ pub(crate) async fn component(
     let common = Common::new(&task);
     let prepared = (|| {
         let linked = code.linked(linkers, granted)?;
-        call::check_component(export, &task.inputs, code.imports_inputs())?;
+        call::check_component(export, &task.inputs, code.imports_inputs)?;
         let command = match export.form {
             Form::Command => command_line(&task)?,
             _ => Vec::new(),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proplet_component::Component;
+use proplet_types::Digest;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
-use zeroize::Zeroizing;
 
 use crate::cache::Cache;
 use crate::compiled::{Code, Compiled};
@@ -59,15 +60,10 @@ impl Runtime {
     /// interrupted, goes on and holds its place, and a later call joins it.
     ///
     /// # Errors
-    /// [`RuntimeError::ComponentTooLarge`], [`RuntimeError::DigestMismatch`],
-    /// [`RuntimeError::ComponentInvalid`], and [`RuntimeError::LimitCompile`] when it takes longer than
+    /// [`RuntimeError::ComponentTooLarge`], [`RuntimeError::ComponentInvalid`], and [`RuntimeError::LimitCompile`] when it takes longer than
     /// [`RuntimeConfig::compile_ms`].
-    pub async fn compile(
-        &self,
-        wasm: Arc<Zeroizing<Vec<u8>>>,
-        component_digest: &str,
-    ) -> Result<Compiled, RuntimeError> {
-        let size = wasm.len() as u64;
+    pub async fn compile(&self, component: Arc<Component>) -> Result<Compiled, RuntimeError> {
+        let size = component.bytes().len() as u64;
         if size > self.max_component_bytes {
             return Err(RuntimeError::ComponentTooLarge {
                 size,
@@ -75,9 +71,8 @@ impl Runtime {
             });
         }
         let engine = self.engine.clone();
-        let digest = component_digest.to_owned();
-        let compiled = self.cache.get_or_compile(component_digest, move || {
-            Compiled::new(&engine, &wasm, &digest)
+        let compiled = self.cache.get_or_compile(component.digest(), move || {
+            Compiled::new(&engine, &component)
         });
         tokio::time::timeout(Duration::from_millis(self.compile_ms), compiled)
             .await
@@ -86,8 +81,8 @@ impl Runtime {
 
     /// Drops a compiled component from the cache. Tasks that run it are not disturbed; its code goes when
     /// the last of them ends. Returns whether it was there.
-    pub fn forget(&self, component_digest: &str) -> bool {
-        self.cache.forget(component_digest)
+    pub fn forget(&self, component: &Digest) -> bool {
+        self.cache.forget(component)
     }
 
     /// Runs one task to its end, which comes at the latest with its limits. Everything that the task held

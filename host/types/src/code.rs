@@ -176,8 +176,6 @@ codes! {
     ComponentInvalid = "component-invalid", Usage;
     /// The component is larger than the host compiles.
     ComponentTooLarge = "component-too-large", Failed;
-    /// The component is not the one that its digest names.
-    ComponentDigestMismatch = "component-digest-mismatch", Failed;
     /// The policy inside the component cannot be used.
     PolicyInvalid = "policy-invalid", Failed;
     /// The component imports what it is not granted.

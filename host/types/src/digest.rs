@@ -56,24 +56,37 @@ impl Digest {
 
 /// The digest of bytes that come in pieces.
 #[derive(Clone)]
-pub struct Hasher(Context);
+pub struct Hasher {
+    context: Context,
+    taken: u64,
+}
 
 impl Hasher {
     /// Nothing has come yet.
     #[must_use]
     pub fn new() -> Self {
-        Self(Context::new(&SHA256))
+        Self {
+            context: Context::new(&SHA256),
+            taken: 0,
+        }
     }
 
     /// Takes the next piece.
     pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
+        self.context.update(piece);
+        self.taken += piece.len() as u64;
+    }
+
+    /// Bytes that have come.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// The digest of all pieces.
     #[must_use]
     pub fn finish(self) -> Digest {
-        Digest::from_ring(&self.0.finish())
+        Digest::from_ring(&self.context.finish())
     }
 }
 
@@ -145,6 +158,7 @@ mod tests {
         let mut pieces = Hasher::new();
         pieces.update(b"a");
         pieces.update(b"bc");
+        assert_eq!(pieces.taken(), 3);
         assert_eq!(pieces.finish(), Digest::of(b"abc"));
     }
 

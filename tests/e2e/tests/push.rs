@@ -82,7 +82,7 @@ async fn is_pulled(config: &RegistryConfig, reference: &ImageReference, image: &
     let puller = Puller::new(config.clone()).unwrap();
     let manifest = puller.resolve(reference).await.unwrap();
     let wasm = puller.pull_plain(&manifest).await.unwrap();
-    assert!(wasm.bytes.as_slice() == image.layer());
+    assert!(wasm.component.bytes() == image.layer());
 }
 
 async fn refused(config: &RegistryConfig, registry: &Registry, image: &Artifact) -> ImageError {

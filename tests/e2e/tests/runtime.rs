@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proplet_component::Policy;
+use proplet_component::{Component, Policy};
 use proplet_results::Digest;
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Grants, Input, Outcome, PublishError, PublishedReceipt,
@@ -27,9 +27,12 @@ struct Alone;
 impl Attestor for Alone {
     fn identity(&self) -> WorkloadIdentity {
         WorkloadIdentity {
-            component_digest: "sha256:c0".to_owned(),
-            settings_digest: "sha256:5e".to_owned(),
-            ..WorkloadIdentity::default()
+            component_digest: Digest::of(b"component"),
+            image_digest: None,
+            policy_digest: None,
+            settings_digest: Digest::of(b"settings"),
+            tee: None,
+            is_hardware: false,
         }
     }
 
@@ -75,9 +78,8 @@ impl Host {
             .unwrap()
             .unwrap();
         let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
-        let digest = Digest::of(&guest.bytes);
-        let wasm = Arc::new(Zeroizing::new(guest.bytes.clone()));
-        let compiled = runtime.compile(wasm, &digest.to_string()).await.unwrap();
+        let component = Arc::new(Component::of(guest.bytes.clone()));
+        let compiled = runtime.compile(component).await.unwrap();
         Self { runtime, compiled }
     }
 
@@ -143,7 +145,8 @@ async fn a_guest_without_a_tee_learns_so() {
     assert_eq!(code, "guest-failed");
     assert!(words.contains("TEE"), "{words}");
     let stderr = String::from_utf8_lossy(&outcome.stderr);
-    assert!(stderr.contains("settings  sha256:5e"), "{stderr}");
+    let settings = format!("settings  {}", Digest::of(b"settings"));
+    assert!(stderr.contains(&settings), "{stderr}");
 }
 
 #[tokio::test]
@@ -159,7 +162,7 @@ async fn a_secret_is_held_and_not_seen() {
     let policy = Policy::parse(policy.as_bytes()).unwrap();
     let outcome = host
         .run(TaskSpec {
-            grants: Grants::from_policy(&policy),
+            grants: Grants::from_policy(policy),
             ..task(&[SECRET])
         })
         .await;

@@ -152,9 +152,9 @@ fn embed_and_extract_round_trip() {
     for wasm in [component(""), wat::parse_str("(module)").unwrap()] {
         assert_eq!(Policy::extract(&wasm).unwrap(), None);
         let with_policy = Policy::embed(&wasm, toml).unwrap();
-        let (policy, digest) = Policy::extract(&with_policy).unwrap().unwrap();
-        assert_eq!(policy, Policy::default());
-        assert_eq!(digest, Digest::of(toml));
+        let embedded = Policy::extract(&with_policy).unwrap().unwrap();
+        assert_eq!(*embedded.policy, Policy::default());
+        assert_eq!(embedded.digest, Digest::of(toml));
         assert_eq!(Policy::embed(&with_policy, toml), Err(PolicyError::Present));
         assert!(with_policy.starts_with(&wasm));
     }
@@ -243,8 +243,8 @@ proptest! {
     fn any_comment_round_trips(comment in "[ -~]{0,300}") {
         let toml = format!("version = 1 #{comment}");
         let wasm = Policy::embed(&component("(core module)"), toml.as_bytes()).unwrap();
-        let (_, digest) = Policy::extract(&wasm).unwrap().unwrap();
-        prop_assert_eq!(digest, Digest::of(toml.as_bytes()));
+        let embedded = Policy::extract(&wasm).unwrap().unwrap();
+        prop_assert_eq!(embedded.digest, Digest::of(toml.as_bytes()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::{
 };
 
 use proplet_kbs::{ResourceUri, SessionId};
+use proplet_types::Digest;
 
 use super::shares::{Bounds, Shares};
 use crate::workload::{Road, Workload};
@@ -22,7 +23,7 @@ const BOUNDS: Bounds = Bounds {
 };
 
 /// The image's digest and the id of the key that opened it.
-type Key = (String, ResourceUri);
+type Key = (Digest, ResourceUri);
 
 /// Ready components by the digest of their image and the id of their key.
 pub(crate) struct Warm {
@@ -44,7 +45,7 @@ impl Warm {
     /// is the live one. An image can have several keys; of those that will do, the first by name.
     pub(crate) fn find(
         &self,
-        digest: &str,
+        digest: Digest,
         live: Option<SessionId>,
         expected: impl Fn(&ResourceUri) -> bool,
     ) -> Option<Arc<Workload>> {
@@ -57,7 +58,7 @@ impl Warm {
                         return false;
                     };
                     release.session == live
-                        && (image == digest || release.index_digest.as_deref() == Some(digest))
+                        && (*image == digest || release.index_digest == Some(digest))
                         && expected(kid)
                 })
                 .map(|(key, _)| key)
@@ -68,11 +69,11 @@ impl Warm {
     }
 
     /// Keeps a component. Gives the digests of components that had to go for it.
-    pub(crate) fn keep(&self, image_digest: &str, workload: &Arc<Workload>) -> Vec<String> {
+    pub(crate) fn keep(&self, image: Digest, workload: &Arc<Workload>) -> Vec<Digest> {
         let (Road::Encrypted(release), Ok(code)) = (&workload.road, &workload.code) else {
             return Vec::new();
         };
-        let key = (image_digest.to_owned(), release.kid.clone());
+        let key = (image, release.kid.clone());
         let owner = release.kid.repository();
         self.with(|ready| {
             let gone = ready.put(key, owner, code.size(), Arc::clone(workload));
@@ -81,7 +82,7 @@ impl Warm {
     }
 
     /// Removes what does not belong to the live session, and gives the digests of the components.
-    pub(crate) fn take_expired(&self, live: Option<SessionId>) -> Vec<String> {
+    pub(crate) fn take_expired(&self, live: Option<SessionId>) -> Vec<Digest> {
         self.with(|ready| {
             let gone = ready.extract(|workload| match &workload.road {
                 Road::Encrypted(release) => Some(release.session) != live,
@@ -109,14 +110,13 @@ impl Warm {
 }
 
 /// Digests of components that went and that no other image has.
-fn unused(ready: &Shares<Key, Arc<Workload>>, gone: Vec<Arc<Workload>>) -> Vec<String> {
+fn unused(ready: &Shares<Key, Arc<Workload>>, gone: Vec<Arc<Workload>>) -> Vec<Digest> {
     gone.iter()
-        .map(|workload| &workload.component_digest)
+        .map(|workload| workload.component_digest)
         .filter(|digest| {
             ready
                 .iter()
-                .all(|(_, kept)| kept.component_digest != **digest)
+                .all(|(_, kept)| kept.component_digest != *digest)
         })
-        .map(ToString::to_string)
         .collect()
 }

@@ -42,8 +42,8 @@ impl Process {
             Err(error) => return sealer.failure("", error, &[]),
         };
         let (grants, secrets): (_, Arc<dyn SecretSource>) = match &release.policy {
-            Some((policy, _)) => (
-                Grants::from_policy(policy),
+            Some(embedded) => (
+                Grants::from_policy(Arc::clone(&embedded.policy)),
                 Arc::new(Secrets {
                     vault: Arc::clone(&release.host.vault),
                     repository: release.kid.repository().to_owned(),

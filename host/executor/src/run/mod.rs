@@ -49,7 +49,7 @@ impl Process {
             settings_digest: self.settings_digest,
             component_digest: workload.component_digest,
             image_digest: workload.image_digest,
-            policy_digest: workload.policy_digest().cloned(),
+            policy_digest: workload.policy_digest(),
             task_id: task_id.to_owned(),
         })
     }

@@ -65,7 +65,7 @@ impl Draft {
             task_id: task.id.clone(),
             component_digest: workload.component_digest,
             image_digest: workload.image_digest,
-            policy_digest: workload.policy_digest().cloned(),
+            policy_digest: workload.policy_digest(),
             settings_digest: release.host.settings_digest,
             attester: release.host.provider.attester().to_owned(),
             arguments_digest: of_arguments(&task.arguments).map_err(failed)?,

@@ -11,14 +11,13 @@
 
 use std::sync::Arc;
 
-use proplet_component::policy::{Policy, PolicyError};
+use proplet_component::{EmbeddedPolicy, policy::PolicyError};
 use proplet_image::{ImageReference, Manifest, NamedKbs, PullPolicy, Wasm, WrapType};
 use proplet_kbs::ResourceUri;
-use proplet_results::Digest;
-use proplet_types::{Code, KbsHost};
+use proplet_types::{Code, Digest, KbsHost};
 use tracing::info;
 
-use super::{Release, Road, Workload, component_digest, recipients};
+use super::{Release, Road, Workload, recipients};
 use crate::{
     process::{Confidential, ImageKeys, Process},
     refusal::Refusal,
@@ -35,20 +34,17 @@ impl Process {
         confidential.pass(&self.settings).await?;
         let reference: ImageReference = self.sources.reference(image)?;
         let expected = |kid: &ResourceUri| is_expected(kid, kbs_resource_path.as_deref());
-        let warm = |digest: String| {
+        let warm = |digest: Digest| {
             let live = confidential.host.vault.live_session();
-            confidential.warm.find(&digest, live, expected)
+            confidential.warm.find(digest, live, expected)
         };
-        if let Some(ready) = reference
-            .digest()
-            .and_then(|digest| warm(digest.to_string()))
-        {
+        if let Some(ready) = reference.digest().and_then(warm) {
             return Ok(ready);
         }
         let loading = confidential.warm.loading(&reference.to_string());
         let _one_at_a_time = loading.lock().await;
         let manifest = self.sources.puller.resolve(&reference).await?;
-        if let Some(ready) = warm(manifest.digest.to_string()) {
+        if let Some(ready) = warm(manifest.digest) {
             return Ok(ready);
         }
         self.open(confidential, manifest, kbs_resource_path).await
@@ -79,13 +75,11 @@ impl Process {
         };
         let session = keys.session().ok_or_else(unreleased)?;
         let kid = wasm.key_id.clone().ok_or_else(unreleased)?;
-        info!(
-            "Opened encrypted image {} ({})",
-            manifest.digest, wasm.component_digest
-        );
+        let digest = wasm.component.digest();
+        info!("Opened encrypted image {} ({digest})", manifest.digest);
 
-        let Embedded { policy, readable } = Embedded::read(&wasm)?;
-        let in_force = policy.as_ref().map(|(policy, _)| policy);
+        let InForce { policy, readable } = InForce::of(&wasm)?;
+        let in_force = policy.as_ref().map(|embedded| &*embedded.policy);
         let recipients =
             recipients::of(in_force, kid.repository(), &self.settings, &host.vault).await?;
         let limits = &self.settings.limits.task;
@@ -93,29 +87,26 @@ impl Process {
             || limits.clone(),
             |policy| limits.lowered_by(&policy.limits),
         );
-        let digest = component_digest(&wasm)?;
-        let bytes = Arc::new(wasm.bytes);
-        let code = self.runtime.compile(bytes, &digest.to_string()).await;
+        let code = self.runtime.compile(Arc::new(wasm.component)).await;
         if code.is_ok() && !readable {
-            self.runtime.forget(&digest.to_string());
+            self.runtime.forget(&digest);
             return Err(unusable_policy());
         }
-        let image_digest = manifest.digest.to_string();
         let workload = Arc::new(Workload {
             component_digest: digest,
-            image_digest: image_digest.parse().ok(),
+            image_digest: Some(wasm.image_digest),
             limits,
             code,
             road: Road::Encrypted(Box::new(Release {
                 host: Arc::clone(host),
                 kid,
                 session,
-                index_digest: manifest.index_digest.map(|digest| digest.to_string()),
+                index_digest: manifest.index_digest,
                 policy,
                 recipients,
             })),
         });
-        for digest in confidential.warm.keep(&image_digest, &workload) {
+        for digest in confidential.warm.keep(wasm.image_digest, &workload) {
             self.runtime.forget(&digest);
         }
         Ok(workload)
@@ -137,23 +128,23 @@ fn is_expected(kid: &ResourceUri, expected: Option<&str>) -> bool {
     })
 }
 
-/// What stands in a component's policy section.
-struct Embedded {
-    /// The policy that counts, with its digest.
-    policy: Option<(Policy, Digest)>,
+/// What a component's own policy comes to.
+struct InForce {
+    /// The policy, when it counts.
+    policy: Option<EmbeddedPolicy>,
     /// Whether the policy's reader understands the component at all. The engine has a parser of its own: if
     /// that one takes what this one does not, a policy would be passed over.
     readable: bool,
 }
 
-impl Embedded {
-    fn read(wasm: &Wasm) -> Result<Self, Refusal> {
+impl InForce {
+    fn of(wasm: &Wasm) -> Result<Self, Refusal> {
         let counts = wasm.wrap == Some(WrapType::A256Gcm) && wasm.key_id.is_some();
-        let (policy, readable) = match Policy::extract(&wasm.bytes) {
+        let (policy, readable) = match wasm.component.policy() {
             // Not WebAssembly at all: the engine says so in better words.
             Err(PolicyError::NotWasm(_)) => (None, false),
             _ if !counts => (None, true),
-            Ok(policy) => (policy, true),
+            Ok(policy) => (policy.cloned(), true),
             Err(_) => return Err(unusable_policy()),
         };
         Ok(Self { policy, readable })
@@ -170,7 +161,7 @@ fn unusable_policy() -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use zeroize::Zeroizing;
+    use proplet_component::{Component, Policy};
 
     use super::*;
 
@@ -193,9 +184,8 @@ mod tests {
 
     fn wasm(wrap: WrapType, bytes: Vec<u8>) -> Wasm {
         Wasm {
-            bytes: Zeroizing::new(bytes),
-            component_digest: String::new(),
-            image_digest: String::new(),
+            component: Component::of(bytes),
+            image_digest: Digest::of(b"the manifest"),
             key_id: Some("kbs:///default/key/a".parse().unwrap()),
             wrap: Some(wrap),
         }
@@ -206,19 +196,19 @@ mod tests {
         let module = b"\0asm\x01\0\0\0";
         let bytes = Policy::embed(module, b"version = 1").unwrap();
         assert!(
-            Embedded::read(&wasm(WrapType::A256Gcm, bytes.clone()))
+            InForce::of(&wasm(WrapType::A256Gcm, bytes.clone()))
                 .unwrap()
                 .policy
                 .is_some()
         );
         assert!(
-            Embedded::read(&wasm(WrapType::A256Ctr, bytes))
+            InForce::of(&wasm(WrapType::A256Ctr, bytes))
                 .unwrap()
                 .policy
                 .is_none()
         );
         assert!(
-            Embedded::read(&wasm(WrapType::A256Gcm, module.to_vec()))
+            InForce::of(&wasm(WrapType::A256Gcm, module.to_vec()))
                 .unwrap()
                 .policy
                 .is_none()
@@ -229,9 +219,9 @@ mod tests {
     fn what_the_reader_does_not_understand_is_remembered() {
         for wrap in [WrapType::A256Gcm, WrapType::A256Ctr] {
             let module = b"\0asm\x01\0\0\0".to_vec();
-            assert!(Embedded::read(&wasm(wrap, module)).unwrap().readable);
+            assert!(InForce::of(&wasm(wrap, module)).unwrap().readable);
             let broken = b"\0asm\x01\0\0\0\xff".to_vec();
-            let embedded = Embedded::read(&wasm(wrap, broken)).unwrap();
+            let embedded = InForce::of(&wasm(wrap, broken)).unwrap();
             assert!(embedded.policy.is_none() && !embedded.readable);
         }
     }

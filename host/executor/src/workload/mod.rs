@@ -6,13 +6,11 @@ mod recipients;
 
 use std::sync::Arc;
 
-use proplet_component::Policy;
-use proplet_image::Wasm;
+use proplet_component::EmbeddedPolicy;
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::{ResourceUri, SessionId};
 use proplet_results::Digest;
 use proplet_runtime::{Compiled, Limits, RuntimeError};
-use proplet_types::Code;
 
 use crate::{
     process::{Process, TrustedHost},
@@ -51,9 +49,9 @@ pub(crate) struct Release {
     /// Session in which it was released.
     pub session: SessionId,
     /// Digest of the index that led to the image.
-    pub index_digest: Option<String>,
-    /// The policy and its digest, when one counts.
-    pub policy: Option<(Policy, Digest)>,
+    pub index_digest: Option<Digest>,
+    /// The policy, when one counts.
+    pub policy: Option<EmbeddedPolicy>,
     /// Who may read the results; never empty.
     pub recipients: Vec<PublicKey>,
 }
@@ -67,10 +65,10 @@ impl Workload {
         }
     }
 
-    pub(crate) fn policy_digest(&self) -> Option<&Digest> {
+    pub(crate) fn policy_digest(&self) -> Option<Digest> {
         match &self.road {
             Road::Plain => None,
-            Road::Encrypted(release) => release.policy.as_ref().map(|(_, digest)| digest),
+            Road::Encrypted(release) => release.policy.as_ref().map(|policy| policy.digest),
         }
     }
 }
@@ -78,7 +76,7 @@ impl Workload {
 impl Process {
     pub(crate) async fn prepare(&self, source: Source) -> Result<Arc<Workload>, Refusal> {
         match source {
-            Source::File(bytes) => Ok(self.plain_file(bytes).await),
+            Source::File(bytes) => self.plain_file(bytes).await,
             Source::Plain(image) => self.plain_image(&image).await,
             Source::Encrypted {
                 image,
@@ -92,11 +90,4 @@ impl Process {
             },
         }
     }
-}
-
-/// The digest that was computed while the component was verified.
-fn component_digest(wasm: &Wasm) -> Result<Digest, Refusal> {
-    wasm.component_digest
-        .parse()
-        .map_err(|_| Refusal::new(Code::HostFailed, "the image's component has no digest"))
 }

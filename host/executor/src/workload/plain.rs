@@ -4,19 +4,22 @@
 
 use std::sync::Arc;
 
-use proplet_results::Digest;
+use proplet_component::Component;
+use proplet_types::{Code, Digest};
 use tracing::info;
-use zeroize::Zeroizing;
 
-use super::{Road, Workload, component_digest};
+use super::{Road, Workload};
 use crate::{process::Process, refusal::Refusal};
 
 impl Process {
     /// A component that came inside the request.
-    pub(super) async fn plain_file(&self, bytes: Vec<u8>) -> Arc<Workload> {
-        let bytes = Zeroizing::new(bytes);
-        let digest = Digest::of(&bytes);
-        self.plain(bytes, digest, None).await
+    pub(super) async fn plain_file(&self, bytes: Vec<u8>) -> Result<Arc<Workload>, Refusal> {
+        // Hashing and reading take longer than a scheduler's thread may be kept.
+        let component = tokio::task::spawn_blocking(move || Component::of(bytes));
+        let component = component
+            .await
+            .map_err(|_| Refusal::new(Code::HostFailed, "the component could not be read"))?;
+        Ok(self.plain(component, None).await)
     }
 
     /// A plain image, or a component at an address.
@@ -28,32 +31,21 @@ impl Process {
         });
         if is_address {
             let bytes = self.sources.fetch(image).await?;
-            return Ok(self.plain_file(bytes).await);
+            return self.plain_file(bytes).await;
         }
         let reference = self.sources.reference(image)?;
         let manifest = self.sources.puller.resolve(&reference).await?;
         let wasm = self.sources.puller.pull_plain(&manifest).await?;
         info!("Pulled plain image {reference} ({})", wasm.image_digest);
-        let digest = component_digest(&wasm)?;
-        let image_digest = wasm.image_digest.parse().ok();
-        Ok(self.plain(wasm.bytes, digest, image_digest).await)
+        Ok(self.plain(wasm.component, Some(wasm.image_digest)).await)
     }
 
-    async fn plain(
-        &self,
-        bytes: Zeroizing<Vec<u8>>,
-        digest: Digest,
-        image_digest: Option<Digest>,
-    ) -> Arc<Workload> {
-        let code = self
-            .runtime
-            .compile(Arc::new(bytes), &digest.to_string())
-            .await;
+    async fn plain(&self, component: Component, image_digest: Option<Digest>) -> Arc<Workload> {
         Arc::new(Workload {
-            component_digest: digest,
+            component_digest: component.digest(),
             image_digest,
             limits: self.settings.limits.task.clone(),
-            code,
+            code: self.runtime.compile(Arc::new(component)).await,
             road: Road::Plain,
         })
     }

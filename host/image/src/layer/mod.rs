@@ -13,6 +13,7 @@ mod pipeline;
 mod source;
 
 use bytes::Bytes;
+use proplet_component::Hashed;
 use ring::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -69,14 +70,6 @@ impl LayerKey {
     }
 }
 
-/// The verified plaintext of a layer.
-pub struct Opened {
-    /// The plaintext.
-    pub bytes: Zeroizing<Vec<u8>>,
-    /// Its digest.
-    pub digest: Digest,
-}
-
 /// Opens an encrypted layer that is in memory: unwraps its key with `kek`, decrypts and verifies.
 ///
 /// Blocks, like [`open_in_memory`].
@@ -88,7 +81,7 @@ pub fn decrypt_layer(
     layer: &Descriptor,
     kek: &[u8],
     max_bytes: u64,
-) -> Result<Opened, ImageError> {
+) -> Result<Hashed, ImageError> {
     let key = LayerKey::unwrap(layer, kek)?;
     open_in_memory(ciphertext, layer, Some(&key), max_bytes)
 }
@@ -103,7 +96,7 @@ pub fn open_in_memory(
     layer: &Descriptor,
     key: Option<&LayerKey>,
     max_bytes: u64,
-) -> Result<Opened, ImageError> {
+) -> Result<Hashed, ImageError> {
     match bytes.try_into_mut() {
         Ok(own) => {
             let size = expected_size(layer, max_bytes)?;
@@ -137,7 +130,7 @@ pub fn open(
     layer: &Descriptor,
     key: Option<&LayerKey>,
     max_bytes: u64,
-) -> Result<Opened, ImageError> {
+) -> Result<Hashed, ImageError> {
     let mut bytes = Zeroizing::new(vec![0; expected_size(layer, max_bytes)?]);
     let passes = pipeline::run(Some(source), &mut bytes, key, &name(layer))?;
     passes.verify(bytes, layer, key)
@@ -172,39 +165,47 @@ impl Passes {
         bytes: Zeroizing<Vec<u8>>,
         layer: &Descriptor,
         key: Option<&LayerKey>,
-    ) -> Result<Opened, ImageError> {
-        let ciphertext = self.ciphertext.finish();
-        if ciphertext != layer.digest {
-            return Err(ImageError::DigestMismatch {
-                what: name(layer),
-                expected: layer.digest.to_string(),
-                actual: ciphertext.to_string(),
-            });
-        }
-        let digest = match (key, self.secret) {
+    ) -> Result<Hashed, ImageError> {
+        match (key, self.secret) {
             (Some(key), Some((mac, plain))) => {
+                expect_digest(layer, self.ciphertext.finish())?;
                 if !bool::from(mac.sign().as_ref().ct_eq(&key.hmac)) {
                     return Err(ImageError::HmacMismatch {
                         layer: layer.digest.to_string(),
                     });
                 }
-                let plain = plain.finish();
-                if !bool::from(plain.as_bytes().ct_eq(key.plain.as_bytes())) {
+                let opened = Hashed::by(plain, bytes).ok_or(MISCOUNTED)?;
+                if !bool::from(opened.digest().as_bytes().ct_eq(key.plain.as_bytes())) {
                     return Err(ImageError::PlainDigestMismatch {
                         layer: layer.digest.to_string(),
                     });
                 }
-                plain
+                Ok(opened)
             }
-            (None, None) => ciphertext,
-            _ => {
-                return Err(ImageError::Internal {
-                    doing: "opening a layer",
-                });
+            (None, None) => {
+                let opened = Hashed::by(self.ciphertext, bytes).ok_or(MISCOUNTED)?;
+                expect_digest(layer, opened.digest())?;
+                Ok(opened)
             }
-        };
-        Ok(Opened { bytes, digest })
+            _ => Err(MISCOUNTED),
+        }
     }
+}
+
+/// The passes did not go over all of the layer, or not over the same: a mistake here.
+const MISCOUNTED: ImageError = ImageError::Internal {
+    doing: "opening a layer",
+};
+
+fn expect_digest(layer: &Descriptor, actual: Digest) -> Result<(), ImageError> {
+    if actual == layer.digest {
+        return Ok(());
+    }
+    Err(ImageError::DigestMismatch {
+        what: name(layer),
+        expected: layer.digest.to_string(),
+        actual: actual.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -97,8 +97,8 @@ fn known_answer_of_a_layer() {
     let ciphertext = Bytes::from(hex::decode("d416350f4b6092dd").unwrap());
     let layer = plain_descriptor(&ciphertext);
     let opened = open(InMemory::new(ciphertext), &layer, Some(&key), MAX).unwrap();
-    assert_eq!(opened.bytes.as_slice(), plain);
-    assert_eq!(opened.digest, Digest::of(plain));
+    assert_eq!(opened.bytes(), plain);
+    assert_eq!(opened.digest(), Digest::of(plain));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn sizes_around_batches_open() {
         let plain = noise(length);
         let layer = encrypted(&plain);
         let opened = decrypt_layer(layer.bytes, &layer.descriptor, &KEK, MAX).unwrap();
-        assert!(opened.bytes.as_slice() == plain.as_slice(), "{length}");
+        assert!(opened.bytes() == plain.as_slice(), "{length}");
     }
 }
 
@@ -131,7 +131,7 @@ fn layers_open_in_place_and_beside_themselves() {
         let layer = encrypted(&plain);
         let kept = layer.bytes.clone();
         let beside = decrypt_layer(layer.bytes, &layer.descriptor, &KEK, MAX).unwrap();
-        assert!(beside.bytes.as_slice() == plain.as_slice(), "{length}");
+        assert!(beside.bytes() == plain.as_slice(), "{length}");
         assert_eq!(
             Digest::of(&kept),
             layer.descriptor.digest,
@@ -139,8 +139,8 @@ fn layers_open_in_place_and_beside_themselves() {
         );
 
         let in_place = decrypt_layer(kept, &layer.descriptor, &KEK, MAX).unwrap();
-        assert!(in_place.bytes.as_slice() == plain.as_slice(), "{length}");
-        assert_eq!(in_place.digest, beside.digest);
+        assert!(in_place.bytes() == plain.as_slice(), "{length}");
+        assert_eq!(in_place.digest(), beside.digest());
     }
 }
 
@@ -150,11 +150,11 @@ fn plain_layers_are_copied_and_verified() {
         let bytes = Bytes::from(noise(length));
         let layer = plain_descriptor(&bytes);
         let opened = open(InMemory::new(bytes.clone()), &layer, None, MAX).unwrap();
-        assert!(opened.bytes.as_slice() == bytes);
-        assert_eq!(opened.digest, layer.digest);
+        assert!(opened.bytes() == bytes);
+        assert_eq!(opened.digest(), layer.digest);
         let own = Bytes::from(bytes.to_vec());
         let opened = open_in_memory(own, &layer, None, MAX).unwrap();
-        assert!(opened.bytes.as_slice() == bytes);
+        assert!(opened.bytes() == bytes);
     }
 }
 
@@ -270,6 +270,6 @@ proptest! {
         let key = LayerKey::unwrap(&layer.descriptor, &KEK).unwrap();
         let source = Choppy { bytes: layer.bytes, sizes, turn: 0 };
         let opened = open(source, &layer.descriptor, Some(&key), MAX).unwrap();
-        prop_assert!(opened.bytes.as_slice() == plain.as_slice());
+        prop_assert!(opened.bytes() == plain.as_slice());
     }
 }

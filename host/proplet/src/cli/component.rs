@@ -2,46 +2,52 @@
 
 use std::collections::BTreeSet;
 
-use proplet_component::Policy;
+use proplet_component::{Component, EmbeddedPolicy};
 use proplet_types::{Code, Digest, text::line};
 use serde_json::{Value, json};
 use wasmparser::{Parser, Payload};
 
 use super::{error::CliError, policy};
 
-/// A component (or core module) as its owner sees it.
-pub(super) struct Component {
+/// What the owner of a component (or core module) is told about it.
+pub(super) struct Description {
     digest: Digest,
-    policy: Option<(Policy, Digest)>,
+    policy: Option<EmbeddedPolicy>,
     imports: BTreeSet<String>,
     exports: BTreeSet<String>,
 }
 
-impl Component {
+impl Description {
     /// Reads the binary. Only names at the top level count: they are what the host links.
-    pub(super) fn read(wasm: &[u8]) -> Result<Self, CliError> {
-        let policy = Policy::extract(wasm)
+    pub(super) fn of(component: &Component) -> Result<Self, CliError> {
+        let policy = component
+            .policy()
             .map_err(|error| CliError::new(Code::PolicyInvalid, error.to_string()))?;
-        let mut component = Self {
-            digest: Digest::of(wasm),
-            policy,
+        let mut description = Self {
+            digest: component.digest(),
+            policy: policy.cloned(),
             imports: BTreeSet::new(),
             exports: BTreeSet::new(),
         };
-        component.read_names(wasm).map_err(|error| {
+        description.read_names(component.bytes()).map_err(|error| {
             CliError::new(
                 Code::ComponentInvalid,
                 format!("the component is malformed: {error}"),
             )
         })?;
-        Ok(component)
+        Ok(description)
+    }
+
+    /// The policy in it.
+    pub(super) fn policy(&self) -> Option<&EmbeddedPolicy> {
+        self.policy.as_ref()
     }
 
     pub(super) fn to_json(&self) -> Value {
         json!({
             "digest": self.digest.to_string(),
-            "policy_digest": self.policy.as_ref().map(|(_, digest)| digest),
-            "policy": self.policy.as_ref().map(|(policy, _)| policy::to_json(policy)),
+            "policy_digest": self.policy.as_ref().map(|embedded| embedded.digest),
+            "policy": self.policy.as_ref().map(|embedded| policy::to_json(&embedded.policy)),
             "imports": self.imports,
             "exports": self.exports,
         })
@@ -51,9 +57,9 @@ impl Component {
         let mut text = format!("component   {}\n", self.digest);
         match &self.policy {
             None => text.push_str("policy      none\n"),
-            Some((policy, digest)) => {
-                text.push_str(&format!("policy      {digest}\n"));
-                text.push_str(&policy::to_text(policy));
+            Some(embedded) => {
+                text.push_str(&format!("policy      {}\n", embedded.digest));
+                text.push_str(&policy::to_text(&embedded.policy));
             }
         }
         for (heading, names) in [("imports", &self.imports), ("exports", &self.exports)] {
@@ -103,24 +109,28 @@ impl Component {
 mod tests {
     use super::*;
 
+    fn described(bytes: &[u8]) -> Result<Description, CliError> {
+        Description::of(&Component::of(bytes.to_vec()))
+    }
+
     #[test]
     fn a_module_without_anything_has_a_digest() {
-        let component = Component::read(b"\0asm\x01\0\0\0").unwrap();
+        let component = described(b"\0asm\x01\0\0\0").unwrap();
         assert!(component.to_text().contains("policy      none"));
         assert_eq!(component.to_json()["imports"], json!([]));
     }
 
     #[test]
     fn what_is_not_wasm_is_refused() {
-        assert!(Component::read(b"not wasm").is_err());
+        assert!(described(b"not wasm").is_err());
     }
 
     proptest::proptest! {
         #[test]
         fn bytes_never_panic(bytes: Vec<u8>) {
-            let _ = Component::read(&bytes);
-            let _ = Component::read(&[b"\0asm\x01\0\0\0".as_slice(), &bytes].concat());
-            let _ = Component::read(&[b"\0asm\x0d\0\x01\0".as_slice(), &bytes].concat());
+            let _ = described(&bytes);
+            let _ = described(&[b"\0asm\x01\0\0\0".as_slice(), &bytes].concat());
+            let _ = described(&[b"\0asm\x0d\0\x01\0".as_slice(), &bytes].concat());
         }
     }
 }

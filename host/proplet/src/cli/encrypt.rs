@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use proplet_component::Policy;
+use proplet_component::{Component, Policy};
 use proplet_image::{Artifact, encrypt, layout};
 use proplet_kbs::{
     ImageKeyTypes, KbsConfig, ResourceUri,
@@ -24,7 +24,7 @@ use super::{
     Context,
     arguments::{Encrypt, KeyChoice},
     blocking,
-    component::Component,
+    component::Description,
     console::Console,
     error::CliError,
     files, policy, registry,
@@ -157,7 +157,7 @@ impl Target {
 
 /// A component with its policy in it.
 struct Plain {
-    wasm: Zeroizing<Vec<u8>>,
+    component: Component,
     digests: Digests,
 }
 
@@ -175,22 +175,23 @@ impl Plain {
             let embedded = Policy::embed(&wasm, policy.as_bytes());
             wasm = Zeroizing::new(embedded.map_err(|error| refused(&error))?);
         }
-        Component::read(&wasm).map_err(|error| refused(&error.words()))?;
-        let policy = Policy::extract(&wasm).map_err(|error| refused(&error))?;
-        if let Some((policy, _)) = &policy {
-            policy::keep_apart(policy, types)
+        let component = Component::of(wasm);
+        let description = Description::of(&component).map_err(|error| refused(&error.words()))?;
+        if let Some(embedded) = description.policy() {
+            policy::keep_apart(&embedded.policy, types)
                 .map_err(|words| refused(&format!("its policy's {words}")))?;
         }
         let digests = Digests {
-            component: Digest::of(&wasm),
-            policy: policy.map(|(_, digest)| digest),
+            component: component.digest(),
+            policy: description.policy().map(|embedded| embedded.digest),
         };
-        Ok(Self { wasm, digests })
+        Ok(Self { component, digests })
     }
 
     async fn encrypt(self, key: Key, kid: ResourceUri) -> Result<(Artifact, Digests), CliError> {
-        let Self { mut wasm, digests } = self;
+        let Self { component, digests } = self;
         let artifact = blocking(move || {
+            let mut wasm = component.into_bytes();
             let plain = Artifact::wasm(Bytes::from(std::mem::take(&mut *wasm)))?;
             Ok(encrypt::encrypt(&plain, key.bytes.as_slice(), &kid)?)
         })

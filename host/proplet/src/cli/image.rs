@@ -20,7 +20,7 @@ use super::{
     Context,
     arguments::{Inspect, Push},
     blocking,
-    component::Component,
+    component::Description,
     console::Console,
     error::CliError,
     files, registry,
@@ -82,7 +82,9 @@ pub(super) async fn inspect(
         console.status("Asking the registry...");
         inspect_registry(config, &reference, key).await?
     };
-    let component = wasm.map(|wasm| Component::read(&wasm.bytes)).transpose()?;
+    let component = wasm
+        .map(|wasm| Description::of(&wasm.component))
+        .transpose()?;
     let inspection = describe::inspect(&manifest);
     if console.json {
         let mut value = serde_json::to_value(&inspection).unwrap_or_default();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bindings::propeller::confidential::attestation::{self, Host, HostEvidenceBundle};
+use proplet_types::Digest;
 use ring::digest::{SHA512, digest};
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
@@ -42,16 +43,16 @@ pub trait Attestor: Send + Sync + 'static {
 }
 
 /// Who a component is and where it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadIdentity {
-    /// `sha256:…` of the component's bytes.
-    pub component_digest: String,
-    /// `sha256:…` of the OCI manifest, when the component came from one.
-    pub image_digest: Option<String>,
-    /// `sha256:…` of the policy in force, when one counts.
-    pub policy_digest: Option<String>,
-    /// `sha256:…` of the settings document.
-    pub settings_digest: String,
+    /// Digest of the component's bytes.
+    pub component_digest: Digest,
+    /// Digest of the OCI manifest, when the component came from one.
+    pub image_digest: Option<Digest>,
+    /// Digest of the policy in force, when one counts.
+    pub policy_digest: Option<Digest>,
+    /// Digest of the settings document.
+    pub settings_digest: Digest,
     /// Short name of the TEE (`snp`, `tdx`, `sample`), when there is one.
     pub tee: Option<String>,
     /// Whether the TEE is hardware and not a fake.
@@ -124,19 +125,21 @@ type Error = Trappable<AttestationError>;
 
 impl Host for Attestation<'_> {
     fn component_digest(&mut self) -> wasmtime::Result<String> {
-        Ok(self.state.identity.component_digest.clone())
+        Ok(self.state.identity.component_digest.to_string())
     }
 
     fn image_digest(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.state.identity.image_digest.clone())
+        let digest = self.state.identity.image_digest;
+        Ok(digest.map(|digest| digest.to_string()))
     }
 
     fn policy_digest(&mut self) -> wasmtime::Result<Option<String>> {
-        Ok(self.state.identity.policy_digest.clone())
+        let digest = self.state.identity.policy_digest;
+        Ok(digest.map(|digest| digest.to_string()))
     }
 
     fn settings_digest(&mut self) -> wasmtime::Result<String> {
-        Ok(self.state.identity.settings_digest.clone())
+        Ok(self.state.identity.settings_digest.to_string())
     }
 
     fn task_id(&mut self) -> wasmtime::Result<String> {

@@ -255,7 +255,7 @@ mod tests {
 
     fn policy(toml: &str) -> State {
         let policy = Policy::parse(format!("version = 1\n{toml}").as_bytes()).unwrap();
-        state(Grants::from_policy(&policy))
+        state(Grants::from_policy(policy))
     }
 
     #[test]

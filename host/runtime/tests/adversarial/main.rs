@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use proplet_component::Component;
 use proplet_runtime::{
     AttestationError, Attestor, Input, Limits, Outcome, PublishError, PublishedReceipt, ResultSink,
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
@@ -72,16 +73,13 @@ fn run(guest: &Guest, input: &str, limits: &Limits) -> (Outcome, Cost) {
         .unwrap();
     scheduler.block_on(async {
         let wasm = wat::parse_str(guest.text()).unwrap_or_else(|error| panic!("{error}"));
-        let hash = Digest::of(&wasm).to_string();
         let runtime = Runtime::new(RuntimeConfig {
             concurrent_tasks: 1,
             ..RuntimeConfig::default()
         })
         .unwrap();
-        let compiled = runtime
-            .compile(Arc::new(Zeroizing::new(wasm)), &hash)
-            .await
-            .unwrap();
+        let component = Arc::new(Component::of(wasm));
+        let compiled = runtime.compile(component).await.unwrap();
         let nothing = Arc::new(Nothing);
         let services = Services {
             attestation: nothing.clone(),
@@ -262,7 +260,14 @@ struct Nothing;
 #[async_trait]
 impl Attestor for Nothing {
     fn identity(&self) -> WorkloadIdentity {
-        WorkloadIdentity::default()
+        WorkloadIdentity {
+            component_digest: Digest::of(b"component"),
+            image_digest: None,
+            policy_digest: None,
+            settings_digest: Digest::of(b"settings"),
+            tee: None,
+            is_hardware: false,
+        }
     }
 
     async fn evidence(&self, _: &[u8]) -> Result<WorkloadEvidence, AttestationError> {

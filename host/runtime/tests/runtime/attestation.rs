@@ -1,6 +1,7 @@
 use std::sync::{Arc, LazyLock};
 
 use proplet_runtime::{AttestationError, Input, Limits};
+use proplet_types::Digest;
 use ring::digest::{SHA512, digest};
 
 use crate::fakes::{Fake, error, run_with, task, value};
@@ -103,17 +104,24 @@ async fn call(fake: Fake, export: &str, inputs: &[&str]) -> Result<String, Strin
 
 #[tokio::test]
 async fn identity_is_the_hosts_word() {
+    let digest_of = |text: &str| Digest::of(text.as_bytes());
     for (export, expected) in [
-        ("component-digest", "\"sha256:c0\""),
-        ("image-digest", "none"),
-        ("policy-digest", "some(\"sha256:aa\")"),
-        ("settings-digest", "\"sha256:5e\""),
-        ("task-id", "\"task-1\""),
-        ("tee", "some(\"snp\")"),
-        ("is-hardware", "true"),
+        (
+            "component-digest",
+            format!("\"{}\"", digest_of("component")),
+        ),
+        ("image-digest", "none".to_owned()),
+        (
+            "policy-digest",
+            format!("some(\"{}\")", digest_of("policy")),
+        ),
+        ("settings-digest", format!("\"{}\"", digest_of("settings"))),
+        ("task-id", "\"task-1\"".to_owned()),
+        ("tee", "some(\"snp\")".to_owned()),
+        ("is-hardware", "true".to_owned()),
     ] {
         let fake = Fake {
-            policy_digest: Some("sha256:aa"),
+            policy_digest: Some(digest_of("policy")),
             ..Fake::default()
         };
         assert_eq!(call(fake, export, &[]).await.unwrap(), expected, "{export}");

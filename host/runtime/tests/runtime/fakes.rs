@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
-use proplet_component::Policy;
+use proplet_component::{Component, Policy};
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Grants, Input, Outcome, PublishError, PublishedReceipt,
     ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource, Services,
@@ -24,7 +24,7 @@ pub static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 
 /// Services of a task, as each test wants them.
 pub struct Fake {
-    pub policy_digest: Option<&'static str>,
+    pub policy_digest: Option<Digest>,
     pub tee: Option<&'static str>,
     pub evidence: Option<AttestationError>,
     /// Never answers.
@@ -56,10 +56,10 @@ impl Default for Fake {
 impl Attestor for Fake {
     fn identity(&self) -> WorkloadIdentity {
         WorkloadIdentity {
-            component_digest: "sha256:c0".to_owned(),
+            component_digest: Digest::of(b"component"),
             image_digest: None,
-            policy_digest: self.policy_digest.map(str::to_owned),
-            settings_digest: "sha256:5e".to_owned(),
+            policy_digest: self.policy_digest,
+            settings_digest: Digest::of(b"settings"),
             tee: self.tee.map(str::to_owned),
             is_hardware: self.tee == Some("snp"),
         }
@@ -129,15 +129,13 @@ pub fn services(fake: &Arc<Fake>) -> Services {
     }
 }
 
-/// `sha256:…` of the bytes.
-pub fn digest_of(wasm: &[u8]) -> String {
-    Digest::of(wasm).to_string()
+/// A component as the runtime takes it.
+pub fn component(wasm: &[u8]) -> Arc<Component> {
+    Arc::new(Component::of(wasm.to_vec()))
 }
 
 pub async fn compile(wasm: &[u8]) -> Result<Compiled, RuntimeError> {
-    RUNTIME
-        .compile(Arc::new(Zeroizing::new(wasm.to_vec())), &digest_of(wasm))
-        .await
+    RUNTIME.compile(component(wasm)).await
 }
 
 /// A task that invokes an export with these inputs.
@@ -151,7 +149,7 @@ pub fn task(invoke: &str, inputs: &[&str]) -> TaskSpec {
 
 /// Grants of a policy, which is given without its version.
 pub fn grants(policy: &str) -> Grants {
-    Grants::from_policy(&Policy::parse(format!("version = 1\n{policy}").as_bytes()).unwrap())
+    Grants::from_policy(Policy::parse(format!("version = 1\n{policy}").as_bytes()).unwrap())
 }
 
 pub async fn run_with(wasm: &[u8], task: TaskSpec, fake: &Arc<Fake>) -> Outcome {

@@ -1,5 +1,5 @@
 use crate::fakes::{Fake, RUNTIME, compile, error, grants, run, services, task};
-use crate::guests::{count, text};
+use crate::guests::text;
 use proplet_runtime::TaskSpec;
 use std::sync::Arc;
 
@@ -121,12 +121,4 @@ async fn one_compiled_component_serves_tasks_with_different_grants() {
         let outcome = RUNTIME.run(&compiled, plain.clone(), services(&fake)).await;
         assert_eq!(error(&outcome).0, "import-not-granted");
     }
-}
-
-#[tokio::test]
-async fn imports_and_exports_can_be_read() {
-    let compiled = compile(&count()).await.unwrap();
-    assert!(compiled.is_component());
-    assert_eq!(compiled.imports(), ["propeller:confidential/inputs@0.1.0"]);
-    assert_eq!(compiled.exports(), ["run"]);
 }

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proplet_runtime::{Runtime, RuntimeConfig};
-use zeroize::Zeroizing;
 
-use crate::fakes::{Fake, digest_of, error, services, task, value};
+use crate::fakes::{Fake, component, error, services, task, value};
 use crate::guests::text;
 
 /// Fills its memory and globals with a pattern, and says what it found there before.
@@ -44,11 +43,7 @@ async fn a_slot_is_clean_when_it_is_used_again() {
     for _ in 0..5 {
         for wat in [MARKS, &other] {
             let wasm = text(wat);
-            let digest = digest_of(&wasm);
-            let compiled = runtime
-                .compile(Arc::new(Zeroizing::new(wasm)), &digest)
-                .await
-                .unwrap();
+            let compiled = runtime.compile(component(&wasm)).await.unwrap();
             let outcome = runtime
                 .run(&compiled, task("run", &[]), services(&fake))
                 .await;
@@ -71,16 +66,8 @@ async fn a_spinning_task_leaves_the_others_their_turn() {
           (core instance $i (instantiate $m))
           (func (export "run") (canon lift (core func $i "run"))))"#,
     );
-    let marks = text(MARKS);
-    let (spin_digest, marks_digest) = (digest_of(&spin), digest_of(&marks));
-    let spin = runtime
-        .compile(Arc::new(Zeroizing::new(spin)), &spin_digest)
-        .await
-        .unwrap();
-    let marks = runtime
-        .compile(Arc::new(Zeroizing::new(marks)), &marks_digest)
-        .await
-        .unwrap();
+    let spin = runtime.compile(component(&spin)).await.unwrap();
+    let marks = runtime.compile(component(&text(MARKS))).await.unwrap();
     let spinning = task("run", &[]);
     let cancel = spinning.cancel.clone();
     let spins = runtime.run(&spin, spinning, services(&fake));
@@ -106,12 +93,8 @@ async fn a_task_waits_for_a_place_and_can_be_stopped_there() {
         evidence_hangs: true,
         ..Fake::default()
     });
-    let wasm = crate::limits::ASKS_FOR_EVIDENCE.clone();
-    let digest = digest_of(&wasm);
-    let compiled = runtime
-        .compile(Arc::new(Zeroizing::new(wasm)), &digest)
-        .await
-        .unwrap();
+    let wasm = component(&crate::limits::ASKS_FOR_EVIDENCE);
+    let compiled = runtime.compile(wasm).await.unwrap();
     let (first, second) = (task("run", &[]), task("run", &[]));
     let (stop_first, stop_second) = (first.cancel.clone(), second.cancel.clone());
     let running = runtime.run(&compiled, first, services(&hangs));

@@ -87,8 +87,8 @@ async fn the_module_is_found_under_every_name_that_tools_give_it() {
         insert(&registry, name, MANIFEST, &image(&registry, layers));
         let result = pull_plain(&settings(&registry), &named(&registry, &format!(":{name}"))).await;
         let pulled = result.unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(pulled.bytes.as_slice() == wasm, "{name}");
-        assert_eq!(pulled.component_digest, Digest::of(&wasm).to_string());
+        assert!(pulled.component.bytes() == wasm, "{name}");
+        assert_eq!(pulled.component.digest(), Digest::of(&wasm));
     }
     for (name, layer, words) in [
         (
@@ -144,7 +144,7 @@ async fn an_index_is_followed_whatever_stands_beside() {
         let result = pull_plain(&settings(&registry), &reference).await;
         if depth < 4 {
             let pulled = result.unwrap_or_else(|error| panic!("{depth}: {error}"));
-            assert!(pulled.bytes.as_slice() == wasm);
+            assert!(pulled.component.bytes() == wasm);
         } else {
             let error = result.unwrap_err();
             assert_eq!(error.code(), "image-layout");

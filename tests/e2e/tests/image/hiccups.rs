@@ -53,7 +53,7 @@ async fn a_registry_in_trouble_is_asked_again() {
             registry.inject_times(2, target.clone(), fault.clone());
             let wasm = pulled(&config, &registry).await;
             let wasm = wasm.unwrap_or_else(|error| panic!("{target:?} {fault:?}: {error}"));
-            assert!(wasm.bytes.as_slice() == module(400_000));
+            assert!(wasm.component.bytes() == module(400_000));
         }
     }
 }
@@ -85,7 +85,7 @@ async fn a_layer_that_breaks_off_goes_on_where_it_stopped() {
         }
         let wasm = pulled(&config, &registry).await;
         let wasm = wasm.unwrap_or_else(|error| panic!("{faults:?}: {error}"));
-        assert!(wasm.bytes.as_slice() == module(400_000), "{faults:?}");
+        assert!(wasm.component.bytes() == module(400_000), "{faults:?}");
         let read = registry.counts().parts_read - before;
         assert_eq!(read, parts, "{faults:?}");
     }

@@ -2,7 +2,7 @@
 //! own components encrypted, pushed and started.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use proplet_component::Policy;
+use proplet_component::{Component, Policy};
 use proplet_image::{
     Artifact, ImageReference, WrapType,
     ocicrypt::{AnnotationPacket, OcicryptError},
@@ -209,7 +209,7 @@ async fn a_policy_in_a_nested_part_does_not_count() {
     }
     outer.push(length as u8);
     outer.extend(inner);
-    assert_eq!(Policy::extract(&outer), Ok(None));
+    assert_eq!(Component::of(outer.clone()).policy(), Ok(None));
     let published = scene
         .services
         .publish("nested", &outer, None, uri(MALLORYS_KEY));
