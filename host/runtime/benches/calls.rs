@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use criterion::Criterion;
 use proplet_component::Component as Wasm;
 use proplet_runtime::{
-    AttestationError, Attestor, Compiled, Input, PublishError, PublishedReceipt, ResultSink,
+    AttestationError, Attestor, Compiled, Input, Owner, PublishError, PublishedReceipt, ResultSink,
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
     WorkloadIdentity,
 };
@@ -113,7 +113,10 @@ impl Ours {
 
     async fn compile(&self, wasm: Vec<u8>) -> Compiled {
         let component = Arc::new(Wasm::of(wasm));
-        self.runtime.compile(component).await.unwrap()
+        self.runtime
+            .compile(component, &Owner::Anybody)
+            .await
+            .unwrap()
     }
 
     async fn run(&self, compiled: &Compiled, calls: u32) {

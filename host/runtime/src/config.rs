@@ -21,10 +21,11 @@ pub struct RuntimeConfig {
     pub concurrent_tasks: u32,
     /// Largest component that is compiled, in bytes.
     pub max_component_bytes: u64,
-    /// Compilations that run at once, at least 1. Each uses every processor.
+    /// Compilations that run at once, at least 1. Each uses every processor. One [owner](crate::Owner) has at most
+    /// half of them.
     pub compilations: u32,
-    /// How long a task waits for its component to be compiled, in milliseconds, waiting for its turn included.
-    /// It comes before the task's own wall clock begins.
+    /// How long a task waits for its component while it is compiled, in milliseconds. Waiting for its turn is not
+    /// counted, and all of it comes before the task's own wall clock begins.
     pub compile_ms: u64,
     /// Compiled components that are kept. The one that was used longest ago goes first.
     pub cached_components: usize,

@@ -106,6 +106,11 @@ pub enum RuntimeError {
          the settings"
     )]
     LimitCompile(u64),
+    /// Too many components wait to be compiled.
+    #[error(
+        "too many components wait to be compiled on this host; start the task later or elsewhere"
+    )]
+    CompileQueueFull,
     /// The guest asked for more memory than the task may have.
     #[error("memory limit: the task may use {0} bytes of guest memory, and asked for more")]
     LimitMemory(u64),
@@ -145,6 +150,7 @@ impl RuntimeError {
             Self::GuestTrapped(_) => Code::GuestTrapped,
             Self::GuestFailed { .. } => Code::GuestFailed,
             Self::LimitCompile(_) => Code::LimitCompile,
+            Self::CompileQueueFull => Code::QueueFull,
             Self::LimitMemory(_) => Code::LimitMemory,
             Self::LimitWallClock(_) => Code::LimitWallClock,
             Self::LimitCpu(_) => Code::LimitCpu,

@@ -65,7 +65,7 @@
 //!       (func (export "run") (result u32) (canon lift (core func $i "run"))))"#).unwrap();
 //!
 //! let runtime = Runtime::new(RuntimeConfig::default())?;
-//! let compiled = runtime.compile(Arc::new(Component::of(component))).await?;
+//! let compiled = runtime.compile(Arc::new(Component::of(component)), &Owner::Anybody).await?;
 //!
 //! let nothing = Arc::new(Nothing);
 //! let services =
@@ -137,6 +137,7 @@ mod task;
 mod wave;
 mod weight;
 
+pub use cache::Owner;
 pub use cancel::CancelToken;
 pub use compiled::Compiled;
 pub use config::RuntimeConfig;

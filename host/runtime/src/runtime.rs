@@ -8,7 +8,7 @@ use proplet_types::Digest;
 use tokio::sync::Semaphore;
 use wasmtime::Engine;
 
-use crate::cache::Cache;
+use crate::cache::{Bounds, Cache, Owner};
 use crate::compiled::{Code, Compiled};
 use crate::config::RuntimeConfig;
 use crate::cpu::Ticker;
@@ -24,7 +24,6 @@ pub struct Runtime {
     engine: Engine,
     linkers: Linkers,
     cache: Cache<Compiled>,
-    compile_ms: u64,
     ticker: Arc<Ticker>,
     places: Arc<Semaphore>,
     max_component_bytes: u64,
@@ -41,12 +40,14 @@ impl Runtime {
         let engine = Engine::new(&config.engine()?).map_err(host)?;
         Ok(Self {
             linkers: Linkers::new(&engine)?,
-            cache: Cache::new(
-                config.cached_components,
-                config.cached_bytes,
-                config.compilations as usize,
-            ),
-            compile_ms: config.compile_ms,
+            cache: Cache::new(Bounds {
+                entries: config.cached_components,
+                bytes: config.cached_bytes,
+                places: config.compilations as usize,
+                // A task waits for one component at most.
+                waiting: config.concurrent_tasks as usize,
+                time: Duration::from_millis(config.compile_ms),
+            }),
             ticker: Arc::new(Ticker::new(engine.clone())?),
             places: Arc::new(Semaphore::new(config.concurrent_tasks as usize)),
             max_component_bytes: config.max_component_bytes,
@@ -55,14 +56,19 @@ impl Runtime {
     }
 
     /// Compiles a component or core module, or takes it from the cache. Compilation runs on a blocking
-    /// thread; several callers with the same digest share one, and few run at once
-    /// ([`RuntimeConfig::compilations`]). To give it up is to drop the future: the compilation, which cannot be
-    /// interrupted, goes on and holds its place, and a later call joins it.
+    /// thread; several callers with the same component share one, few run at once
+    /// ([`RuntimeConfig::compilations`]), and owners take turns. To give it up is to drop the future: a compilation
+    /// that has begun, which cannot be interrupted, goes on and holds its place, and a later call joins it.
     ///
     /// # Errors
-    /// [`RuntimeError::ComponentTooLarge`], [`RuntimeError::ComponentInvalid`], and [`RuntimeError::LimitCompile`] when it takes longer than
+    /// [`RuntimeError::ComponentTooLarge`], [`RuntimeError::ComponentInvalid`],
+    /// [`RuntimeError::CompileQueueFull`], and [`RuntimeError::LimitCompile`] when it takes longer than
     /// [`RuntimeConfig::compile_ms`].
-    pub async fn compile(&self, component: Arc<Component>) -> Result<Compiled, RuntimeError> {
+    pub async fn compile(
+        &self,
+        component: Arc<Component>,
+        owner: &Owner,
+    ) -> Result<Compiled, RuntimeError> {
         let size = component.bytes().len() as u64;
         if size > self.max_component_bytes {
             return Err(RuntimeError::ComponentTooLarge {
@@ -71,12 +77,9 @@ impl Runtime {
             });
         }
         let engine = self.engine.clone();
-        let compiled = self.cache.get_or_compile(component.digest(), move || {
-            Compiled::new(&engine, &component)
-        });
-        tokio::time::timeout(Duration::from_millis(self.compile_ms), compiled)
-            .await
-            .unwrap_or(Err(RuntimeError::LimitCompile(self.compile_ms)))
+        let digest = component.digest();
+        let compile = move || Compiled::new(&engine, &component);
+        self.cache.get_or_compile(digest, owner, compile).await
     }
 
     /// Drops a compiled component from the cache. Tasks that run it are not disturbed; its code goes when

@@ -320,7 +320,7 @@ pub struct Limits {
     pub tasks: usize,
     /// Tasks that wait for a place; further ones are refused.
     pub queue: usize,
-    /// How long a task waits for its component to be compiled, in milliseconds.
+    /// How long a task waits for its component while it is compiled, in milliseconds.
     pub compile_ms: u64,
     /// What one task may use. A component's policy can lower it, never raise it.
     pub task: TaskLimits,

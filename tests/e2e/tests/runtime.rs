@@ -13,9 +13,9 @@ use async_trait::async_trait;
 use proplet_component::{Component, Policy};
 use proplet_results::Digest;
 use proplet_runtime::{
-    AttestationError, Attestor, Compiled, Grants, Input, Outcome, PublishError, PublishedReceipt,
-    ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec,
-    WorkloadEvidence, WorkloadIdentity,
+    AttestationError, Attestor, Compiled, Grants, Input, Outcome, Owner, PublishError,
+    PublishedReceipt, ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services,
+    TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_testkit::guests::{self, GuestName};
 use zeroize::Zeroizing;
@@ -79,7 +79,7 @@ impl Host {
             .unwrap();
         let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
         let component = Arc::new(Component::of(guest.bytes.clone()));
-        let compiled = runtime.compile(component).await.unwrap();
+        let compiled = runtime.compile(component, &Owner::Anybody).await.unwrap();
         Self { runtime, compiled }
     }
 

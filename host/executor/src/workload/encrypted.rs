@@ -14,6 +14,7 @@ use std::sync::Arc;
 use proplet_component::{EmbeddedPolicy, policy::PolicyError};
 use proplet_image::{ImageReference, Manifest, NamedKbs, PullPolicy, Wasm, WrapType};
 use proplet_kbs::ResourceUri;
+use proplet_runtime::Owner;
 use proplet_types::{Code, Digest, KbsHost};
 use tracing::info;
 
@@ -87,7 +88,9 @@ impl Process {
             || limits.clone(),
             |policy| limits.lowered_by(&policy.limits),
         );
-        let code = self.runtime.compile(Arc::new(wasm.component)).await;
+        let owner = Owner::Named(kid.repository().into());
+        let component = Arc::new(wasm.component);
+        let code = self.runtime.compile(component, &owner).await;
         if code.is_ok() && !readable {
             self.runtime.forget(&digest);
             return Err(unusable_policy());

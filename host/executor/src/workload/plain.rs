@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use proplet_component::Component;
+use proplet_runtime::Owner;
 use proplet_types::{Code, Digest};
 use tracing::info;
 
@@ -45,7 +46,10 @@ impl Process {
             component_digest: component.digest(),
             image_digest,
             limits: self.settings.limits.task.clone(),
-            code: self.runtime.compile(Arc::new(component)).await,
+            code: self
+                .runtime
+                .compile(Arc::new(component), &Owner::Anybody)
+                .await,
             road: Road::Plain,
         })
     }

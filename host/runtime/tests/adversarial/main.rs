@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use proplet_component::Component;
 use proplet_runtime::{
-    AttestationError, Attestor, Input, Limits, Outcome, PublishError, PublishedReceipt, ResultSink,
-    Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
-    WorkloadIdentity,
+    AttestationError, Attestor, Input, Limits, Outcome, Owner, PublishError, PublishedReceipt,
+    ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec,
+    WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_types::Digest;
 use proptest::prelude::*;
@@ -79,7 +79,7 @@ fn run(guest: &Guest, input: &str, limits: &Limits) -> (Outcome, Cost) {
         })
         .unwrap();
         let component = Arc::new(Component::of(wasm));
-        let compiled = runtime.compile(component).await.unwrap();
+        let compiled = runtime.compile(component, &Owner::Anybody).await.unwrap();
         let nothing = Arc::new(Nothing);
         let services = Services {
             attestation: nothing.clone(),

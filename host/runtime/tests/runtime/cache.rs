@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use proplet_component::Component;
-use proplet_runtime::{Runtime, RuntimeConfig, RuntimeError};
+use proplet_runtime::{Owner, Runtime, RuntimeConfig, RuntimeError};
 
 use crate::fakes::component;
 use crate::guests::body;
@@ -25,10 +25,13 @@ async fn compiled_code_is_kept_until_it_is_forgotten() {
     let component = numbered(1);
     let digest = component.digest();
     assert!(!runtime.forget(&digest));
-    runtime.compile(Arc::clone(&component)).await.unwrap();
+    runtime
+        .compile(Arc::clone(&component), &Owner::Anybody)
+        .await
+        .unwrap();
     assert!(runtime.forget(&digest));
     assert!(!runtime.forget(&digest));
-    runtime.compile(component).await.unwrap();
+    runtime.compile(component, &Owner::Anybody).await.unwrap();
 }
 
 #[tokio::test]
@@ -36,9 +39,9 @@ async fn several_at_once_compile_once() {
     let runtime = runtime(RuntimeConfig::default());
     let component = numbered(2);
     let (a, b, c) = tokio::join!(
-        runtime.compile(Arc::clone(&component)),
-        runtime.compile(Arc::clone(&component)),
-        runtime.compile(Arc::clone(&component))
+        runtime.compile(Arc::clone(&component), &Owner::Anybody),
+        runtime.compile(Arc::clone(&component), &Owner::Anybody),
+        runtime.compile(Arc::clone(&component), &Owner::Anybody)
     );
     for compiled in [a, b, c] {
         compiled.unwrap();
@@ -55,7 +58,10 @@ async fn the_one_used_longest_ago_goes_first() {
     });
     let all = [numbered(1), numbered(2), numbered(3)];
     for component in [&all[0], &all[1], &all[0], &all[2]] {
-        runtime.compile(Arc::clone(component)).await.unwrap();
+        runtime
+            .compile(Arc::clone(component), &Owner::Anybody)
+            .await
+            .unwrap();
     }
     let cached = all.map(|component| runtime.forget(&component.digest()));
     assert_eq!(cached, [true, false, true]);
@@ -76,7 +82,10 @@ async fn what_is_no_component_is_refused_and_not_kept() {
     ] {
         let component = component(bytes);
         let digest = component.digest();
-        let error = runtime.compile(component).await.unwrap_err();
+        let error = runtime
+            .compile(component, &Owner::Anybody)
+            .await
+            .unwrap_err();
         assert_eq!(error.code(), "component-invalid");
         assert!(!runtime.forget(&digest));
     }
@@ -88,7 +97,10 @@ async fn a_component_that_is_too_large_is_not_looked_at() {
         max_component_bytes: 100,
         ..RuntimeConfig::default()
     });
-    let error = runtime.compile(component(&[0; 101])).await.unwrap_err();
+    let error = runtime
+        .compile(component(&[0; 101]), &Owner::Anybody)
+        .await
+        .unwrap_err();
     assert_eq!(
         error,
         RuntimeError::ComponentTooLarge {
@@ -116,7 +128,10 @@ async fn compilation_has_a_time_limit() {
     });
     let component = slow();
     let begun = std::time::Instant::now();
-    let error = runtime.compile(component).await.unwrap_err();
+    let error = runtime
+        .compile(component, &Owner::Anybody)
+        .await
+        .unwrap_err();
     assert_eq!(error, RuntimeError::LimitCompile(20));
     assert!(begun.elapsed() < std::time::Duration::from_secs(5));
 }
@@ -129,6 +144,6 @@ async fn code_is_bounded_in_bytes() {
     });
     let component = numbered(1);
     let digest = component.digest();
-    runtime.compile(component).await.unwrap();
+    runtime.compile(component, &Owner::Anybody).await.unwrap();
     assert!(!runtime.forget(&digest));
 }

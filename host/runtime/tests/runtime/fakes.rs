@@ -6,9 +6,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 use async_trait::async_trait;
 use proplet_component::{Component, Policy};
 use proplet_runtime::{
-    AttestationError, Attestor, Compiled, Grants, Input, Outcome, PublishError, PublishedReceipt,
-    ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource, Services,
-    TaskSpec, WorkloadEvidence, WorkloadIdentity,
+    AttestationError, Attestor, Compiled, Grants, Input, Outcome, Owner, PublishError,
+    PublishedReceipt, ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource,
+    Services, TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_types::Digest;
 use zeroize::Zeroizing;
@@ -135,7 +135,7 @@ pub fn component(wasm: &[u8]) -> Arc<Component> {
 }
 
 pub async fn compile(wasm: &[u8]) -> Result<Compiled, RuntimeError> {
-    RUNTIME.compile(component(wasm)).await
+    RUNTIME.compile(component(wasm), &Owner::Anybody).await
 }
 
 /// A task that invokes an export with these inputs.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proplet_runtime::{Runtime, RuntimeConfig};
+use proplet_runtime::{Owner, Runtime, RuntimeConfig};
 
 use crate::fakes::{Fake, component, error, services, task, value};
 use crate::guests::text;
@@ -43,7 +43,10 @@ async fn a_slot_is_clean_when_it_is_used_again() {
     for _ in 0..5 {
         for wat in [MARKS, &other] {
             let wasm = text(wat);
-            let compiled = runtime.compile(component(&wasm)).await.unwrap();
+            let compiled = runtime
+                .compile(component(&wasm), &Owner::Anybody)
+                .await
+                .unwrap();
             let outcome = runtime
                 .run(&compiled, task("run", &[]), services(&fake))
                 .await;
@@ -66,8 +69,14 @@ async fn a_spinning_task_leaves_the_others_their_turn() {
           (core instance $i (instantiate $m))
           (func (export "run") (canon lift (core func $i "run"))))"#,
     );
-    let spin = runtime.compile(component(&spin)).await.unwrap();
-    let marks = runtime.compile(component(&text(MARKS))).await.unwrap();
+    let spin = runtime
+        .compile(component(&spin), &Owner::Anybody)
+        .await
+        .unwrap();
+    let marks = runtime
+        .compile(component(&text(MARKS)), &Owner::Anybody)
+        .await
+        .unwrap();
     let spinning = task("run", &[]);
     let cancel = spinning.cancel.clone();
     let spins = runtime.run(&spin, spinning, services(&fake));
@@ -94,7 +103,7 @@ async fn a_task_waits_for_a_place_and_can_be_stopped_there() {
         ..Fake::default()
     });
     let wasm = component(&crate::limits::ASKS_FOR_EVIDENCE);
-    let compiled = runtime.compile(wasm).await.unwrap();
+    let compiled = runtime.compile(wasm, &Owner::Anybody).await.unwrap();
     let (first, second) = (task("run", &[]), task("run", &[]));
     let (stop_first, stop_second) = (first.cancel.clone(), second.cancel.clone());
     let running = runtime.run(&compiled, first, services(&hangs));
