@@ -14,9 +14,9 @@
 use std::future::Future;
 
 use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, LinkerInstance, Resource};
+use wasmtime::component::{Linker, LinkerInstance, Resource, ResourceTable};
 use wasmtime_wasi_http::p2::bindings::http::types::{
-    self, ErrorCode, FutureIncomingResponse, HostOutgoingRequest as _, Method, OutgoingRequest,
+    self, ErrorCode, FutureIncomingResponse, HostOutgoingRequest, Method, OutgoingRequest,
     RequestOptions, Scheme,
 };
 use wasmtime_wasi_http::{
@@ -32,10 +32,6 @@ const MAX_FIELDS: usize = 32 << 10;
 const MAX_TEXT: usize = 8 << 10;
 /// Bytes of a body that wait to be sent, for each of at most three chunks.
 const BODY_CHUNK: usize = 4 << 10;
-
-/// What sending a request answers.
-const DENIED: Result<Resource<FutureIncomingResponse>, ErrorCode> =
-    Err(ErrorCode::HttpRequestDenied);
 
 pub(crate) const INTERFACE: Interface = Interface {
     names: &["wasi:http/types", "wasi:http/outgoing-handler"],
@@ -99,20 +95,28 @@ type Store<'a> = StoreContextMut<'a, TaskState>;
 fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
     linker
         .instance("wasi:http/outgoing-handler@0.2.12")?
-        .func_wrap(
-        "handle",
-        |mut store: Store<'_>,
-         (request, _): (Resource<OutgoingRequest>, Option<Resource<RequestOptions>>)| {
-            store.data_mut().table.delete(request)?;
-            Ok((DENIED,))
-        },
-    )?;
+        .func_wrap("handle", |mut store: Store<'_>, (request, options)| {
+            Ok((deny(&mut store.data_mut().table, request, options)?,))
+        })?;
     let options = types::LinkOptions::default();
     types::add_to_linker::<_, WasiHttp>(linker, &options, TaskState::http)?;
     linker.allow_shadowing(true);
     let bounded = bound_texts(&mut linker.instance("wasi:http/types@0.2.12")?);
     linker.allow_shadowing(false);
     bounded
+}
+
+/// Sends nothing. What the guest gave away with the call is gone, as it would be had it been sent.
+fn deny(
+    table: &mut ResourceTable,
+    request: Resource<OutgoingRequest>,
+    options: Option<Resource<RequestOptions>>,
+) -> wasmtime::Result<Result<Resource<FutureIncomingResponse>, ErrorCode>> {
+    table.delete(request)?;
+    if let Some(options) = options {
+        table.delete(options)?;
+    }
+    Ok(Err(ErrorCode::HttpRequestDenied))
 }
 
 /// Replaces the functions that put a text of any length into a request.
@@ -159,4 +163,31 @@ fn bound_texts(types: &mut LinkerInstance<'_, TaskState>) -> wasmtime::Result<()
             }
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime_wasi_http::p2::bindings::http::types::{HostFields, HostRequestOptions};
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_denied_leaves_no_handles() {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(3);
+        let mut context = WasiHttpCtx::new();
+        for with_options in [true, false].repeat(10) {
+            let mut view = WasiHttpCtxView {
+                hooks: &mut Closed,
+                table: &mut table,
+                ctx: &mut context,
+            };
+            let headers = HostFields::new(&mut view).unwrap();
+            let request = HostOutgoingRequest::new(&mut view, headers).unwrap();
+            let options = with_options.then(|| HostRequestOptions::new(&mut view).unwrap());
+            let denied = deny(&mut table, request, options).unwrap();
+            assert!(matches!(denied, Err(ErrorCode::HttpRequestDenied)));
+            assert!(table.is_empty());
+        }
+    }
 }
