@@ -1,6 +1,7 @@
 //! A fake SEV-SNP TEE.
 
 mod builder;
+mod table;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,6 +70,13 @@ impl FakeSnp {
     /// How often evidence was asked for, failures included.
     pub fn evidence_calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// The certificates that a host would give with a report: endorsement key, root and intermediate.
+    #[must_use]
+    pub fn certificate_table(&self) -> Vec<u8> {
+        let (kind, endorsement) = self.endorsement;
+        table::of_test_pki(kind, endorsement)
     }
 
     /// A signed report of 1184 bytes, as firmware would write it.
