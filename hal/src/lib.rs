@@ -38,7 +38,6 @@ pub mod verify;
 
 pub use evidence::Evidence;
 pub use form::FormError;
-pub use proplet_types::clock;
 pub use provider::{EvidenceError, TeeProvider};
 pub use report_data::{ReportData, ReportDataError};
 #[cfg(target_os = "linux")]

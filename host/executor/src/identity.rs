@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use proplet_hal::TeeProvider;
 use proplet_kbs::SessionId;
 use proplet_results::{
-    Digest, EvidenceBundle, ReceiptKey,
+    EvidenceBundle, ReceiptKey,
     claims::{Claims, Workload},
 };
 use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity};
-use proplet_types::Code;
+use proplet_types::{Code, Digest};
 use tokio::sync::Mutex;
 
 use crate::{host_text, refusal::Refusal, text::Known};

@@ -34,15 +34,12 @@ use std::{
     sync::Arc,
 };
 
-use proplet_hal::{
-    TeeName, TeeProvider,
-    clock::{Clock, SystemClock},
-};
+use proplet_hal::{TeeName, TeeProvider};
 use proplet_image::ImageError;
 use proplet_kbs::KbsError;
 use proplet_runtime::{CancelToken, RuntimeError};
 use proplet_settings::Settings;
-use proplet_types::Code;
+use proplet_types::{Clock, Code, SystemClock};
 use thiserror::Error;
 
 use self::{

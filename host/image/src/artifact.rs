@@ -1,9 +1,9 @@
 //! An image in memory: a manifest's bytes and the blobs that it names.
 
 use bytes::Bytes;
+use proplet_types::Digest;
 use serde::Serialize;
 
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::manifest::{Descriptor, Manifest, layer_digests};
 use crate::media;

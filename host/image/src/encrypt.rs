@@ -6,13 +6,12 @@
 
 use bytes::Bytes;
 use ctr::cipher::{KeyIvInit, StreamCipher};
-use proplet_kbs::ResourceUri;
+use proplet_types::{Digest, ResourceUri};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use crate::artifact::{Artifact, Blob};
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
 use crate::media;

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use proplet_types::Digest;
 use serde::Serialize;
 
-use crate::digest::Digest;
 use crate::manifest::Manifest;
 use crate::media::{self, LayerForm};
 use crate::ocicrypt::WrapType;

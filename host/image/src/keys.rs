@@ -4,8 +4,7 @@
 //! gives it a KBS client, tests give it a map.
 
 use async_trait::async_trait;
-use proplet_kbs::ResourceUri;
-use proplet_types::Code;
+use proplet_types::{Code, ResourceUri};
 use zeroize::Zeroizing;
 
 /// Gives the key-encryption key that stands under a key id.

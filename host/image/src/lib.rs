@@ -20,9 +20,6 @@
 mod artifact;
 mod challenge;
 mod credentials;
-mod digest {
-    pub use proplet_types::{Digest, Hasher};
-}
 pub mod encrypt;
 mod error;
 pub mod inspect;
@@ -48,7 +45,6 @@ pub use manifest::{
 };
 pub use ocicrypt::WrapType;
 pub use open::{NamedKbs, PullPolicy, Wasm, open_encrypted, open_plain};
-pub use proplet_types::{Digest, InvalidDigest};
 pub use pull::Puller;
 pub use reference::ImageReference;
 pub use registry::RegistryConfig;

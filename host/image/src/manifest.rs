@@ -11,12 +11,11 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use proplet_kbs::ResourceUri;
+use proplet_types::{Digest, ResourceUri};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::media::{self, LayerForm};
 use crate::ocicrypt::{LayerEncryption, WrapType};

@@ -1,10 +1,9 @@
 //! From a manifest to Wasm: choosing the key, checking what was asked for, unpacking.
 
 use proplet_component::{Component, Hashed};
-use proplet_types::{ImageKeyTypes, KbsHost, ResourceUri};
+use proplet_types::{Digest, ImageKeyTypes, KbsHost, ResourceUri};
 
 use crate::artifact::Artifact;
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::keys::KeySource;
 use crate::layer::{self, LayerKey};

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use proplet_types::Digest;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_RANGE;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::keys::KeySource;
 use crate::layer::{self, Next, Source};

@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use oci_spec::distribution::Reference;
+use proplet_types::Digest;
 
-use crate::digest::Digest;
 use crate::error::ImageError;
 
 /// The longest reference that is looked at, in bytes: 255 for the repository, 128 for the tag, a

@@ -14,11 +14,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use proplet_image::{
-    Artifact, Digest, ImageError, KeySource, KeySourceError, PullPolicy, Wasm, WrapType, inspect,
-    layer, layout, open_encrypted, open_plain,
+    Artifact, ImageError, KeySource, KeySourceError, PullPolicy, Wasm, WrapType, inspect, layer,
+    layout, open_encrypted, open_plain,
 };
-use proplet_kbs::ResourceUri;
-use proplet_types::Code;
+use proplet_types::{Code, Digest, ResourceUri};
 use serde_json::Value;
 use zeroize::Zeroizing;
 

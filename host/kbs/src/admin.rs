@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proplet_jose::b64;
 use proplet_jose::jws::EdDsaSigningKey;
+use proplet_types::ResourceUri;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::json;
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::http::{Exchange, Http, secret_header};
 use crate::refusal::{Subject, refusal};
 use crate::token::is_token;
-use crate::{KbsConfig, KbsError, ResourceUri};
+use crate::{KbsConfig, KbsError};
 
 /// How long an administrator's token lasts, in seconds. One is made for every call.
 const TOKEN_SECONDS: u64 = 300;

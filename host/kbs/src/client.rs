@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proplet_hal::TeeProvider;
 use proplet_jose::jwe::Jwe;
 use proplet_jose::jwk::PrivateKey;
-use proplet_types::text::server_words;
+use proplet_types::{ResourceUri, text::server_words};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +17,7 @@ use crate::http::{Answer, Exchange, Http, secret_header};
 use crate::protocol::{ErrorBody, InitData, SESSION_COOKIE};
 use crate::refusal::{Subject, refusal};
 use crate::session::{Session, Sessions};
-use crate::{Failure, KbsConfig, KbsError, ResourceUri, SessionId};
+use crate::{Failure, KbsConfig, KbsError, SessionId};
 
 /// Room in an answer for what surrounds the ciphertext of a resource.
 const ENVELOPE_BYTES: usize = 16 * 1024;

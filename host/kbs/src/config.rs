@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use proplet_net::Proxy;
-use proplet_types::KbsHost;
+use proplet_types::{KbsHost, ResourceUri};
 use url::Url;
 
-use crate::{KbsError, ResourceUri};
+use crate::KbsError;
 
 /// The largest resource that is accepted unless the settings say less: 1 MiB.
 pub const MAX_RESOURCE_BYTES: usize = 1 << 20;

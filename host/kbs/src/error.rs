@@ -7,9 +7,8 @@
 
 use std::fmt;
 
-use proplet_types::Code;
+use proplet_types::{Code, ResourceUri};
 
-use crate::ResourceUri;
 use crate::protocol::VERSION;
 
 /// Where an exchange with the KBS broke.

@@ -38,7 +38,4 @@ mod token;
 pub use client::{KbsClient, Resource};
 pub use config::{KbsConfig, MAX_RESOURCE_BYTES};
 pub use error::{Failure, KbsError};
-pub use proplet_types::{
-    ImageKeyTypes, ImageKeyTypesError, MAX_URI_BYTES, ResourceUri, ResourceUriError,
-};
 pub use session::SessionId;

@@ -3,11 +3,11 @@
 //! Decided by the `type` of the error body. The status only decides where there is no such body: then
 //! something before the KBS answered, or no KBS at all.
 
-use proplet_types::text::server_words;
+use proplet_types::{ResourceUri, text::server_words};
 
 use crate::http::{Answer, Http};
 use crate::protocol::ErrorBody;
-use crate::{Failure, KbsError, ResourceUri};
+use crate::{Failure, KbsError};
 
 /// What was asked.
 #[derive(Clone, Copy)]

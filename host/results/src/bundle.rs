@@ -4,11 +4,12 @@ use std::str::FromStr;
 
 use proplet_hal::{Evidence, EvidenceError, TeeName, TeeProvider};
 use proplet_jose::json;
+use proplet_types::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::claims::{Claims, ClaimsError};
-use crate::{Digest, digest};
+use crate::digest;
 
 /// `{"tee":…,"evidence":…,"claims":…}`: what a relying party gets to verify.
 ///

@@ -24,7 +24,7 @@ use ring::digest::{SHA512, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::{Map, Value};
 
-use crate::Digest;
+use proplet_types::Digest;
 
 /// The profile that claims of this form name in `eat_profile`.
 pub const EAT_PROFILE: &str = "tag:github.com,2026:absmach/propeller/proplet#claims-1";

@@ -4,10 +4,11 @@ use std::str::FromStr;
 
 use proplet_jose::json;
 use proplet_jose::jwe::Jwe;
+use proplet_types::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Digest, EvidenceBundle, digest};
+use crate::{EvidenceBundle, digest};
 
 /// `{"jwe":…,"receipt":…,"evidence":…}`: what stands in the `results` string of an encrypted task.
 ///

@@ -37,6 +37,5 @@ pub mod verify;
 pub use bundle::{BundleError, EvidenceBundle};
 pub use document::{DocumentError, ResultDocument};
 pub use opened::{OpenError, Opened, open};
-pub use proplet_types::Digest;
 pub use receipt::{ReceiptClaims, ReceiptKey};
 pub use sealed::{SealError, Sealed, seal};

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::Digest;
+use proplet_types::Digest;
 
 /// `typ` of a receipt.
 pub const TYP: &str = "proplet-receipt+jws";

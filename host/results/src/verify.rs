@@ -16,11 +16,11 @@ mod report;
 use std::time::SystemTime;
 
 use proplet_hal::verify::{self as hal, Anchor, TeeFacts, TrustPolicy, Verified};
-use proplet_types::Check;
+use proplet_types::{Check, Digest};
 
 use crate::claims::{Claims, ClaimsError, ClaimsKind};
 use crate::receipt::{ReceiptClaims, ReceiptError, SelfSigned};
-use crate::{Digest, EvidenceBundle, ResultDocument};
+use crate::{EvidenceBundle, ResultDocument};
 
 pub use expectations::{Expectations, ExpectedMeasurement};
 pub use report::{CheckOutcome, Checked, Report};

@@ -13,9 +13,8 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_results::claims::{Claims, ClaimsError, EAT_PROFILE, Workload};
 use proplet_results::failure::{self, Failure};
 use proplet_results::receipt::UntrustedTime;
-use proplet_results::{
-    Digest, DocumentError, EvidenceBundle, ReceiptKey, ResultDocument, SealError, seal,
-};
+use proplet_results::{DocumentError, EvidenceBundle, ReceiptKey, ResultDocument, SealError, seal};
+use proplet_types::Digest;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

@@ -23,10 +23,10 @@ use proplet_results::verify::{
     CheckOutcome, Expectations, Report, VerifyError, verify, verify_bundle,
 };
 use proplet_results::{
-    Digest, EvidenceBundle, OpenError, Opened, ReceiptClaims, ReceiptKey, ResultDocument, Sealed,
-    open, seal,
+    EvidenceBundle, OpenError, Opened, ReceiptClaims, ReceiptKey, ResultDocument, Sealed, open,
+    seal,
 };
-use proplet_types::Check;
+use proplet_types::{Check, Digest};
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -3,9 +3,9 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use proplet_jose::jwk::PublicKey;
-use proplet_kbs::ImageKeyTypes;
 use proplet_net::{Proxy, ProxyError};
 use proplet_runtime::Limits as TaskLimits;
+use proplet_types::ImageKeyTypes;
 use url::Url;
 
 use super::{

@@ -42,11 +42,11 @@ use proplet_image::{
     Artifact, ImageReference, KeySource, KeySourceError, PullPolicy, Puller, push::push,
 };
 use proplet_jose::jwk::PrivateKey;
-use proplet_kbs::ResourceUri;
 use proplet_lab::workload::{registry_over_http, with_recipients};
 use proplet_lab::{KEY_ID, Sources};
 use proplet_runtime::CancelToken;
 use proplet_testkit::tee::FakeSnp;
+use proplet_types::ResourceUri;
 use wasm_encoder::{
     CodeSection, ComponentBuilder, ComponentExportKind, ComponentValType, ExportKind,
     ExportSection, Function, FunctionSection, Module, PrimitiveValType, TypeSection, ValType,

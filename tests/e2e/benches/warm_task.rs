@@ -35,12 +35,13 @@ use proplet_jose::jws::SigningKey;
 use proplet_lab::workload::with_recipients;
 use proplet_lab::{KEY_ID, Sources};
 use proplet_results::claims::Claims;
-use proplet_results::{Digest, EvidenceBundle, ReceiptKey, ResultDocument, seal};
+use proplet_results::{EvidenceBundle, ReceiptKey, ResultDocument, seal};
 use proplet_runtime::CancelToken;
 use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
 };
 use proplet_testkit::tee::FakeSnp;
+use proplet_types::Digest;
 use serde_json::Map;
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, ResourceTable};
 use wasmtime::{

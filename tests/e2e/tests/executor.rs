@@ -18,14 +18,13 @@ use proplet_executor::{
 };
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
-use proplet_kbs::ResourceUri;
 use proplet_lab::{
     Sources,
     owner::{open_result, trust},
     workload::{Workload, with_recipients},
 };
 use proplet_results::{
-    Digest, EvidenceBundle, Opened,
+    EvidenceBundle, Opened,
     digest::of_inputs,
     verify::{Expectations, verify_bundle},
 };
@@ -36,6 +35,7 @@ use proplet_testkit::{
     registry::{Fault, Registry, Target},
     tee::FakeSnp,
 };
+use proplet_types::{Digest, ResourceUri};
 
 const KEY_ID: &str = "kbs:///default/key/module";
 

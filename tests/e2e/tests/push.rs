@@ -9,10 +9,9 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use proplet_image::{
-    Artifact, Digest, ImageError, ImageReference, Puller, RegistryConfig, layout, push,
-};
+use proplet_image::{Artifact, ImageError, ImageReference, Puller, RegistryConfig, layout, push};
 use proplet_testkit::registry::{Access, Fault, Quirk, Registry, Target};
+use proplet_types::Digest;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 

@@ -17,11 +17,9 @@ use proplet_results::claims::{Claims, Workload};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::receipt::RunOutcome;
 use proplet_results::verify::{CheckOutcome, Expectations, VerifyError, verify, verify_bundle};
-use proplet_results::{
-    Digest, EvidenceBundle, ReceiptClaims, ReceiptKey, ResultDocument, open, seal,
-};
+use proplet_results::{EvidenceBundle, ReceiptClaims, ReceiptKey, ResultDocument, open, seal};
 use proplet_testkit::tee::{FakeSnp, Sample, Tampering, test_roots};
-use proplet_types::Check;
+use proplet_types::{Check, Digest};
 
 const HOST_DATA: [u8; 32] = [7; 32];
 

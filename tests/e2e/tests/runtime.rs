@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use proplet_component::{Component, Policy};
-use proplet_results::Digest;
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Grants, Input, Outcome, Owner, PublishError,
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services,
     TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_testkit::guests::{self, GuestName};
+use proplet_types::Digest;
 use zeroize::Zeroizing;
 
 /// No TEE, one secret, and whatever is published is taken.

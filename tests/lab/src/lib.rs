@@ -19,13 +19,13 @@ use proplet_executor::harden::SwapRule;
 use proplet_hal::TeeProvider;
 use proplet_image::{ImageError, ImageReference};
 use proplet_jose::jwk::PrivateKey;
-use proplet_kbs::ResourceUri;
 use proplet_results::{DocumentError, OpenError};
 use proplet_settings::environment::Environment;
 use proplet_settings::{Settings, SettingsError};
 use proplet_testkit::broker::{BrokerError, Manager, Outcome, Task, TestBroker};
 use proplet_testkit::kbs::DevKeyBroker;
 use proplet_testkit::registry::Registry;
+use proplet_types::ResourceUri;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

@@ -1,11 +1,11 @@
 //! Where an executor gets things from: a registry and a key broker, without MQTT.
 
 use proplet_image::ImageReference;
-use proplet_kbs::ResourceUri;
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use proplet_testkit::kbs::DevKeyBroker;
 use proplet_testkit::registry::Registry;
+use proplet_types::ResourceUri;
 
 use crate::LabError;
 use crate::workload::{Workload, registry_over_http};

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use proplet_component::policy::{Policy, PolicyError};
-use proplet_image::{Artifact, Digest, ImageError, ImageReference, RegistryConfig};
+use proplet_image::{Artifact, ImageError, ImageReference, RegistryConfig};
 use proplet_jose::jwk::PublicKey;
-use proplet_kbs::ResourceUri;
+use proplet_types::{Digest, ResourceUri};
 use zeroize::Zeroizing;
 
 /// A component with its policy, encrypted under a fresh key.

@@ -25,10 +25,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use proplet_hal::clock::{Clock, SystemClock};
 use proplet_hal::verify::TrustPolicy;
 use proplet_jose::jws::VerifyingKey;
-use proplet_kbs::{KbsConfig, ResourceUri};
+use proplet_kbs::KbsConfig;
+use proplet_types::{Clock, ResourceUri, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

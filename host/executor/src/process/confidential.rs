@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use proplet_hal::TeeProvider;
-use proplet_results::{Digest, ReceiptKey};
+use proplet_results::ReceiptKey;
 use proplet_settings::Settings;
+use proplet_types::Digest;
 use tokio::sync::OnceCell;
 
 use super::{Vault, Warm};

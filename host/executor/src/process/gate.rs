@@ -8,9 +8,9 @@ use std::{fmt, sync::Arc};
 
 use proplet_hal::{TeeName, TeeProvider};
 use proplet_kbs::{KbsClient, KbsConfig};
-use proplet_results::{Digest, ReceiptKey};
+use proplet_results::ReceiptKey;
 use proplet_settings::Settings;
-use proplet_types::Code;
+use proplet_types::{Code, Digest};
 
 use super::{
     Process,

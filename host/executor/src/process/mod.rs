@@ -11,10 +11,11 @@ mod warm;
 
 use std::sync::Arc;
 
-use proplet_hal::{TeeProvider, clock::Clock};
-use proplet_results::{Digest, ReceiptKey};
+use proplet_hal::TeeProvider;
+use proplet_results::ReceiptKey;
 use proplet_runtime::{Runtime, RuntimeConfig};
 use proplet_settings::Settings;
+use proplet_types::{Clock, Digest};
 
 pub use self::gate::Readiness;
 pub(crate) use self::{

@@ -17,7 +17,8 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_image::{KeySource, KeySourceError};
-use proplet_kbs::{KbsClient, KbsError, ResourceUri, SessionId};
+use proplet_kbs::{KbsClient, KbsError, SessionId};
+use proplet_types::ResourceUri;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 

@@ -10,8 +10,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use proplet_kbs::{ResourceUri, SessionId};
-use proplet_types::Digest;
+use proplet_kbs::SessionId;
+use proplet_types::{Digest, ResourceUri};
 
 use super::shares::{Bounds, Shares};
 use crate::workload::{Road, Workload};

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use proplet_jose::jwk::PublicKey;
 use proplet_results::{
-    Digest, ReceiptClaims,
+    ReceiptClaims,
     digest::{of_arguments, of_environment, of_inputs},
     receipt::{RunOutcome, UntrustedTime},
 };
 use proplet_runtime::Limits;
-use proplet_types::Code;
+use proplet_types::{Code, Digest};
 
 use crate::{
     identity::Attested,

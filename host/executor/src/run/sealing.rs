@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use proplet_hal::clock::Clock;
 use proplet_jose::{jwe::Jwe, jwk::PublicKey};
 use proplet_results::{ReceiptKey, ResultDocument, Sealed, failure::Failure, receipt::RunOutcome};
 use proplet_runtime::RuntimeError;
-use proplet_types::Code;
+use proplet_types::{Clock, Code};
 
 use super::receipt::{Draft, Ending};
 use crate::{host_text, identity::Attested, outcome::TaskOutcome, refusal::Refusal};

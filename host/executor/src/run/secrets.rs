@@ -8,8 +8,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proplet_kbs::{ImageKeyTypes, KbsError, ResourceUri};
+use proplet_kbs::KbsError;
 use proplet_runtime::{SecretError, SecretSource};
+use proplet_types::{ImageKeyTypes, ResourceUri};
 use zeroize::Zeroizing;
 
 use crate::process::Vault;

@@ -3,9 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 use proplet_jose::jwk::PublicKey;
-use proplet_results::{Digest, receipt::RunOutcome, seal};
+use proplet_results::{receipt::RunOutcome, seal};
 use proplet_runtime::{Outcome, PublishError, PublishedReceipt, ResultSink};
-use proplet_types::Code;
+use proplet_types::{Code, Digest};
 
 use super::sealing::{Sealer, Signed, not_made};
 use crate::{outcome::TaskOutcome, refusal::Refusal};

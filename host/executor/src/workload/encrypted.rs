@@ -13,9 +13,8 @@ use std::sync::Arc;
 
 use proplet_component::{EmbeddedPolicy, policy::PolicyError};
 use proplet_image::{ImageReference, Manifest, NamedKbs, PullPolicy, Wasm, WrapType};
-use proplet_kbs::ResourceUri;
 use proplet_runtime::Owner;
-use proplet_types::{Code, Digest, KbsHost};
+use proplet_types::{Code, Digest, KbsHost, ResourceUri};
 use tracing::info;
 
 use super::{Release, Road, Workload, recipients};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use proplet_component::EmbeddedPolicy;
 use proplet_jose::jwk::PublicKey;
-use proplet_kbs::{ResourceUri, SessionId};
-use proplet_results::Digest;
+use proplet_kbs::SessionId;
 use proplet_runtime::{Compiled, Limits, RuntimeError};
+use proplet_types::{Digest, ResourceUri};
 
 use crate::{
     process::{Process, TrustedHost},

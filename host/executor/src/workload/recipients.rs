@@ -8,9 +8,8 @@ use std::collections::BTreeSet;
 
 use proplet_component::policy::{Policy, Recipients};
 use proplet_jose::{json, jwe::MAX_RECIPIENTS, jwk::PublicKey};
-use proplet_kbs::ResourceUri;
 use proplet_settings::Settings;
-use proplet_types::Code;
+use proplet_types::{Code, ResourceUri};
 
 use crate::{host_text, process::Vault, refusal::Refusal, text::HostText};
 

@@ -18,9 +18,9 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use proplet_types::{Digest, Hasher};
 pub use source::{InMemory, Next, Source};
 
-use crate::digest::{Digest, Hasher};
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
 use crate::ocicrypt::{LayerEncryption, PrivateOptions, PublicOptions, unwrap_options};

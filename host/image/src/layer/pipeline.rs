@@ -20,11 +20,11 @@ use aes::Aes256;
 use bytes::Bytes;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
+use proplet_types::Hasher;
 use ring::hmac;
 
 use super::source::{Batcher, Gathered, Source};
 use super::{LayerKey, Passes};
-use crate::digest::Hasher;
 use crate::error::ImageError;
 
 /// CTR, or none when the layer is plain and is copied. Boxed, so that handing it from thread to

@@ -18,12 +18,12 @@ mod store;
 use std::path::Path;
 
 use bytes::Bytes;
+use proplet_types::Digest;
 use serde_json::{Value, json};
 
 pub use self::archive::is_archive;
 use self::store::Store;
 use crate::artifact::Artifact;
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::manifest::{
     Descriptor, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Parsed, layer_digests, parse,

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use proplet_types::Digest;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::OcicryptError;
-use crate::digest::Digest;
 
 /// The one cipher of OCIcrypt.
 const CIPHER: &str = "AES_256_CTR_HMAC_SHA256";

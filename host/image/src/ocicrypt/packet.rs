@@ -9,7 +9,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use proplet_kbs::ResourceUri;
+use proplet_types::ResourceUri;
 use serde::{Deserialize, Serialize};
 
 use super::OcicryptError;

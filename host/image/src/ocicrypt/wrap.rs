@@ -3,7 +3,7 @@
 use aes::Aes256;
 use ctr::Ctr128BE;
 use ctr::cipher::{KeyIvInit, StreamCipher};
-use proplet_kbs::ResourceUri;
+use proplet_types::ResourceUri;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
@@ -96,8 +96,9 @@ fn gcm_key(kek: &[u8]) -> Result<LessSafeKey, OcicryptError> {
 
 #[cfg(test)]
 mod tests {
+    use proplet_types::Digest;
+
     use super::*;
-    use crate::digest::Digest;
 
     fn kid() -> ResourceUri {
         "kbs:///default/key/1".parse().unwrap()

@@ -13,11 +13,11 @@ mod session;
 mod upload;
 
 use bytes::Bytes;
+use proplet_types::Digest;
 use serde::Deserialize;
 
 use self::session::Session;
 use crate::artifact::Artifact;
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::media;
 use crate::reference::ImageReference;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use proplet_net::reach::Answer;
+use proplet_types::Digest;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Method, StatusCode, Url};
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use tokio::time::Instant;
 
 use super::Watcher;
 use super::upload::{GivenUp, Patience, body, watch};
-use crate::digest::Digest;
 use crate::error::ImageError;
 use crate::manifest::MAX_MANIFEST_BYTES;
 use crate::reference::ImageReference;

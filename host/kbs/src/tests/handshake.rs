@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
+use proplet_types::ResourceUri;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::server::{Amiable, Reply, Seen, Server, challenge};
 use super::{Sample, config, sample};
-use crate::{Failure, KbsClient, KbsError, ResourceUri};
+use crate::{Failure, KbsClient, KbsError};
 
 fn uri() -> ResourceUri {
     "kbs:///default/key/one".parse().unwrap()

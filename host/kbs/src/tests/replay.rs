@@ -12,12 +12,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proplet_jose::jcs;
 use proplet_jose::jwk::PrivateKey;
+use proplet_types::ResourceUri;
 use serde_json::{Value, json};
 
 use super::server::{Reply, Seen, Server};
 use super::{config, sample};
 use crate::admin::{AdminAuth, AdminClient};
-use crate::{Failure, KbsClient, KbsError, ResourceUri};
+use crate::{Failure, KbsClient, KbsError};
 
 /// One recorded exchange.
 #[derive(Clone)]

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use proplet_types::ResourceUri;
 use serde_json::json;
 
 use super::server::{Amiable, Reply, Server, challenge, token};
 use super::{config, sample};
-use crate::{KbsClient, KbsError, ResourceUri};
+use crate::{KbsClient, KbsError};
 
 fn uri() -> ResourceUri {
     "kbs:///default/key/one".parse().unwrap()

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use proplet_types::ResourceUri;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
 use super::server::{Amiable, Reply, Server, challenge};
 use super::{config, sample};
 use crate::admin::{AdminAuth, AdminClient};
-use crate::{Failure, KbsClient, KbsConfig, KbsError, ResourceUri};
+use crate::{Failure, KbsClient, KbsConfig, KbsError};
 
 fn uri() -> ResourceUri {
     "kbs:///default/key/one".parse().unwrap()

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use proplet_component::{Component, Policy};
 use proplet_image::{Artifact, encrypt, layout};
 use proplet_kbs::{
-    ImageKeyTypes, KbsConfig, ResourceUri,
+    KbsConfig,
     admin::{AdminAuth, AdminClient, AdminKey},
 };
-use proplet_results::Digest;
+use proplet_types::{Digest, ImageKeyTypes, ResourceUri};
 use serde_json::json;
 use zeroize::Zeroizing;
 

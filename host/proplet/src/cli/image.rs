@@ -12,7 +12,7 @@ use proplet_image::{
     Artifact, ImageReference, KeySource, KeySourceError, Manifest, NamedKbs, PullPolicy, Puller,
     RegistryConfig, Wasm, inspect as describe, layout, open_encrypted, open_plain,
 };
-use proplet_kbs::ResourceUri;
+use proplet_types::ResourceUri;
 use serde_json::json;
 use zeroize::Zeroizing;
 

@@ -64,10 +64,8 @@ use std::{ffi::OsString, sync::Arc};
 
 use clap::Parser as _;
 use proplet_executor::harden;
-use proplet_hal::clock::{Clock, SystemClock};
 use proplet_settings::environment::Environment;
-use proplet_types::Code;
-pub use proplet_types::ExitCode;
+use proplet_types::{Clock, Code, ExitCode, SystemClock};
 
 #[cfg(feature = "data-owner")]
 use self::arguments::{Image, Policy};

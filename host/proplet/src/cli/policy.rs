@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proplet_component::policy::{MAX_POLICY_BYTES, Policy, Recipients};
 use proplet_jose::{jwk::PublicKey, keyfile};
-use proplet_kbs::{ImageKeyTypes, ResourceUri};
-use proplet_types::{Code, Digest, text::line};
+use proplet_types::{Code, Digest, ImageKeyTypes, ResourceUri, text::line};
 use serde_json::{Value, json};
 
 use super::{arguments::PolicyCheck, console::Console, error::CliError, files};

@@ -1,9 +1,10 @@
 //! How commands about images reach a registry: as the person at the keyboard says.
 
 use proplet_image::{
-    Artifact, Credentials, Digest, ImageReference, RegistryConfig,
+    Artifact, Credentials, ImageReference, RegistryConfig,
     push::{self, Progress},
 };
+use proplet_types::Digest;
 
 use super::{Context, arguments::Registry, console::Console, error::CliError, files, helper};
 

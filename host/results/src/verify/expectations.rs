@@ -1,10 +1,9 @@
 //! What a relying party expects.
 
 use proplet_hal::verify::Verified;
-use proplet_types::Check;
+use proplet_types::{Check, Digest};
 
 use super::{Report, VerifyError, shown};
-use crate::Digest;
 use crate::claims::{Claims, Workload};
 use crate::receipt::ReceiptClaims;
 

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::SystemTime;
 
-use proplet_image::{Digest, ImageReference};
+use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
-use proplet_kbs::ResourceUri;
 use proplet_lab::owner::{open_result, trust};
 use proplet_lab::workload::with_recipients;
 use proplet_lab::{KEY_ID, Services};
@@ -17,6 +16,7 @@ use proplet_testkit::guests::{
     INFERENCE_POLICY, INFERENCE_SAMPLES, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI,
 };
 use proplet_testkit::tee::FakeSnp;
+use proplet_types::{Digest, ResourceUri};
 use serde::Deserialize as _;
 use serde_json::json;
 

@@ -25,15 +25,15 @@ use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
 use proplet_hal::TeeProvider;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
-use proplet_kbs::ResourceUri;
 use proplet_lab::Sources;
 use proplet_lab::workload::Workload;
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::verify::Expectations;
-use proplet_results::{Digest, Opened, ResultDocument, open};
+use proplet_results::{Opened, ResultDocument, open};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
 use proplet_testkit::kbs::{DevKeyBroker, Policy as Release};
+use proplet_types::{Digest, ResourceUri};
 
 use crate::tee::Fake;
 
@@ -271,7 +271,7 @@ fn resource(text: &str) -> Result<(ResourceUri, PathBuf), String> {
         .ok_or("write it as kbs:///repository/type/tag=FILE")?;
     let uri = uri
         .parse()
-        .map_err(|error: proplet_kbs::ResourceUriError| error.to_string())?;
+        .map_err(|error: proplet_types::ResourceUriError| error.to_string())?;
     Ok((uri, PathBuf::from(path)))
 }
 

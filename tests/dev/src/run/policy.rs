@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proplet_component::policy::{MAX_POLICY_BYTES, Policy, PolicyError, Recipients};
 use proplet_jose::jwk::PublicKey;
-use proplet_kbs::ResourceUri;
+use proplet_types::ResourceUri;
 use toml::{Table, Value};
 
 /// What the command line asks for.

@@ -3,9 +3,10 @@
 use std::io::Write as _;
 
 use flate2::{Compression, write::GzEncoder};
-use proplet_image::{Artifact, Digest, media};
+use proplet_image::{Artifact, media};
 use proplet_testkit::broker::Task;
 use proplet_testkit::registry::{Fault, Target};
+use proplet_types::Digest;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, adder};

@@ -1,9 +1,10 @@
 //! Bad encryption annotations and keys: a registry can change every annotation, since nothing but the
 //! wrapped key is authenticated.
 
-use proplet_image::{Digest, media, ocicrypt};
+use proplet_image::{media, ocicrypt};
 use proplet_lab::workload::Workload;
 use proplet_testkit::broker::Task;
+use proplet_types::Digest;
 use serde_json::{Value, json};
 
 use crate::scene::{Scene, adder, base64};

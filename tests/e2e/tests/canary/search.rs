@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use proplet_image::Digest;
+use proplet_types::Digest;
 
 /// Bytes of a canary.
 const LENGTH: usize = 32;

@@ -1,6 +1,6 @@
 //! `run` and the daemon's start.
 
-use proplet::cli::ExitCode;
+use proplet_types::ExitCode;
 
 use super::support::{Desk, Seen};
 

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use proplet::cli::ExitCode;
 use proplet_component::policy::{Policy, Recipients};
 use proplet_image::layout;
 use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
-use proplet_results::Digest;
 use proplet_testkit::kbs::{AdminAccess, DevKeyBroker};
 use proplet_testkit::registry::{Access, Registry};
+use proplet_types::{Digest, ExitCode};
 
 use super::support::{Desk, mode};
 
@@ -295,7 +294,7 @@ async fn images_are_taken_from_folders_and_archives_of_other_tools() {
     desk.write("dir/version", "Directory Transport Version: 1.1\n");
     desk.write("dir/manifest.json", image.manifest_bytes());
     for blob in [image.config(), image.layer()] {
-        let name = proplet_image::Digest::of(blob).hex();
+        let name = proplet_types::Digest::of(blob).hex();
         desk.write(&format!("dir/{name}"), blob);
     }
     let archive = std::fs::File::create(desk.path("image.tar")).unwrap();

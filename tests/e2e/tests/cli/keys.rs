@@ -1,7 +1,7 @@
 //! `keygen`, `policy check`, `detect`, and what every command has in common.
 
-use proplet::cli::ExitCode;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
+use proplet_types::ExitCode;
 use serde_json::Value;
 
 use super::support::{Desk, mode};
@@ -74,7 +74,7 @@ async fn policies_are_checked() {
     assert_eq!(json["policy"]["exports"][0], "classify");
     assert_eq!(
         json["policy_digest"],
-        proplet_results::Digest::of(text.as_bytes()).to_string()
+        proplet_types::Digest::of(text.as_bytes()).to_string()
     );
     desk.write("bad.toml", "version = 1\nsecret = 1\n");
     desk.run("policy check @bad.toml")

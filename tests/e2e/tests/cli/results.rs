@@ -1,9 +1,9 @@
 //! `open` and `verify`.
 
-use proplet::cli::ExitCode;
 use proplet_jose::jwk::PublicKey;
-use proplet_results::{Digest, ResultDocument};
+use proplet_results::ResultDocument;
 use proplet_testkit::tee::{FakeSnp, Sample, TEST_ROOTS_PEM, Tampering};
+use proplet_types::{Digest, ExitCode};
 use serde_json::{Value, json};
 
 use super::support::{Desk, Ran, Seen, mode};

@@ -4,19 +4,17 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use proplet::cli::{Console, Context, ExitCode, main_with};
+use proplet::cli::{Console, Context, main_with};
 use proplet_hal::TeeProvider;
-use proplet_hal::clock::SystemClock;
 use proplet_jose::jwe::encrypt;
 use proplet_jose::jwk::PublicKey;
 use proplet_results::claims::{Claims, Workload};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::failure::{self, Failure};
 use proplet_results::receipt::RunOutcome;
-use proplet_results::{
-    Digest, EvidenceBundle, ReceiptClaims, ReceiptKey, ResultDocument, Sealed, seal,
-};
+use proplet_results::{EvidenceBundle, ReceiptClaims, ReceiptKey, ResultDocument, Sealed, seal};
 use proplet_settings::environment::Environment;
+use proplet_types::{Digest, ExitCode, SystemClock};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,10 +1,10 @@
 //! What strangers write into everything that a command prints does not reach a terminal as they wrote it.
 
-use proplet::cli::ExitCode;
 use proplet_component::Policy;
-use proplet_image::{Artifact, Digest, layout};
+use proplet_image::{Artifact, layout};
 use proplet_testkit::registry::{Access, Fault, Quirk, Registry, Target};
 use proplet_testkit::tee::{FakeSnp, TEST_ROOTS_PEM};
+use proplet_types::{Digest, ExitCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

@@ -20,12 +20,11 @@ use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proplet_image::{
-    Artifact, Digest, ImageError, ImageReference, KeySource, KeySourceError, PullPolicy, Puller,
+    Artifact, ImageError, ImageReference, KeySource, KeySourceError, PullPolicy, Puller,
     RegistryConfig, Wasm, WrapType, encrypt, layout, push,
 };
-use proplet_kbs::ResourceUri;
 use proplet_testkit::registry::{Access, Fault, Registry, Target};
-use proplet_types::Code;
+use proplet_types::{Code, Digest, ResourceUri};
 use zeroize::Zeroizing;
 
 const KID: &str = "kbs:///default/key/module";

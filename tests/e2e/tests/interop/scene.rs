@@ -8,7 +8,6 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_lab::owner::open_result;
 use proplet_lab::workload::{Workload, with_recipients};
 use proplet_lab::{Addresses, CHANNEL, KEY_ID, PROPLET, RunningProplet, TENANT};
-use proplet_results::Digest;
 use proplet_results::digest::{of_arguments, of_inputs};
 use proplet_results::verify::Expectations;
 use proplet_settings::Settings;
@@ -19,6 +18,7 @@ use proplet_testkit::guests::{
 };
 use proplet_testkit::kbs::DevKeyBroker;
 use proplet_testkit::tee::FakeSnp;
+use proplet_types::Digest;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -200,12 +200,12 @@ fn wasm_to_oci(component: &[u8]) -> Artifact {
         "mediaType": media::OCI_MANIFEST,
         "config": {
             "mediaType": media::WASM_TO_OCI_CONFIG,
-            "digest": proplet_image::Digest::of(config).to_string(),
+            "digest": proplet_types::Digest::of(config).to_string(),
             "size": config.len(),
         },
         "layers": [{
             "mediaType": media::WASM_TO_OCI_LAYER,
-            "digest": proplet_image::Digest::of(component).to_string(),
+            "digest": proplet_types::Digest::of(component).to_string(),
             "size": component.len(),
             "annotations": { "org.opencontainers.image.title": "module.wasm" },
         }],

@@ -8,7 +8,7 @@ use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider, ver
 use proplet_image::ImageReference;
 use proplet_kbs::KbsClient;
 use proplet_results::{
-    Digest, EvidenceBundle, ResultDocument,
+    EvidenceBundle, ResultDocument,
     verify::{Expectations, VerifyError, verify_bundle},
 };
 use proplet_testkit::{
@@ -16,7 +16,7 @@ use proplet_testkit::{
     guests::GuestName,
     tee::FakeSnp,
 };
-use proplet_types::Check;
+use proplet_types::{Check, Digest};
 use serde_json::{Map, Value};
 
 use crate::support::*;

@@ -1,12 +1,13 @@
 //! Invariant 5: what is asked is what runs.
 
-use proplet_image::{Artifact, Digest, ImageReference, push::push};
+use proplet_image::{Artifact, ImageReference, push::push};
 use proplet_lab::workload::{Workload, registry_over_http};
 use proplet_testkit::{
     broker::Task,
     guests::GuestName,
     registry::{Fault, Target},
 };
+use proplet_types::Digest;
 use serde_json::{Value, json};
 
 use crate::support::*;

@@ -1,8 +1,9 @@
 //! `attestation`, `inputs` and `results`, as a component meets them in a daemon. Secrets have a module
 //! of their own, and evidence is with invariant 2.
 
-use proplet_results::{Digest, digest::of_inputs, receipt::RunOutcome, verify::Expectations};
+use proplet_results::{digest::of_inputs, receipt::RunOutcome, verify::Expectations};
 use proplet_testkit::guests::GuestName;
+use proplet_types::Digest;
 use serde_json::Value;
 
 use crate::support::*;

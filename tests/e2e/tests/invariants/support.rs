@@ -7,7 +7,6 @@ use std::sync::{
 
 use proplet_image::ImageReference;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
-use proplet_kbs::ResourceUri;
 pub(crate) use proplet_lab::owner::trust;
 use proplet_lab::{
     RunningProplet, Services,
@@ -20,6 +19,7 @@ use proplet_testkit::{
     guests::{GuestName, build},
     tee::FakeSnp,
 };
+use proplet_types::ResourceUri;
 
 /// Where the owner's key lies.
 pub(crate) const KEY: &str = "kbs:///alice/key/module";

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use proplet_hal::clock::Clock;
+use proplet_types::Clock;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proplet_hal::TeeName;
-use proplet_hal::clock::Clock;
 use proplet_hal::verify::TrustPolicy;
+use proplet_types::Clock;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::AdminAccess;

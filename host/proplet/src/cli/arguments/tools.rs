@@ -4,9 +4,8 @@ use std::{fmt, path::PathBuf, time::SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use proplet_image::ImageReference;
-use proplet_kbs::{ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use proplet_net::{Proxy, ProxyError};
-use proplet_results::Digest;
+use proplet_types::{Digest, ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
 

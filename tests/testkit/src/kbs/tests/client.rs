@@ -7,7 +7,8 @@ use proplet_hal::TeeProvider;
 use proplet_hal::verify::TrustPolicy;
 use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
 use proplet_kbs::admin::{AdminAuth, AdminClient, AdminKey};
-use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError, ResourceUri};
+use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
+use proplet_types::ResourceUri;
 use ring::digest::{SHA256, digest};
 use tokio::task::JoinSet;
 
