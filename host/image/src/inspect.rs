@@ -2,12 +2,15 @@
 
 use std::fmt;
 
-use proplet_types::Digest;
+use proplet_types::{Digest, MediaType, text::short_line};
 use serde::Serialize;
 
 use crate::manifest::Manifest;
 use crate::media::{self, LayerForm};
 use crate::ocicrypt::WrapType;
+
+/// Longest text that is shown of what is no media type, in characters.
+const MAX_SHOWN: usize = 64;
 
 /// A summary of an image for people (`Display`) and programs (JSON). All of it is public; what it
 /// says about encryption is what the manifest claims, which only decryption shows to be true.
@@ -21,9 +24,9 @@ pub struct Inspection {
     /// Digest of the index that led to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index_digest: Option<Digest>,
-    /// Media type of the config.
+    /// Media type of the config, or why what stands there is none.
     pub config_media_type: String,
-    /// Media type of the layer.
+    /// Media type of the layer, or why what stands there is none.
     pub layer_media_type: String,
     /// Digest of the layer as it is in the registry.
     pub layer_digest: Digest,
@@ -57,8 +60,8 @@ pub fn inspect(manifest: &Manifest) -> Inspection {
         reference: manifest.reference.as_ref().map(ToString::to_string),
         image_digest: manifest.digest,
         index_digest: manifest.index_digest,
-        config_media_type: manifest.config.media_type.clone(),
-        layer_media_type: manifest.layer.media_type.clone(),
+        config_media_type: named(&manifest.config.media_type),
+        layer_media_type: named(&manifest.layer.media_type),
         layer_digest: manifest.layer.digest,
         layer_bytes: manifest.layer.size,
         form: manifest.form,
@@ -81,13 +84,12 @@ impl fmt::Display for Inspection {
         if let Some(index) = &self.index_digest {
             writeln!(f, "index       {index}")?;
         }
-        writeln!(f, "config      {}", on_one_line(&self.config_media_type))?;
+        writeln!(f, "config      {}", self.config_media_type)?;
         writeln!(f, "layer       {}", self.layer_digest)?;
         writeln!(
             f,
             "            {}, {} bytes",
-            on_one_line(&self.layer_media_type),
-            self.layer_bytes
+            self.layer_media_type, self.layer_bytes
         )?;
         let form = match (self.form, media::split_encrypted(&self.layer_media_type).0) {
             (LayerForm::Wasm, media::WASM_TO_OCI_LAYER) => "Wasm as wasm-to-oci packs it",
@@ -106,14 +108,12 @@ impl fmt::Display for Inspection {
     }
 }
 
-/// A stranger's text without control characters, so that it is one line of ours and no more.
-fn on_one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
-            c => c,
-        })
-        .collect()
+/// The media type that a manifest names, or as much of what it holds instead as is fit to be shown.
+fn named(text: &str) -> String {
+    match text.parse::<MediaType>() {
+        Ok(media_type) => media_type.to_string(),
+        Err(error) => format!("{:?}: {error}", short_line(text, MAX_SHOWN)),
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +121,7 @@ mod tests {
     use super::*;
     use crate::artifact::Artifact;
     use bytes::Bytes;
+    use proplet_types::text::is_printable;
 
     #[test]
     fn plain_and_encrypted_images_are_told_apart() {
@@ -142,5 +143,28 @@ mod tests {
         assert_eq!(json["keys"][0]["wrap"], "A256GCM");
         assert_eq!(json["form"], "wasm");
         assert_eq!(json["encrypted"], true);
+    }
+
+    #[test]
+    fn a_media_type_is_one_or_is_said_to_be_none() {
+        for good in [
+            "application/vnd.wasm.config.v0+json",
+            "Text/Plain; a=\"b c\"",
+        ] {
+            assert_eq!(named(good), good);
+        }
+        for bad in [
+            String::new(),
+            "wasm".to_owned(),
+            "text/plain\u{1b}[31m".to_owned(),
+            "application/\u{202e}msaw".to_owned(),
+            "text/plain\nimage       sha256:00".to_owned(),
+            format!("text/{}", "x".repeat(1 << 20)),
+        ] {
+            let shown = named(&bad);
+            assert!(shown.contains("media type"), "{shown}");
+            assert!(shown.len() < 256, "{}", shown.len());
+            assert!(is_printable(&shown) && !shown.contains('\n'), "{shown:?}");
+        }
     }
 }

@@ -26,6 +26,23 @@ pub fn is_printable(text: &str) -> bool {
     !text.chars().any(is_obeyed)
 }
 
+/// The text of a JSON value with `\u` escapes for what [`printable`] would replace, which can only stand in
+/// its strings: the same value, fit for a terminal.
+#[must_use]
+pub fn escaped_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_obeyed(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
 /// As [`printable`], on one line: for errors at a terminal. Lines are joined by `; `.
 #[must_use]
 pub fn line(text: &str) -> String {
@@ -129,6 +146,20 @@ mod tests {
     fn a_line_is_one_line() {
         assert_eq!(line("one\n  two\n\n"), "one; two");
         assert_eq!(line("a\tb\u{85}c"), "a b\u{fffd}c");
+    }
+
+    #[test]
+    fn json_keeps_its_value() {
+        let value = serde_json::json!({
+            "a\u{9b}31m": ["\u{7f}\u{202e}\u{e0041}", "\u{1b}[1m\n\t", "ä"],
+        });
+        let text = escaped_json(&format!("{value:#}"));
+        assert!(is_printable(&text), "{text:?}");
+        assert!(text.contains('ä'));
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap(),
+            value
+        );
     }
 
     #[test]

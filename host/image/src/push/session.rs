@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use proplet_net::reach::Answer;
-use proplet_types::Digest;
+use proplet_types::{Digest, text::server_words};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Method, StatusCode, Url};
 use serde::Deserialize;
@@ -22,8 +22,6 @@ use crate::registry::{
 
 /// The largest error answer that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-/// The most characters of a registry's own words in an error.
-const MAX_WORDS: usize = 200;
 
 /// One push to one repository.
 pub(super) struct Session<'a> {
@@ -335,6 +333,6 @@ fn said(body: &[u8]) -> Option<String> {
     let errors: Errors = serde_json::from_slice(body).ok()?;
     let first = errors.errors.into_iter().next()?;
     let said: Vec<String> = [first.code, first.message].into_iter().flatten().collect();
-    let said: String = said.join(", ").chars().take(MAX_WORDS).collect();
-    (!said.is_empty()).then_some(said)
+    let said = said.join(", ");
+    (!said.is_empty()).then(|| server_words(&said))
 }

@@ -9,7 +9,7 @@
 
 use std::io::{self, IsTerminal as _, Read, Write};
 
-use proplet_types::text::{is_printable, line, printable};
+use proplet_types::text::{escaped_json, line, printable};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -67,7 +67,7 @@ impl Console<'_> {
 
     /// A result as JSON: the same value, with escapes for what a terminal would obey.
     pub(super) fn value(&mut self, value: &Value) -> io::Result<()> {
-        self.ended(&escaped(&format!("{value:#}")))
+        self.ended(&escaped_json(&format!("{value:#}")))
     }
 
     /// Text for standard error. A closed standard error is nobody's concern.
@@ -103,7 +103,7 @@ impl Console<'_> {
         let text = if self.json {
             let (code, message, exit) = (error.code(), error.words(), error.exit() as u8);
             let object = json!({"error": {"code": code, "message": message, "exit": exit}});
-            escaped(&object.to_string())
+            escaped_json(&object.to_string())
         } else {
             format!("error: {}", line(error.words()))
         };
@@ -151,35 +151,5 @@ impl Write for Stdout {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// The text of a JSON value with `\u` escapes for what a terminal would obey, which can only stand in
-/// its strings.
-fn escaped(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_printable(c.encode_utf8(&mut [0; 4])) {
-            text.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                text.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_keeps_its_value() {
-        let value = json!({"a\u{9b}31m": ["\u{7f}\u{202e}\u{e0041}", "\u{1b}[1m\n\t", "ä"]});
-        let text = escaped(&format!("{value:#}"));
-        assert!(is_printable(&text), "{text:?}");
-        assert!(text.contains('ä'));
-        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

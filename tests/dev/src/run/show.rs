@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use base64::Engine as _;
 use proplet_executor::TaskOutcome;
 use proplet_results::Opened;
-use proplet_types::text::printable;
+use proplet_types::text::{escaped_json, printable};
 use serde_json::{Map, Value, json};
 
 use super::Arguments;
@@ -37,7 +37,7 @@ pub fn outcome(
             .map_err(|error| format!("cannot write {}: {error}", path.display()))?;
     }
     if arguments.json {
-        print(&format!("{:#}", as_json(outcome, opened)))?;
+        print(&escaped_json(&format!("{:#}", as_json(outcome, opened))))?;
     } else {
         if let Some(opened) = opened {
             let report = printable(&opened.report.to_string());
