@@ -118,10 +118,8 @@ impl KbsClient {
     }
 
     /// The live session, after attesting if there is none or if it is about to end.
-    ///
-    /// # Errors
-    /// [`KbsError`], but for `Denied` and `NotFound`.
-    pub async fn session(&self) -> Result<SessionId, KbsError> {
+    #[cfg(test)]
+    pub(crate) async fn session(&self) -> Result<SessionId, KbsError> {
         let deadline = self.inner.deadline();
         let session = self.inner.in_time(deadline, self.inner.attested()).await?;
         Ok(session.id)

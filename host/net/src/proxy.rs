@@ -83,23 +83,11 @@ impl Proxy {
         &self.host
     }
 
-    /// The whole address, with its password, for a library that makes its own client. Never for a log.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.url
-    }
-
-    /// The hosts that are reached without the proxy, with commas between them.
-    #[must_use]
-    pub fn except(&self) -> String {
-        self.except.join(",")
-    }
-
     pub(crate) fn to_reqwest(&self) -> reqwest::Result<reqwest::Proxy> {
         let proxy = reqwest::Proxy::all(self.url.as_str())?;
         Ok(match self.except.as_slice() {
             [] => proxy,
-            _ => proxy.no_proxy(reqwest::NoProxy::from_string(&self.except())),
+            _ => proxy.no_proxy(reqwest::NoProxy::from_string(&self.except.join(","))),
         })
     }
 }

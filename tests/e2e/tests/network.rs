@@ -17,6 +17,7 @@ use proplet_net::Proxy;
 use proplet_runtime::CancelToken;
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{kbs::DevKeyBroker, proxy::TestProxy, registry::Registry, tee::FakeSnp};
+use proplet_types::ResourceUri;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -169,6 +170,11 @@ async fn no_variable_leads_a_connection_elsewhere() {
     assert_eq!(proxy.heads(), Vec::<String>::new());
 }
 
+/// What the key broker is asked for.
+fn resource() -> ResourceUri {
+    "kbs:///default/data/given".parse().unwrap()
+}
+
 async fn errands(folder: &Path) {
     let registry = Registry::start().await.unwrap();
     let host = registry.host();
@@ -184,7 +190,8 @@ async fn errands(folder: &Path) {
     let broker = DevKeyBroker::start().await.unwrap();
     let tee = Arc::new(FakeSnp::new());
     let client = KbsClient::new(broker.config(), tee.clone()).unwrap();
-    client.session().await.unwrap();
+    broker.set_resource(&resource(), b"given");
+    client.resource(&resource()).await.unwrap();
 
     let server = TlsServer::start(folder).await;
     let config = RegistryConfig {
@@ -204,8 +211,9 @@ async fn errands(folder: &Path) {
     assert_eq!(code(&fetched), "registry-unavailable");
     let url = Url::parse(&format!("https://{}", server.host)).unwrap();
     let client = KbsClient::new(KbsConfig::new(url), tee).unwrap();
-    let session = server.is_not_trusted("the key broker's client", client.session());
-    let refused = session.await.unwrap().err().unwrap();
+    let wanted = resource();
+    let asked = server.is_not_trusted("the key broker's client", client.resource(&wanted));
+    let refused = asked.await.unwrap().err().unwrap();
     assert!(
         matches!(
             refused,
@@ -271,8 +279,9 @@ async fn whoever_meets_a_wrong_certificate_is_told_what_to_do() {
     let mut config = KbsConfig::new(url);
     config.ca_pem = Some(pem.into_bytes());
     let client = KbsClient::new(config, Arc::new(FakeSnp::new())).unwrap();
-    let session = server.is_not_trusted("the key broker's client", client.session());
-    let error = session.await.unwrap().err().unwrap().to_string();
+    let wanted = resource();
+    let asked = server.is_not_trusted("the key broker's client", client.resource(&wanted));
+    let error = asked.await.unwrap().err().unwrap().to_string();
     assert!(error.contains(words), "{error}");
 }
 
@@ -343,7 +352,8 @@ async fn the_document_names_the_proxies_of_registry_and_key_broker() {
     let mut config = broker.config();
     config.proxy = Some(Proxy::new(&proxy.url(), &[]).unwrap());
     let client = KbsClient::new(config, Arc::new(FakeSnp::new())).unwrap();
-    client.session().await.unwrap();
+    broker.set_resource(&resource(), b"given");
+    client.resource(&resource()).await.unwrap();
     let heads = proxy.heads();
     let wanted = format!("POST {}/kbs/v0/auth ", broker.url());
     assert!(heads[before].starts_with(&wanted), "{heads:?}");

@@ -113,16 +113,6 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, TlsError> {
         .map_err(|error| TlsError::Setup(error.to_string()))
 }
 
-/// The usable certificates of the system's store, DER; none where there is no store.
-#[must_use]
-pub fn system_certificates() -> Vec<CertificateDer<'static>> {
-    let usable = |certificate: &CertificateDer<'static>| {
-        RootCertStore::empty().add(certificate.clone()).is_ok()
-    };
-    let found = bundles(&BUNDLES).next().unwrap_or_default();
-    found.into_iter().filter(usable).collect()
-}
-
 fn given(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<_, _>>()
