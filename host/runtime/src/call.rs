@@ -1,55 +1,24 @@
 //! Running one export of a component or a core module, up to its value.
 
+mod ended;
+mod module;
+
 use wasmtime::component::{ComponentNamedList, ComponentType, Func, Lift, Lower, Val};
 use wasmtime::{AsContextMut as _, Store};
 use zeroize::Zeroizing;
 
+pub(crate) use self::ended::Ended;
+pub(crate) use self::module::core;
 use crate::allowance::Allowance;
-use crate::args::{self, NoArguments};
+use crate::args;
 use crate::capture::OutputBudget;
-use crate::compiled::{ComponentExport, CoreCode, CoreExport, Form, Gives, TypedForm};
+use crate::compiled::{ComponentExport, Form, Gives, TypedForm};
 use crate::cpu::Watch;
 use crate::error::{GuestText, MAX_GUEST_TEXT, RuntimeError};
-use crate::limits::Passed;
 use crate::signature;
-use crate::state::{CoreState, TaskState};
+use crate::state::TaskState;
 use crate::task::{Content, Input, Value};
 use crate::wave;
-
-/// What ends a call early.
-pub(crate) enum Ended {
-    /// The engine says so: a trap, an exit, a limit.
-    Engine(wasmtime::Error),
-    /// The runtime says so.
-    Runtime(RuntimeError),
-}
-
-impl From<wasmtime::Error> for Ended {
-    fn from(error: wasmtime::Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
-impl From<Passed> for Ended {
-    fn from(passed: Passed) -> Self {
-        Self::Engine(wasmtime::Error::new(passed))
-    }
-}
-
-impl From<NoArguments> for Ended {
-    fn from(error: NoArguments) -> Self {
-        match error {
-            NoArguments::Invalid(error) => Self::Runtime(error),
-            NoArguments::Passed(passed) => passed.into(),
-        }
-    }
-}
-
-impl From<RuntimeError> for Ended {
-    fn from(error: RuntimeError) -> Self {
-        Self::Runtime(error)
-    }
-}
 
 /// Reads the arguments of a component's export, instantiates the component and calls it.
 pub(crate) async fn component(
@@ -267,53 +236,6 @@ fn unwritten(failed: wave::Failed) -> Ended {
         )))
         .into(),
     }
-}
-
-/// Instantiates a core module, initialises it and calls an export.
-pub(crate) async fn core(
-    store: &mut Store<CoreState>,
-    linked: &wasmtime::InstancePre<CoreState>,
-    code: &CoreCode,
-    export: &CoreExport,
-    arguments: Vec<wasmtime::Val>,
-) -> Result<Value, Ended> {
-    let instance = linked.instantiate_async(&mut *store).await?;
-    if code
-        .exports
-        .iter()
-        .any(|export| export.name == "_initialize")
-        && export.name != "_initialize"
-    {
-        let initialize = instance.get_typed_func::<(), ()>(&mut *store, "_initialize")?;
-        initialize.call_async(&mut *store, ()).await?;
-    }
-    let Some(function) = instance.get_func(&mut *store, &export.name) else {
-        return Err(RuntimeError::Host("the export is gone after instantiation".to_owned()).into());
-    };
-    let mut results = vec![wasmtime::Val::I32(0); export.ty.results().len()];
-    function
-        .call_async(&mut *store, &arguments, &mut results)
-        .await?;
-    let text = match results.first() {
-        None => {
-            return Ok(Value {
-                content: Content::Stdout,
-                in_ok: false,
-            });
-        }
-        Some(wasmtime::Val::I32(value)) => value.to_string(),
-        Some(wasmtime::Val::I64(value)) => value.to_string(),
-        Some(wasmtime::Val::F32(bits)) => f32::from_bits(*bits).to_string(),
-        Some(wasmtime::Val::F64(bits)) => f64::from_bits(*bits).to_string(),
-        Some(_) => {
-            let signature = signature::core(&export.name, &export.ty);
-            return Err(RuntimeError::ExportUnsupported(GuestText::new(signature)).into());
-        }
-    };
-    Ok(Value {
-        content: Content::Wave(Zeroizing::new(text)),
-        in_ok: false,
-    })
 }
 
 /// Counts the value against the output limit.

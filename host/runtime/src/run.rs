@@ -1,32 +1,31 @@
 //! One task, from its export to its outcome.
 
+mod ending;
+mod meters;
+
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use wasmtime::component::{InstancePre, ResourceTableError};
-use wasmtime::{Engine, PoolConcurrencyLimitError, Store};
-use wasmtime_wasi::I32Exit;
+use wasmtime::component::InstancePre;
+use wasmtime::{Engine, Store};
 
+use self::ending::{settle, supervise};
+use self::meters::{Clocks, HostcallFuel};
 use crate::args;
-use crate::call::{self, Ended};
+use crate::call;
 use crate::cancel::CancelToken;
-use crate::capture::OutputBudget;
 use crate::compiled::{ComponentCode, ComponentExport, CoreCode, Form};
-use crate::cpu::{CpuMeter, Ticking, Watch};
-use crate::error::{GuestText, RuntimeError};
+use crate::cpu::Ticking;
+use crate::error::RuntimeError;
 use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, choose};
 use crate::interfaces::Services;
-use crate::limits::{Limits, Passed, Tripwire};
+use crate::limits::Passed;
 use crate::linkers::Linkers;
 use crate::state::{Common, CoreState, TaskState, command_line};
-use crate::task::{Content, Outcome, TaskSpec, Usage, Value};
+use crate::task::{Outcome, TaskSpec, Usage};
 
-/// Bytes that a guest may hand to the host in one call, beyond its output limit. The engine counts about
-/// 40 for each element of a list that it passes value by value.
-const HOSTCALL_BYTES: u64 = 64 << 20;
 /// Bytes of inputs that are read in no time.
 const SMALL_INPUT: usize = 64 << 10;
 
@@ -253,156 +252,4 @@ impl Drop for StopOnDrop {
             cancel.cancel();
         }
     }
-}
-
-/// Processor time and time of a task.
-struct Clocks {
-    meter: CpuMeter,
-    started: Instant,
-    watch: Watch,
-}
-
-impl Clocks {
-    fn new(task: &TaskSpec, common: &Common) -> Self {
-        let meter = CpuMeter::default();
-        let started = Instant::now();
-        let watch = Watch::new(
-            &meter,
-            &task.limits,
-            &task.cancel,
-            started,
-            &common.tripwire,
-        );
-        Self {
-            meter,
-            started,
-            watch,
-        }
-    }
-
-    /// What was used until now, but for what the store counts.
-    fn usage(&self, common: &Common) -> Usage {
-        Usage {
-            cpu_ms: milliseconds(self.meter.used()),
-            wall_ms: milliseconds(self.started.elapsed()),
-            output_bytes: common.output.used(),
-            ..Usage::default()
-        }
-    }
-}
-
-/// How much a guest may pass to the host in one call.
-struct HostcallFuel {
-    /// Bytes, as the engine counts them.
-    bytes: usize,
-    /// The limit that they come from.
-    exhausted: Passed,
-}
-
-impl HostcallFuel {
-    /// For calls of a component's export. What the host allocates for values that it builds one by one stays
-    /// within the memory limit.
-    fn new(limits: &Limits, export: &ComponentExport) -> Self {
-        let output = Self::output(limits);
-        if export.form != Form::Dynamic {
-            return output;
-        }
-        let memory = limits.memory_bytes / u64::from(export.weight().amplification);
-        let memory = Self {
-            bytes: usize::try_from(memory).unwrap_or(usize::MAX),
-            exhausted: Passed::Memory,
-        };
-        if memory.bytes < output.bytes {
-            memory
-        } else {
-            output
-        }
-    }
-
-    /// For bytes and strings.
-    fn output(limits: &Limits) -> Self {
-        let bytes = limits.output_bytes.saturating_add(HOSTCALL_BYTES);
-        Self {
-            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-            exhausted: Passed::Output,
-        }
-    }
-}
-
-/// Drives the call until it ends, is stopped, or takes too long.
-async fn supervise(
-    task: &TaskSpec,
-    meter: &CpuMeter,
-    call: impl Future<Output = Result<Value, Ended>>,
-) -> Result<Value, Ended> {
-    let limit = task.limits.wall_clock_ms;
-    tokio::select! {
-        biased;
-        () = task.cancel.cancelled() => Err(Ended::Runtime(RuntimeError::Stopped)),
-        () = tokio::time::sleep(Duration::from_millis(limit)) => {
-            Err(Ended::Runtime(RuntimeError::LimitWallClock(limit)))
-        }
-        ended = meter.measure(call) => ended,
-    }
-}
-
-/// What the end of a call means.
-fn settle(
-    task: &TaskSpec,
-    tripwire: &Tripwire,
-    output: &OutputBudget,
-    published: bool,
-    exhausted: Passed,
-    ended: Result<Value, Ended>,
-) -> Result<Value, RuntimeError> {
-    let ended = match ended {
-        Ok(value) if published => Ok(value),
-        Ok(value) => call::spend(&value, output)
-            .map(|()| value)
-            .map_err(Ended::Engine),
-        ended => ended,
-    };
-    match ended {
-        Ok(value) => Ok(value),
-        Err(Ended::Runtime(error)) => Err(error),
-        Err(Ended::Engine(error)) => match tripwire.passed() {
-            Some(passed) => Err(task.limits.error(passed)),
-            None => engine_error(task, exhausted, &error),
-        },
-    }
-}
-
-fn engine_error(
-    task: &TaskSpec,
-    exhausted: Passed,
-    error: &wasmtime::Error,
-) -> Result<Value, RuntimeError> {
-    if let Some(I32Exit(status)) = error.downcast_ref() {
-        return match status {
-            0 => Ok(Value {
-                content: Content::Stdout,
-                in_ok: false,
-            }),
-            status => Err(call::exited(*status)),
-        };
-    }
-    if error.is::<PoolConcurrencyLimitError>() {
-        return Err(RuntimeError::Host(
-            "no free place for the component's instances; run fewer tasks at once".to_owned(),
-        ));
-    }
-    let text = format!("{error:?}");
-    // The engine's own limits have no types of their own.
-    if text.contains("fuel allocated for hostcalls has been exhausted") {
-        return Err(task.limits.error(exhausted));
-    }
-    let table_full = matches!(error.downcast_ref(), Some(ResourceTableError::Full));
-    if table_full || text.contains("store handle limit exceeded") {
-        return Err(RuntimeError::LimitHandles(task.limits.handles));
-    }
-    Err(RuntimeError::GuestTrapped(GuestText::new(text)))
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -9,6 +9,7 @@
 
 mod read;
 mod shape;
+mod tokens;
 mod write;
 
 use wasmtime::component::{Val, wasm_wave};
