@@ -129,6 +129,7 @@ mod imports;
 mod interfaces;
 mod limits;
 mod linkers;
+mod parts;
 mod run;
 mod runtime;
 mod signature;

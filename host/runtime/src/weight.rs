@@ -2,6 +2,8 @@
 
 use wasmtime::component::types::{ComponentFunc, Type};
 
+use crate::parts::{self, Kind};
+
 /// Most types that are looked at. A component may nest types so that going through them takes long.
 const MAX_TYPES: usize = 100_000;
 /// Most types of an export whose values are small whatever they hold.
@@ -57,40 +59,24 @@ impl Walk {
             return false;
         };
         self.left = left;
-        match ty {
-            Type::Bool
-            | Type::S8
-            | Type::U8
-            | Type::S16
-            | Type::U16
-            | Type::S32
-            | Type::U32
-            | Type::S64
-            | Type::U64
-            | Type::Float32
-            | Type::Float64
-            | Type::Char
-            | Type::String
-            | Type::Enum(_) => true,
-            Type::Flags(_) => {
+        match Kind::of(ty) {
+            Kind::Unsupported => return false,
+            // Names alone weigh nothing, and there can be a million of them.
+            Kind::Enum => return true,
+            Kind::Flags => {
                 self.flags = true;
-                true
+                return true;
             }
-            Type::List(list) => {
-                self.lists = true;
-                self.is_plain(&list.ty())
-            }
-            Type::Option(option) => self.is_plain(&option.ty()),
-            Type::Tuple(tuple) => tuple.types().all(|ty| self.is_plain(&ty)),
-            Type::Record(record) => record.fields().all(|field| self.is_plain(&field.ty)),
-            Type::Variant(variant) => variant.cases().all(|case| self.is_optional(case.ty)),
-            Type::Result(result) => self.is_optional(result.ok()) && self.is_optional(result.err()),
-            // Handles, streams and futures, and whatever a later engine adds.
-            _ => false,
+            Kind::List => self.lists = true,
+            _ => {}
         }
-    }
-
-    fn is_optional(&mut self, ty: Option<Type>) -> bool {
-        ty.is_none_or(|ty| self.is_plain(&ty))
+        let all = parts::try_for_each(ty, |_, part| match part {
+            Some(part) if !self.is_plain(&part) => Err(NotPlain),
+            _ => Ok(()),
+        });
+        all.is_ok()
     }
 }
+
+/// A part of a type is no plain value.
+struct NotPlain;

@@ -7,6 +7,7 @@ use wasmtime::component::types::Type;
 
 use crate::allowance::Allowance;
 use crate::limits::Passed;
+use crate::parts::{self, Kind};
 
 /// Bytes that the allocator and a map's slot take beside a name, at most.
 const OVERHEAD: usize = 64;
@@ -69,82 +70,56 @@ impl Node {
 
 impl Shape {
     fn new(ty: &Type, allowance: &mut Allowance<'_>) -> Result<Self, Passed> {
-        part("", allowance)?;
-        Ok(match ty {
-            Type::List(list) => Self::List(Node::new(list.ty())),
-            Type::Option(option) => Self::Option(Node::new(option.ty())),
-            Type::Result(result) => Self::Result {
-                ok: result.ok().map(Node::new),
-                err: result.err().map(Node::new),
+        count("", allowance)?;
+        let mut parts: Vec<(String, Option<Node>)> = Vec::new();
+        parts::try_for_each(ty, |name, ty| {
+            count(name, allowance)?;
+            parts.push((name.to_owned(), ty.map(Node::new)));
+            Ok(())
+        })?;
+        let mut parts = parts.into_iter();
+        let next = |parts: &mut dyn Iterator<Item = (String, Option<Node>)>| parts.next()?.1;
+        Ok(match Kind::of(ty) {
+            Kind::Leaf => Self::Leaf,
+            Kind::List => next(&mut parts).map_or(Self::Unsupported, Self::List),
+            Kind::Option => next(&mut parts).map_or(Self::Unsupported, Self::Option),
+            Kind::Result => Self::Result {
+                ok: next(&mut parts),
+                err: next(&mut parts),
             },
-            Type::Record(record) => {
-                let mut fields = Vec::new();
-                let mut index = HashMap::new();
-                let mut bytes = 0_usize;
-                for field in record.fields() {
-                    part(field.name, allowance)?;
-                    let size = size_of::<(String, wasmtime::component::Val)>() + OVERHEAD;
-                    bytes = bytes.saturating_add(size + field.name.len());
-                    index.insert(field.name.to_owned(), fields.len());
-                    fields.push((field.name.to_owned(), Node::new(field.ty)));
-                }
-                Self::Record(Record {
-                    fields,
-                    index,
-                    bytes,
-                })
-            }
-            Type::Tuple(tuple) => {
-                let mut types = Vec::new();
-                for ty in tuple.types() {
-                    part("", allowance)?;
-                    types.push(Node::new(ty));
-                }
-                Self::Tuple(types)
-            }
-            Type::Variant(variant) => {
-                let mut cases = HashMap::new();
-                for case in variant.cases() {
-                    part(case.name, allowance)?;
-                    cases.insert(case.name.to_owned(), case.ty.map(Node::new));
-                }
-                Self::Variant(cases)
-            }
-            Type::Enum(names) => Self::Enum(set(names.names(), allowance)?),
-            Type::Flags(names) => Self::Flags(set(names.names(), allowance)?),
-            Type::Bool
-            | Type::S8
-            | Type::U8
-            | Type::S16
-            | Type::U16
-            | Type::S32
-            | Type::U32
-            | Type::S64
-            | Type::U64
-            | Type::Float32
-            | Type::Float64
-            | Type::Char
-            | Type::String => Self::Leaf,
-            _ => Self::Unsupported,
+            Kind::Record => Self::Record(Record::new(parts)),
+            Kind::Tuple => Self::Tuple(parts.filter_map(|(_, node)| node).collect()),
+            Kind::Variant => Self::Variant(parts.collect()),
+            Kind::Enum => Self::Enum(parts.map(|(name, _)| name).collect()),
+            Kind::Flags => Self::Flags(parts.map(|(name, _)| name).collect()),
+            Kind::Unsupported => Self::Unsupported,
         })
     }
 }
 
-fn set<'a>(
-    names: impl Iterator<Item = &'a str>,
-    allowance: &mut Allowance<'_>,
-) -> Result<HashSet<String>, Passed> {
-    let mut set = HashSet::new();
-    for name in names {
-        part(name, allowance)?;
-        set.insert(name.to_owned());
+impl Record {
+    fn new(parts: impl Iterator<Item = (String, Option<Node>)>) -> Self {
+        let mut record = Self {
+            fields: Vec::new(),
+            index: HashMap::new(),
+            bytes: 0,
+        };
+        for (name, node) in parts {
+            let Some(node) = node else { continue };
+            let size = size_of::<(String, wasmtime::component::Val)>() + OVERHEAD;
+            record.bytes = record.bytes.saturating_add(size + name.len());
+            record.index.insert(name.clone(), record.fields.len());
+            record.fields.push((name, node));
+        }
+        record
     }
-    Ok(set)
 }
 
-/// Counts one part of a type: its name is held twice, and vectors and maps double when they grow.
-fn part(name: &str, allowance: &mut Allowance<'_>) -> Result<(), Passed> {
+/// Counts one part of a type: its name is held twice, and so is the part while the type is taken apart; vectors
+/// and maps double when they grow.
+fn count(name: &str, allowance: &mut Allowance<'_>) -> Result<(), Passed> {
     allowance.work(2)?;
-    let slot = size_of::<Node>() + size_of::<(String, usize)>() + OVERHEAD;
+    let part = size_of::<(String, Option<Node>)>();
+    let slot = 2 * part + size_of::<(String, usize)>() + OVERHEAD;
     allowance.allocate(2 * (name.len() + slot))
 }
