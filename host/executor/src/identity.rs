@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 
 use crate::{host_text, refusal::Refusal, text::Known};
 
-/// The identity of one task's component. The component chooses the challenge and nothing else.
-pub(crate) struct Identity {
+/// Speaks for one task's component. The component chooses the challenge and nothing else.
+pub(crate) struct TaskAttestor {
     pub provider: Option<Arc<dyn TeeProvider>>,
     /// Name of the TEE, kept because the provider makes it anew at each call.
     pub tee: Option<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Identity {
     pub task_id: String,
 }
 
-impl Identity {
+impl TaskAttestor {
     fn claims(
         &self,
         provider: &dyn TeeProvider,
@@ -53,7 +53,7 @@ impl Identity {
 }
 
 #[async_trait]
-impl Attestor for Identity {
+impl Attestor for TaskAttestor {
     fn identity(&self) -> WorkloadIdentity {
         let provider = self.provider.as_deref();
         WorkloadIdentity {

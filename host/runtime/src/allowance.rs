@@ -66,11 +66,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::cancel::CancelToken;
     use crate::cpu::CpuMeter;
-    use crate::limits::{Limits, Tripwire};
+    use crate::limits::{TaskLimits, Tripwire};
 
     /// Runs `work` with these limits.
     pub(crate) fn within<R>(
-        limits: &Limits,
+        limits: &TaskLimits,
         cancel: &CancelToken,
         work: impl FnOnce(&mut Allowance<'_>) -> R,
     ) -> R {
@@ -88,9 +88,9 @@ pub(crate) mod tests {
 
     #[test]
     fn memory_is_counted_before_it_is_used() {
-        let limits = Limits {
+        let limits = TaskLimits {
             memory_bytes: 100,
-            ..Limits::default()
+            ..TaskLimits::default()
         };
         within(&limits, &CancelToken::new(), |allowance| {
             allowance.allocate(60).unwrap();
@@ -107,17 +107,17 @@ pub(crate) mod tests {
                 return passed;
             }
         };
-        let limits = |cpu_ms, wall_clock_ms| Limits {
+        let limits = |cpu_ms, wall_clock_ms| TaskLimits {
             cpu_ms,
             wall_clock_ms,
-            ..Limits::default()
+            ..TaskLimits::default()
         };
         let token = CancelToken::new();
         assert_eq!(within(&limits(5, 300_000), &token, spin), Passed::Cpu);
         assert_eq!(within(&limits(60_000, 5), &token, spin), Passed::WallClock);
         token.cancel();
         let begun = Instant::now();
-        assert_eq!(within(&Limits::default(), &token, spin), Passed::Stop);
+        assert_eq!(within(&TaskLimits::default(), &token, spin), Passed::Stop);
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
 }

@@ -32,7 +32,7 @@ pub struct RuntimeConfig {
     /// Bytes of compiled code that are kept. What is larger is compiled for each task.
     pub cached_bytes: u64,
     /// Largest linear memory that any task may have, in bytes; at most 4 GiB. A task's own limit is in
-    /// [`Limits`](crate::Limits).
+    /// [`TaskLimits`](crate::TaskLimits).
     pub max_memory_bytes: u64,
 }
 

@@ -18,7 +18,7 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 
 use crate::cancel::CancelToken;
 use crate::error::RuntimeError;
-use crate::limits::{Limits, Passed, Tripwire};
+use crate::limits::{Passed, TaskLimits, Tripwire};
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
@@ -81,7 +81,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn new(
         meter: &CpuMeter,
-        limits: &Limits,
+        limits: &TaskLimits,
         cancel: &CancelToken,
         started: Instant,
         tripwire: &Tripwire,

@@ -150,6 +150,6 @@ pub use interfaces::{
     results::{PublishError, PublishedReceipt, ResultSink},
     secrets::{SecretError, SecretSource},
 };
-pub use limits::Limits;
+pub use limits::TaskLimits;
 pub use runtime::Runtime;
 pub use task::{Content, Input, OCTETS, Outcome, TEXT, TaskSpec, Usage, Value};

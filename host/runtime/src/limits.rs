@@ -15,7 +15,7 @@ use crate::error::RuntimeError;
 
 /// What one task may use. Every task has its own counters; nothing is shared between tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct TaskLimits {
     /// Memory in bytes: linear memories, tables (8 bytes an element), held secrets, and the values that the host
     /// makes of inputs and writes of results, together. The engine's own copy of a result, while it is passed on
     /// value by value, may take as much again.
@@ -35,7 +35,7 @@ pub struct Limits {
     pub secret_quota: u32,
 }
 
-impl Default for Limits {
+impl Default for TaskLimits {
     /// 512 MiB of memory, five minutes, one minute of processor time, 1 MiB of output, 1024 handles, 16
     /// pieces of evidence, and as many requests for secrets as a policy can name.
     fn default() -> Self {
@@ -51,7 +51,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl TaskLimits {
     /// These limits, lowered where a policy asks for less. A policy can never raise one.
     pub fn lowered_by(&self, policy: &PolicyLimits) -> Self {
         let lower = |host: u64, policy: Option<u64>| policy.map_or(host, |value| value.min(host));
@@ -220,10 +220,10 @@ mod tests {
 
     #[test]
     fn a_policy_lowers_and_never_raises() {
-        let host = Limits {
+        let host = TaskLimits {
             memory_bytes: 100,
             wall_clock_ms: 100,
-            ..Limits::default()
+            ..TaskLimits::default()
         };
         let policy = PolicyLimits {
             memory_bytes: Some(50),

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::cancel::CancelToken;
 use crate::error::RuntimeError;
 use crate::grants::Grants;
-use crate::limits::Limits;
+use crate::limits::TaskLimits;
 
 /// One input of a task.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,8 +54,8 @@ pub struct TaskSpec {
     pub inputs: Vec<Input>,
     /// The whole environment of the guest. Nothing is inherited from the host.
     pub env: BTreeMap<String, String>,
-    /// What the task may use: the host's limits, lowered by the policy ([`Limits::lowered_by`]).
-    pub limits: Limits,
+    /// What the task may use: the host's limits, lowered by the policy ([`TaskLimits::lowered_by`]).
+    pub limits: TaskLimits,
     /// What the component may import and ask for.
     pub grants: Grants,
     /// Stops the task.
@@ -71,7 +71,7 @@ impl TaskSpec {
             invoke: None,
             inputs: Vec::new(),
             env: BTreeMap::new(),
-            limits: Limits::default(),
+            limits: TaskLimits::default(),
             grants: Grants::plain(),
             cancel: CancelToken::new(),
         }

@@ -4,7 +4,7 @@ use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use proplet_jose::jwk::PublicKey;
 use proplet_net::{Proxy, ProxyError};
-use proplet_runtime::Limits as TaskLimits;
+use proplet_runtime::TaskLimits;
 use proplet_types::ImageKeyTypes;
 use url::Url;
 

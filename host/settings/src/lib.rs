@@ -31,7 +31,7 @@ use std::{
 
 use proplet_jose::jwk::PublicKey;
 use proplet_net::Proxy;
-use proplet_runtime::Limits as TaskLimits;
+use proplet_runtime::TaskLimits;
 use proplet_types::{Digest, ImageKeyTypes};
 use thiserror::Error;
 use url::Url;

@@ -52,7 +52,7 @@ impl Process {
             ),
             None => (Grants::plain(), Arc::new(NoSecrets)),
         };
-        let attestation = self.identity(workload, &task.id);
+        let attestation = self.attestor(workload, &task.id);
         let spec = spec(workload, task, grants, cancel);
         let sink = Arc::new(SealedSink {
             // A component that publishes gets its receipt before it ends, so the export is chosen here;

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::SystemTime};
 use proplet_runtime::{CancelToken, Grants, Input, TaskSpec};
 
 use crate::{
-    identity::Identity,
+    identity::TaskAttestor,
     outcome::TaskOutcome,
     process::Process,
     request::Task,
@@ -37,9 +37,9 @@ impl Process {
         }
     }
 
-    /// Who the component is in this task.
-    fn identity(&self, workload: &Workload, task_id: &str) -> Arc<Identity> {
-        Arc::new(Identity {
+    /// Who says who the component is in this task.
+    fn attestor(&self, workload: &Workload, task_id: &str) -> Arc<TaskAttestor> {
+        Arc::new(TaskAttestor {
             provider: self.provider.clone(),
             tee: self
                 .provider

@@ -33,7 +33,7 @@ impl Process {
         }
         let sink = Arc::new(PlainSink::default());
         let services = Services {
-            attestation: self.identity(workload, &task.id),
+            attestation: self.attestor(workload, &task.id),
             secrets: Arc::new(NoSecrets),
             results: Arc::clone(&sink) as _,
         };

@@ -8,7 +8,7 @@ use proplet_results::{
     digest::{of_arguments, of_environment, of_inputs},
     receipt::{RunOutcome, UntrustedTime},
 };
-use proplet_runtime::Limits;
+use proplet_runtime::TaskLimits;
 use proplet_types::{Code, Digest};
 
 use crate::{
@@ -108,7 +108,7 @@ impl Draft {
 }
 
 /// Limits by the names that receipts and settings use.
-fn named(limits: &Limits) -> BTreeMap<String, u64> {
+fn named(limits: &TaskLimits) -> BTreeMap<String, u64> {
     [
         ("memory_bytes", limits.memory_bytes),
         ("wall_clock_ms", limits.wall_clock_ms),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proplet_component::EmbeddedPolicy;
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::SessionId;
-use proplet_runtime::{Compiled, Limits, RuntimeError};
+use proplet_runtime::{Compiled, RuntimeError, TaskLimits};
 use proplet_types::{Digest, ResourceUri};
 
 use crate::{
@@ -25,7 +25,7 @@ pub struct Workload {
     /// Digest of the image manifest, when it came from one.
     pub(crate) image_digest: Option<Digest>,
     /// The host's limits, lowered by the policy.
-    pub(crate) limits: Limits,
+    pub(crate) limits: TaskLimits,
     /// The code, or why there is none.
     pub(crate) code: Result<Compiled, RuntimeError>,
     /// How it came here, which decides what may leave.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::compiled::{ComponentExport, Form};
 use crate::cpu::{CpuMeter, Watch};
-use crate::limits::{Limits, Passed};
+use crate::limits::{Passed, TaskLimits};
 use crate::state::Common;
 use crate::task::{TaskSpec, Usage};
 
@@ -59,7 +59,7 @@ pub(super) struct HostcallFuel {
 impl HostcallFuel {
     /// For calls of a component's export. What the host allocates for values that it builds one by one stays
     /// within the memory limit.
-    pub(super) fn new(limits: &Limits, export: &ComponentExport) -> Self {
+    pub(super) fn new(limits: &TaskLimits, export: &ComponentExport) -> Self {
         let output = Self::output(limits);
         if export.form != Form::Dynamic {
             return output;
@@ -77,7 +77,7 @@ impl HostcallFuel {
     }
 
     /// For bytes and strings.
-    pub(super) fn output(limits: &Limits) -> Self {
+    pub(super) fn output(limits: &TaskLimits) -> Self {
         let bytes = limits.output_bytes.saturating_add(HOSTCALL_BYTES);
         Self {
             bytes: usize::try_from(bytes).unwrap_or(usize::MAX),

@@ -6,7 +6,7 @@ use wasmtime::component::types::{ComponentItem, Type};
 use super::*;
 use crate::allowance::tests::within;
 use crate::cancel::CancelToken;
-use crate::limits::Limits;
+use crate::limits::TaskLimits;
 
 const POINT: usize = 9;
 
@@ -40,7 +40,7 @@ fn types() -> Vec<Type> {
 }
 
 fn ours(ty: &Type, text: &str) -> Result<Val, Failed> {
-    within(&Limits::default(), &CancelToken::new(), |allowance| {
+    within(&TaskLimits::default(), &CancelToken::new(), |allowance| {
         read(ty, text, allowance)
     })
 }
@@ -228,9 +228,9 @@ fn an_error_says_what_and_where() {
 
 #[test]
 fn memory_is_counted_for_what_a_short_text_means() {
-    let limits = Limits {
+    let limits = TaskLimits {
         memory_bytes: 64 << 10,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let ty = &types()[8];
     let text = format!("[{}]", "{x:1},".repeat(1000));
@@ -245,7 +245,7 @@ fn reading_ends_when_the_task_is_stopped() {
     let token = CancelToken::new();
     token.cancel();
     let text = format!("[{}]", "1,".repeat(10_000));
-    let read = within(&Limits::default(), &token, |allowance| {
+    let read = within(&TaskLimits::default(), &token, |allowance| {
         read(&types()[6], &text, allowance)
     });
     assert_eq!(read, Err(Failed::Passed(Passed::Stop)));
@@ -254,7 +254,7 @@ fn reading_ends_when_the_task_is_stopped() {
 #[test]
 fn writing_ends_at_its_limit() {
     let value = Val::List(vec![Val::U16(7); 1000]);
-    within(&Limits::default(), &CancelToken::new(), |allowance| {
+    within(&TaskLimits::default(), &CancelToken::new(), |allowance| {
         let whole = write(&value, 3000, allowance).unwrap();
         assert_eq!(*whole, wasm_wave::to_string(&value).unwrap());
         assert_eq!(

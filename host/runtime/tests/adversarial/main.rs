@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use proplet_component::Component;
 use proplet_runtime::{
-    AttestationError, Attestor, Input, Limits, Outcome, Owner, PublishError, PublishedReceipt,
-    ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec,
+    AttestationError, Attestor, Input, Outcome, Owner, PublishError, PublishedReceipt, ResultSink,
+    Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskLimits, TaskSpec,
     WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_types::Digest;
@@ -33,12 +33,12 @@ use zeroize::Zeroizing;
 use crate::types::{Guest, Shape};
 
 /// Limits of the tasks here. They are small, so that what is not held to them shows soon.
-fn limits() -> Limits {
-    Limits {
+fn limits() -> TaskLimits {
+    TaskLimits {
         memory_bytes: 64 << 20,
         cpu_ms: 300,
         wall_clock_ms: 3_000,
-        ..Limits::default()
+        ..TaskLimits::default()
     }
 }
 
@@ -66,7 +66,7 @@ struct Cost {
 }
 
 /// Runs the guest on a scheduler with one thread, beside a task that notices when it is held up.
-fn run(guest: &Guest, input: &str, limits: &Limits) -> (Outcome, Cost) {
+fn run(guest: &Guest, input: &str, limits: &TaskLimits) -> (Outcome, Cost) {
     let scheduler = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -126,7 +126,7 @@ fn run(guest: &Guest, input: &str, limits: &Limits) -> (Outcome, Cost) {
     })
 }
 
-fn check(what: &str, outcome: &Outcome, cost: Cost, limits: &Limits) {
+fn check(what: &str, outcome: &Outcome, cost: Cost, limits: &TaskLimits) {
     let code = outcome
         .value
         .as_ref()
@@ -199,11 +199,11 @@ fn reading_inputs_can_be_stopped() {
     let _alone = alone();
     let guest = Guest::takes(Shape::list(Shape::record_of_options(10_000)));
     let input = format!("[{}]", vec!["{:}"; 200_000].join(","));
-    let limits = Limits {
+    let limits = TaskLimits {
         memory_bytes: 16 << 30,
         cpu_ms: 60_000,
         wall_clock_ms: 200,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let (outcome, cost) = run(&guest, &input, &limits);
     assert_eq!(outcome.value.unwrap_err().code(), "limit-wall-clock");

@@ -1,6 +1,6 @@
 use std::sync::{Arc, LazyLock};
 
-use proplet_runtime::{AttestationError, Input, Limits};
+use proplet_runtime::{AttestationError, Input, TaskLimits};
 use proplet_types::Digest;
 use ring::digest::{SHA512, digest};
 
@@ -205,9 +205,9 @@ async fn the_quota_counts_requests() {
 #[tokio::test]
 async fn a_quota_of_zero_gives_none() {
     let mut task = task("evidence", &["x"]);
-    task.limits = Limits {
+    task.limits = TaskLimits {
         evidence_quota: 0,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let outcome = run_with(&GUEST, task, &Arc::new(Fake::default())).await;
     assert_eq!(error(&outcome).1, "quota-exceeded(0)");
@@ -216,9 +216,9 @@ async fn a_quota_of_zero_gives_none() {
 #[tokio::test]
 async fn bundles_are_handles() {
     let mut task = task("often", &["4", "true"]);
-    task.limits = Limits {
+    task.limits = TaskLimits {
         handles: 3,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let outcome = run_with(&GUEST, task, &Arc::new(Fake::default())).await;
     let (code, detail) = error(&outcome);

@@ -1,4 +1,4 @@
-use proplet_runtime::{Limits, TaskSpec};
+use proplet_runtime::{TaskLimits, TaskSpec};
 
 use crate::fakes::{error, run, task, value};
 
@@ -153,11 +153,11 @@ async fn handles_are_limited() {
            (func (export "run") (param $count i32) (result i32)
              (call $poll (i32.const 1024) (i32.const 150000000) (local.get $count) (i32.const 0)))"#,
     );
-    let with = |count: &str, limits: &Limits| TaskSpec {
+    let with = |count: &str, limits: &TaskLimits| TaskSpec {
         limits: limits.clone(),
         ..task("run", &[count])
     };
-    let limits = Limits::default();
+    let limits = TaskLimits::default();
     // Each takes two handles: the moment, and what waits for it.
     assert_eq!(value(&run(&wasm, with("500", &limits)).await), "0");
     for count in ["1025", "700000"] {
@@ -167,7 +167,7 @@ async fn handles_are_limited() {
         );
     }
     // More than the host copies in one call: the guest is told that there is no memory for it (48).
-    let limits = Limits {
+    let limits = TaskLimits {
         handles: u32::MAX,
         ..limits
     };
@@ -291,11 +291,11 @@ async fn core_modules_have_the_same_limits() {
     let grow = module(r#"(memory 1) (func (export "run") (drop (memory.grow (i32.const 100))))"#);
     let spin = module(r#"(func (export "run") (loop br 0))"#);
     let spin_at_start = module(r#"(func $f (loop br 0)) (start $f) (func (export "run"))"#);
-    let limits = Limits {
+    let limits = TaskLimits {
         memory_bytes: 1 << 20,
         output_bytes: 10_000,
         cpu_ms: 30,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     for (wasm, code) in [
         (flood, "limit-output"),

@@ -1,6 +1,6 @@
 use std::sync::{Arc, LazyLock};
 
-use proplet_runtime::{Limits, Outcome, TaskSpec};
+use proplet_runtime::{Outcome, TaskLimits, TaskSpec};
 
 use crate::fakes::{Fake, error, run, run_with, task, value};
 use crate::guests::{MEMORY, body, component, text};
@@ -39,7 +39,7 @@ static TIMERS: LazyLock<Vec<u8>> = LazyLock::new(|| {
     )
 });
 
-fn with(limits: Limits, export: &str) -> TaskSpec {
+fn with(limits: TaskLimits, export: &str) -> TaskSpec {
     TaskSpec {
         limits,
         ..task(export, &[])
@@ -50,7 +50,7 @@ fn spin() -> Vec<u8> {
     body("", "(loop br 0)")
 }
 
-async fn code(wasm: &[u8], limits: Limits) -> (&'static str, Outcome) {
+async fn code(wasm: &[u8], limits: TaskLimits) -> (&'static str, Outcome) {
     let outcome = run(wasm, with(limits, "run")).await;
     (error(&outcome).0, outcome)
 }
@@ -59,9 +59,9 @@ async fn code(wasm: &[u8], limits: Limits) -> (&'static str, Outcome) {
 async fn a_spinning_guest_passes_its_processor_time() {
     let (code, outcome) = code(
         &spin(),
-        Limits {
+        TaskLimits {
             cpu_ms: 40,
-            ..Limits::default()
+            ..TaskLimits::default()
         },
     )
     .await;
@@ -74,9 +74,9 @@ async fn a_spinning_guest_passes_its_processor_time() {
 async fn a_spinning_guest_passes_the_wall_clock() {
     let (code, outcome) = code(
         &spin(),
-        Limits {
+        TaskLimits {
             wall_clock_ms: 40,
-            ..Limits::default()
+            ..TaskLimits::default()
         },
     )
     .await;
@@ -112,9 +112,9 @@ async fn a_spinning_start_function_is_under_the_limits() {
     assert_eq!(
         code(
             &wasm,
-            Limits {
+            TaskLimits {
                 cpu_ms: 30,
-                ..Limits::default()
+                ..TaskLimits::default()
             }
         )
         .await
@@ -125,10 +125,10 @@ async fn a_spinning_start_function_is_under_the_limits() {
 
 #[tokio::test]
 async fn waiting_is_wall_clock_and_not_processor_time() {
-    let limits = Limits {
+    let limits = TaskLimits {
         wall_clock_ms: 60,
         cpu_ms: 30,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let outcome = run(&TIMERS, with(limits, "wait")).await;
     assert_eq!(error(&outcome).0, "limit-wall-clock");
@@ -141,9 +141,9 @@ async fn a_host_call_that_hangs_can_be_stopped() {
         evidence_hangs: true,
         ..Fake::default()
     });
-    let limits = Limits {
+    let limits = TaskLimits {
         wall_clock_ms: 30,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let outcome = run_with(&ASKS_FOR_EVIDENCE, with(limits, "run"), &fake).await;
     assert_eq!(error(&outcome).0, "limit-wall-clock");
@@ -157,9 +157,9 @@ async fn a_host_call_that_hangs_can_be_stopped() {
 
 #[tokio::test]
 async fn memory_is_limited_over_memories_and_tables() {
-    let mebibyte = Limits {
+    let mebibyte = TaskLimits {
         memory_bytes: 1 << 20,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     for (declarations, run) in [
         ("(memory 1)", "(drop (memory.grow (i32.const 16)))"),
@@ -190,7 +190,7 @@ async fn memory_is_limited_over_memories_and_tables() {
     assert_eq!(outcome.usage.memory_peak_bytes, 1 << 20);
 }
 
-async fn run_code(wasm: &[u8], limits: Limits) -> &'static str {
+async fn run_code(wasm: &[u8], limits: TaskLimits) -> &'static str {
     match run(wasm, with(limits, "run")).await.value {
         Ok(_) => "ok",
         Err(error) => error.code().as_str(),
@@ -208,10 +208,10 @@ async fn growth_past_a_memorys_own_maximum_is_no_limit() {
 
 #[tokio::test]
 async fn handles_of_the_host_are_limited() {
-    let limits = Limits {
+    let limits = TaskLimits {
         handles: 100,
         cpu_ms: 10_000,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let outcome = run(&TIMERS, with(limits, "flood")).await;
     assert_eq!(error(&outcome).0, "limit-handles");
@@ -231,9 +231,9 @@ async fn handles_of_the_guests_own_resources_are_limited() {
     assert_eq!(
         code(
             &wasm,
-            Limits {
+            TaskLimits {
                 handles: 100,
-                ..Limits::default()
+                ..TaskLimits::default()
             }
         )
         .await
@@ -272,9 +272,9 @@ static FLOODS: LazyLock<Vec<u8>> = LazyLock::new(|| {
 async fn output_is_limited_over_both_streams() {
     let (code, outcome) = code(
         &FLOODS,
-        Limits {
+        TaskLimits {
             output_bytes: 5_500,
-            ..Limits::default()
+            ..TaskLimits::default()
         },
     )
     .await;
@@ -299,9 +299,9 @@ async fn the_value_counts_as_output() {
             (func (export "first") (result i32) (call $f (i32.const 1001)))"#
         ),
     );
-    let limits = Limits {
+    let limits = TaskLimits {
         output_bytes: 1000,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let call = |export: &str, n: &str| {
         let mut task = task(export, &[n]);
@@ -335,10 +335,10 @@ async fn lists_that_need_too_much_of_the_host_are_refused() {
              (i32.store (i32.const 1024) (i32.const 8192))
              (i32.store (i32.const 1028) (i32.const 8000000)) (i32.const 1024))"#,
     );
-    assert_eq!(code(&wasm, Limits::default()).await.0, "limit-output");
-    let limits = Limits {
+    assert_eq!(code(&wasm, TaskLimits::default()).await.0, "limit-output");
+    let limits = TaskLimits {
         memory_bytes: 32 << 20,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     assert_eq!(code(&wasm, limits).await.0, "limit-memory");
 }

@@ -1,6 +1,6 @@
 use std::sync::{Arc, LazyLock};
 
-use proplet_runtime::{Limits, Outcome, PublishError};
+use proplet_runtime::{Outcome, PublishError, TaskLimits};
 
 use crate::fakes::{Fake, error, run_with, task, value};
 use crate::guests::{MEMORY, component};
@@ -45,7 +45,7 @@ static GUEST: LazyLock<Vec<u8>> = LazyLock::new(|| {
     )
 });
 
-async fn call(export: &str, inputs: &[&str], limits: Limits, fake: &Arc<Fake>) -> Outcome {
+async fn call(export: &str, inputs: &[&str], limits: TaskLimits, fake: &Arc<Fake>) -> Outcome {
     let mut task = task(export, inputs);
     task.limits = limits;
     run_with(&GUEST, task, fake).await
@@ -54,7 +54,13 @@ async fn call(export: &str, inputs: &[&str], limits: Limits, fake: &Arc<Fake>) -
 #[tokio::test]
 async fn a_result_is_published_with_a_receipt() {
     let fake = Arc::new(Fake::default());
-    let outcome = call("publish", &["42", "text/plain"], Limits::default(), &fake).await;
+    let outcome = call(
+        "publish",
+        &["42", "text/plain"],
+        TaskLimits::default(),
+        &fake,
+    )
+    .await;
     assert_eq!(value(&outcome), "ok((some(\"e30.e30.AA\"), \"sha256:0f\"))");
     assert!(outcome.published);
     assert_eq!(
@@ -66,7 +72,7 @@ async fn a_result_is_published_with_a_receipt() {
 #[tokio::test]
 async fn there_is_one_result_per_task() {
     let fake = Arc::new(Fake::default());
-    let outcome = call("twice", &["42", "text/plain"], Limits::default(), &fake).await;
+    let outcome = call("twice", &["42", "text/plain"], TaskLimits::default(), &fake).await;
     assert_eq!(
         error(&outcome),
         ("guest-failed", "already-published".to_owned())
@@ -77,7 +83,13 @@ async fn there_is_one_result_per_task() {
 #[tokio::test]
 async fn a_task_that_traps_after_publishing_has_failed() {
     let fake = Arc::new(Fake::default());
-    let outcome = call("then-trap", &["42", "text/plain"], Limits::default(), &fake).await;
+    let outcome = call(
+        "then-trap",
+        &["42", "text/plain"],
+        TaskLimits::default(),
+        &fake,
+    )
+    .await;
     assert_eq!(error(&outcome).0, "guest-trapped");
     assert!(outcome.published);
 }
@@ -93,7 +105,7 @@ async fn each_refusal_has_its_variant() {
             publish: Some(refusal),
             ..Fake::default()
         });
-        let outcome = call("twice", &["42", "text/plain"], Limits::default(), &fake).await;
+        let outcome = call("twice", &["42", "text/plain"], TaskLimits::default(), &fake).await;
         assert_eq!(error(&outcome).1, expected);
         assert!(!outcome.published);
         assert_eq!(outcome.usage.output_bytes, 0);
@@ -104,7 +116,7 @@ async fn each_refusal_has_its_variant() {
 async fn media_types_are_checked() {
     let fake = Arc::new(Fake::default());
     for media_type in ["", "text", "text/plain\r\nx: y"] {
-        let outcome = call("publish", &["42", media_type], Limits::default(), &fake).await;
+        let outcome = call("publish", &["42", media_type], TaskLimits::default(), &fake).await;
         assert!(
             error(&outcome).1.starts_with("invalid-media-type("),
             "{media_type}"
@@ -115,9 +127,9 @@ async fn media_types_are_checked() {
 
 #[tokio::test]
 async fn a_result_counts_as_output() {
-    let limits = Limits {
+    let limits = TaskLimits {
         output_bytes: 10,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let fake = Arc::new(Fake::default());
     let outcome = call(
@@ -138,9 +150,9 @@ async fn a_result_counts_as_output() {
 
 #[tokio::test]
 async fn a_receipt_is_a_handle() {
-    let mut limits = Limits {
+    let mut limits = TaskLimits {
         handles: 1,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let fake = Arc::new(Fake::default());
     assert!(
@@ -166,6 +178,6 @@ async fn a_receipt_is_a_handle() {
 #[tokio::test]
 async fn recipients_are_listed() {
     let fake = Arc::new(Fake::default());
-    let outcome = call("recipients", &[], Limits::default(), &fake).await;
+    let outcome = call("recipients", &[], TaskLimits::default(), &fake).await;
     assert_eq!(value(&outcome), r#"["thumb", "print"]"#);
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use proplet_runtime::{Limits, Outcome, SecretError};
+use proplet_runtime::{Outcome, SecretError, TaskLimits};
 
 use crate::fakes::{Fake, error, grants, run_with, task, value};
 use crate::guests::{MEMORY, component};
@@ -86,7 +86,7 @@ fn fake(answer: Result<Vec<u8>, SecretError>) -> Arc<Fake> {
     })
 }
 
-async fn hold(export: &str, inputs: &[&str], limits: Limits, fake: &Arc<Fake>) -> Outcome {
+async fn hold(export: &str, inputs: &[&str], limits: TaskLimits, fake: &Arc<Fake>) -> Outcome {
     let mut task = task(export, inputs);
     task.grants = grants(HELD);
     task.limits = limits;
@@ -96,7 +96,7 @@ async fn hold(export: &str, inputs: &[&str], limits: Limits, fake: &Arc<Fake>) -
 #[tokio::test]
 async fn a_granted_secret_is_held() {
     let fake = fake(Ok(b"hunter2".to_vec()));
-    let outcome = hold("get", &[A], Limits::default(), &fake).await;
+    let outcome = hold("get", &[A], TaskLimits::default(), &fake).await;
     assert_eq!(value(&outcome), format!("ok(\"{A}\")"));
     assert_eq!(*fake.asked.lock().unwrap(), [A]);
 }
@@ -111,7 +111,7 @@ async fn the_key_broker_is_not_asked_for_what_is_not_granted() {
         ("https://example.org/a/b/c", "invalid-uri("),
         ("", "invalid-uri("),
     ] {
-        let outcome = hold("get", &[uri], Limits::default(), &fake).await;
+        let outcome = hold("get", &[uri], TaskLimits::default(), &fake).await;
         let (code, detail) = error(&outcome);
         assert_eq!(code, "guest-failed");
         assert!(detail.starts_with(variant), "{uri}: {detail}");
@@ -130,19 +130,25 @@ async fn each_refusal_has_its_variant() {
         (SecretError::TooLarge(9), "too-large(9)"),
         (SecretError::Other("f".into()), "other(\"f\")"),
     ] {
-        let outcome = hold("get", &[A], Limits::default(), &fake(Err(refusal))).await;
+        let outcome = hold("get", &[A], TaskLimits::default(), &fake(Err(refusal))).await;
         assert_eq!(error(&outcome).1, expected);
     }
 }
 
 #[tokio::test]
 async fn a_secret_has_at_most_one_mebibyte() {
-    let outcome = hold("get", &[A], Limits::default(), &fake(Ok(vec![1; 1 << 20]))).await;
+    let outcome = hold(
+        "get",
+        &[A],
+        TaskLimits::default(),
+        &fake(Ok(vec![1; 1 << 20])),
+    )
+    .await;
     assert!(outcome.value.is_ok());
     let outcome = hold(
         "get",
         &[A],
-        Limits::default(),
+        TaskLimits::default(),
         &fake(Ok(vec![1; (1 << 20) + 1])),
     )
     .await;
@@ -151,10 +157,10 @@ async fn a_secret_has_at_most_one_mebibyte() {
 
 #[tokio::test]
 async fn handles_are_limited_and_given_back() {
-    let limits = Limits {
+    let limits = TaskLimits {
         handles: 10,
         secret_quota: 500,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let fake = fake(Ok(b"x".to_vec()));
     let outcome = hold("hold", &[A, "10"], limits.clone(), &fake).await;
@@ -170,9 +176,9 @@ async fn handles_are_limited_and_given_back() {
 
 #[tokio::test]
 async fn held_secrets_are_memory_and_given_back() {
-    let limits = Limits {
+    let limits = TaskLimits {
         memory_bytes: 1 << 20,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let fake = fake(Ok(vec![1; 300_000]));
     let outcome = hold("hold", &[A, "3"], limits.clone(), &fake).await;
@@ -192,9 +198,9 @@ async fn held_secrets_are_memory_and_given_back() {
 #[tokio::test]
 async fn the_quota_counts_requests_whatever_the_answer() {
     for answer in [Ok(b"x".to_vec()), Err(SecretError::NotFound("a".into()))] {
-        let limits = Limits {
+        let limits = TaskLimits {
             secret_quota: 3,
-            ..Limits::default()
+            ..TaskLimits::default()
         };
         let found = answer.is_ok();
         let fake = fake(answer);
@@ -215,17 +221,17 @@ async fn the_quota_counts_requests_whatever_the_answer() {
 #[tokio::test]
 async fn a_task_may_ask_as_often_as_a_policy_can_name_secrets() {
     let fake = fake(Ok(b"x".to_vec()));
-    let outcome = hold("churn", &[A, "256"], Limits::default(), &fake).await;
+    let outcome = hold("churn", &[A, "256"], TaskLimits::default(), &fake).await;
     assert_eq!(value(&outcome), "ok");
-    let outcome = hold("churn", &[A, "257"], Limits::default(), &fake).await;
+    let outcome = hold("churn", &[A, "257"], TaskLimits::default(), &fake).await;
     assert_eq!(error(&outcome).1, "quota-exceeded(256)");
 }
 
 #[tokio::test]
 async fn what_is_not_granted_costs_nothing() {
-    let limits = Limits {
+    let limits = TaskLimits {
         secret_quota: 0,
-        ..Limits::default()
+        ..TaskLimits::default()
     };
     let fake = fake(Ok(b"x".to_vec()));
     let outcome = hold("get", &[B], limits.clone(), &fake).await;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use proplet_runtime::{Limits, TaskSpec};
+use proplet_runtime::{TaskLimits, TaskSpec};
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, ExportKind, ExportSection, Function,
     FunctionSection, Module, RefType, TableSection, TableType, TypeSection, ValType,
@@ -179,9 +179,9 @@ async fn big_tables_count_as_memory() {
     assert_eq!(value(&outcome), "6000000");
     assert!(outcome.usage.memory_peak_bytes >= 48_000_000);
     let small = TaskSpec {
-        limits: Limits {
+        limits: TaskLimits {
             memory_bytes: 32 << 20,
-            ..Limits::default()
+            ..TaskLimits::default()
         },
         ..task("run", &[])
     };
