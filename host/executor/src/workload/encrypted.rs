@@ -87,9 +87,8 @@ impl Process {
             || limits.clone(),
             |policy| limits.lowered_by(&policy.limits),
         );
-        let owner = Owner::Named(kid.repository().into());
         let component = Arc::new(wasm.component);
-        let code = self.runtime.compile(component, &owner).await;
+        let code = self.runtime.compile(component, &owner(&kid)).await;
         if code.is_ok() && !readable {
             self.runtime.forget(&digest);
             return Err(unusable_policy());
@@ -120,6 +119,11 @@ impl Process {
         kbs.and_then(|kbs| KbsHost::of(&kbs.url))
             .map_or(NamedKbs::Unconfigured, NamedKbs::Configured)
     }
+}
+
+/// Who is held up by what this key's components take to compile: whoever has its repository, as everywhere else.
+fn owner(kid: &ResourceUri) -> Owner {
+    Owner::Named(kid.repository().into())
 }
 
 /// Whether this is the key that the task expects; any is when it expects none.
@@ -166,6 +170,14 @@ mod tests {
     use proplet_component::{Component, Policy};
 
     use super::*;
+
+    #[test]
+    fn an_owner_is_a_repository() {
+        let of = |kid: &str| owner(&kid.parse().unwrap());
+        assert_eq!(of("kbs:///mine/key/a"), of("kbs://host/mine/key/b"));
+        assert_ne!(of("kbs:///mine/key/a"), of("kbs:///yours/key/a"));
+        assert_ne!(of("kbs:///mine/key/a"), Owner::Anybody);
+    }
 
     #[test]
     fn the_expected_key_is_compared_by_path() {
