@@ -101,7 +101,7 @@ impl RuntimeConfig {
         Ok(config)
     }
 
-    /// Instances come from a pool: about a third of the price of mapping each anew. A slot's memory is
+    /// Instances come from a pool, which costs about a third of mapping memory for each. A slot's memory is
     /// handed back to the kernel when the instance is dropped (nothing is kept resident and nothing is
     /// batched), so no byte of one task is in the slot when the next gets it.
     fn pool(&self) -> PoolingAllocationConfig {

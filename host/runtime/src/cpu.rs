@@ -63,7 +63,7 @@ impl CpuMeter {
     }
 }
 
-/// Says when a task has to end, to whoever works for it: the engine at every tick, and the host while it reads
+/// Tells those who work for a task when it has to end: the engine at every tick, and the host while it reads
 /// inputs or writes a result.
 ///
 /// The wall clock and the canceller are watched by the scheduler's timer as well, but a task that keeps the

@@ -202,8 +202,8 @@ impl HostEvidenceBundle for Attestation<'_> {
 }
 
 impl WitError for AttestationError {
-    fn too_many_handles(limit: usize) -> Self {
-        Self::Other(trappable::handles_in_words(limit))
+    fn other(words: String) -> Self {
+        Self::Other(words)
     }
 }
 

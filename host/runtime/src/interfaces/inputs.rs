@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bindings::propeller::confidential::inputs::{self, Host, InputError};
 use wasmtime::component::{HasData, Linker};
 
-use super::trappable::{self, Trappable, WitError};
+use super::trappable::{Trappable, WitError};
 use super::{Grant, Interface, PerTask, Start};
 use crate::state::TaskState;
 use crate::task::{Input, TaskSpec};
@@ -75,8 +75,8 @@ impl Inputs<'_> {
 }
 
 impl WitError for InputError {
-    fn too_many_handles(limit: usize) -> Self {
-        Self::Other(trappable::handles_in_words(limit))
+    fn other(words: String) -> Self {
+        Self::Other(words)
     }
 }
 

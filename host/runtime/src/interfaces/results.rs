@@ -167,8 +167,8 @@ impl HostReceipt for Results<'_> {
 }
 
 impl WitError for PublishError {
-    fn too_many_handles(limit: usize) -> Self {
-        Self::Other(trappable::handles_in_words(limit))
+    fn other(words: String) -> Self {
+        Self::Other(words)
     }
 }
 

@@ -205,6 +205,10 @@ impl HostSecret for Secrets<'_> {
 }
 
 impl WitError for SecretError {
+    fn other(words: String) -> Self {
+        Self::Other(words)
+    }
+
     fn too_many_handles(limit: usize) -> Self {
         Self::TooManyHandles(u32::try_from(limit).unwrap_or(u32::MAX))
     }

@@ -12,9 +12,16 @@ pub enum Trappable<E> {
 }
 
 /// An error of the WIT that a host function may return.
-pub(crate) trait WitError {
+pub(crate) trait WitError: Sized {
+    /// The error for what has no case of its own, in words.
+    fn other(words: String) -> Self;
+
     /// The error for a task that holds this many handles, as many as it may.
-    fn too_many_handles(limit: usize) -> Self;
+    fn too_many_handles(limit: usize) -> Self {
+        Self::other(format!(
+            "the task holds {limit} handles, as many as it may; drop some first"
+        ))
+    }
 }
 
 impl<E> Trappable<E> {
@@ -53,9 +60,4 @@ pub(crate) fn push<T: Send + 'static, E: WitError>(
         ResourceTableError::Full => Trappable::Error(E::too_many_handles(limit)),
         error => error.into(),
     })
-}
-
-/// For errors that have no variant of their own for it.
-pub(crate) fn handles_in_words(limit: usize) -> String {
-    format!("the task holds {limit} handles, as many as it may; drop some first")
 }
