@@ -8,14 +8,17 @@
 //!
 //! It is no key broker to keep secrets in: no TLS, no storage, no Rego (policies are Rust), signing
 //! keys that nobody certifies. What it adds for tests: counters ([`DevKeyBroker::counts`]), faults
-//! ([`DevKeyBroker::inject`]), a clock that tests set ([`TestClock`]), and the loss of sessions and
-//! signing keys on demand.
+//! ([`DevKeyBroker::inject`]), answers that a test rewrites or a recording gives
+//! ([`DevKeyBrokerBuilder::rewrite`], [`DevKeyBroker::replay`]), a clock that tests set
+//! ([`TestClock`]), and the loss of sessions and signing keys on demand.
 
 mod attest;
 mod clock;
 mod dispatch;
+mod exchange;
 mod fault;
 mod policy;
+mod recording;
 mod refusal;
 mod state;
 mod token;
@@ -35,8 +38,10 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 pub use clock::TestClock;
+pub use exchange::{Asked, Reply};
 pub use fault::{Endpoint, Fault};
 pub use policy::{Policy, ResourceRequest};
+pub use recording::Recorded;
 pub use state::Counts;
 
 use state::{Rules, State};
@@ -122,6 +127,22 @@ impl DevKeyBrokerBuilder {
         self
     }
 
+    /// Keeps every request, for [`DevKeyBroker::requests`].
+    pub fn remember_requests(mut self) -> Self {
+        self.rules.remember = true;
+        self
+    }
+
+    /// Sends what this function makes of a request and of the answer that the broker has for it. The
+    /// broker has then done what it was asked, whatever is sent.
+    pub fn rewrite(
+        mut self,
+        rewrite: impl Fn(&Asked, Reply) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        self.rules.rewrite = Some(Arc::new(rewrite));
+        self
+    }
+
     /// Starts the broker.
     ///
     /// # Errors
@@ -192,6 +213,8 @@ impl DevKeyBroker {
                 token_lifetime: Duration::from_secs(300),
                 session_lifetime: Duration::from_secs(300),
                 clock: Arc::new(SystemClock),
+                rewrite: None,
+                remember: false,
             },
             policy: Policy::Default,
         }
@@ -265,6 +288,12 @@ impl DevKeyBroker {
     /// How often it was asked for what so far.
     pub fn counts(&self) -> Counts {
         self.state.counts()
+    }
+
+    /// The requests so far, in order, of a broker that remembers them. Credentials and secrets are in
+    /// them.
+    pub fn requests(&self) -> Vec<Asked> {
+        self.state.requests()
     }
 
     /// Misbehaves from now on, until [`DevKeyBroker::heal`].

@@ -6,26 +6,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
-use proplet_types::ResourceUri;
+use proplet_testkit::kbs::{DevKeyBroker, Reply};
+use proplet_testkit::tee::Sample;
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::server::{Amiable, Reply, Seen, Server, challenge};
-use super::{Sample, config, sample};
+use super::{
+    RESOURCE, amiable, client, config, count, counts, refusal, rewriting, sample, started, uri,
+};
 use crate::{Failure, KbsClient, KbsError};
 
-fn uri() -> ResourceUri {
-    "kbs:///default/key/one".parse().unwrap()
-}
-
-async fn amiable(seconds: u64) -> Server {
-    let kbs = Amiable::lasting(seconds);
-    Server::start(move |seen| kbs.answer(seen)).await
-}
-
-fn client(server: &Server) -> KbsClient {
-    KbsClient::new(config(&server.url), sample()).unwrap()
+async fn lasting(seconds: u64) -> DevKeyBroker {
+    started(amiable(seconds)).await
 }
 
 /// A TEE that gives no evidence before it is let.
@@ -38,12 +31,12 @@ impl Held {
     fn new() -> Arc<Self> {
         Arc::new(Self {
             gate: Semaphore::new(0),
-            sample: Sample::default(),
+            sample: Sample::new(),
         })
     }
 
-    fn evidences(&self) -> usize {
-        self.sample.evidences.load(Ordering::SeqCst)
+    fn evidences(&self) -> u64 {
+        self.sample.evidence_calls()
     }
 }
 
@@ -73,32 +66,31 @@ impl TeeProvider for Held {
 
 #[tokio::test]
 async fn the_handshake_comes_first() {
-    let server = amiable(300).await;
+    let server = lasting(300).await;
     let client = client(&server);
     assert_eq!(client.live_session(), None);
     let resource = client.resource(&uri()).await.unwrap();
-    assert_eq!(resource.bytes.as_slice(), b"the resource");
+    assert_eq!(resource.bytes.as_slice(), RESOURCE);
     let asked: Vec<_> = server
-        .log()
+        .requests()
         .iter()
-        .map(|seen| seen.endpoint().to_owned())
+        .map(|asked| asked.endpoint().to_owned())
         .collect();
     assert_eq!(asked, ["auth", "attest", "resource/default/key/one"]);
-    assert_eq!(
-        server.log()[2].header("cookie"),
-        Some("kbs-session-id=c00c1e")
-    );
-    assert_eq!(server.log()[2].header("authorization"), None);
+    let cookie = server.requests()[1].header("cookie").map(str::to_owned);
+    assert!(cookie.as_ref().unwrap().starts_with("kbs-session-id="));
+    assert_eq!(server.requests()[2].header("cookie"), cookie.as_deref());
+    assert_eq!(server.requests()[2].header("authorization"), None);
     assert_eq!(client.session().await.unwrap(), resource.session);
     assert_eq!(client.live_session(), Some(resource.session));
-    assert_eq!(server.log().len(), 3);
+    assert_eq!(server.requests().len(), 3);
 }
 
 #[tokio::test]
 async fn many_callers_share_one_handshake() {
-    let server = amiable(300).await;
+    let server = lasting(300).await;
     let tee = Held::new();
-    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let client = KbsClient::new(config(&server.url()), tee.clone()).unwrap();
     let mut callers = JoinSet::new();
     for _ in 0..50 {
         let client = client.clone();
@@ -114,20 +106,15 @@ async fn many_callers_share_one_handshake() {
             .iter()
             .all(|session| Some(*session) == client.live_session())
     );
-    let counts = [
-        server.count("auth"),
-        server.count("attest"),
-        server.count("resource"),
-    ];
-    assert_eq!(counts, [1, 1, 50]);
+    assert_eq!(counts(&server), [1, 1, 50]);
     assert_eq!(tee.evidences(), 1);
 }
 
 #[tokio::test]
 async fn a_caller_that_gives_up_takes_nothing_away() {
-    let server = amiable(300).await;
+    let server = lasting(300).await;
     let tee = Held::new();
-    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let client = KbsClient::new(config(&server.url()), tee.clone()).unwrap();
     let spawn = || {
         let client = client.clone();
         tokio::spawn(async move { client.session().await })
@@ -142,14 +129,14 @@ async fn a_caller_that_gives_up_takes_nothing_away() {
     tee.gate.add_permits(1);
     let session = second.await.unwrap().unwrap();
     assert_eq!(client.live_session(), Some(session));
-    assert_eq!((server.count("auth"), tee.evidences()), (1, 1));
+    assert_eq!((count(&server, "auth"), tee.evidences()), (1, 1));
 }
 
 #[tokio::test]
 async fn a_handshake_that_nobody_waits_for_still_counts() {
-    let server = amiable(300).await;
+    let server = lasting(300).await;
     let tee = Held::new();
-    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let client = KbsClient::new(config(&server.url()), tee.clone()).unwrap();
     let only = tokio::spawn({
         let client = client.clone();
         async move { client.session().await }
@@ -159,18 +146,18 @@ async fn a_handshake_that_nobody_waits_for_still_counts() {
     let _ = only.await;
     tee.gate.add_permits(1);
     client.session().await.unwrap();
-    assert_eq!((server.count("auth"), tee.evidences()), (1, 1));
+    assert_eq!((count(&server, "auth"), tee.evidences()), (1, 1));
 }
 
 #[tokio::test]
 async fn all_callers_are_told_how_a_handshake_failed() {
-    let refusing = |seen: &Seen| match seen.endpoint() {
-        "auth" => challenge(),
-        _ => Reply::error("AttestationError"),
-    };
-    let server = Server::start(refusing).await;
+    let server = rewriting(|asked, good| match asked.endpoint() {
+        "auth" => good,
+        _ => refusal("AttestationError"),
+    })
+    .await;
     let tee = Held::new();
-    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let client = KbsClient::new(config(&server.url()), tee.clone()).unwrap();
     let mut callers = JoinSet::new();
     for _ in 0..10 {
         let client = client.clone();
@@ -186,24 +173,23 @@ async fn all_callers_are_told_how_a_handshake_failed() {
             }
         );
     }
-    assert_eq!((server.count("auth"), server.count("attest")), (1, 1));
+    assert_eq!((count(&server, "auth"), count(&server, "attest")), (1, 1));
     // A failure is not kept: who asks later tries anew.
     tee.gate.add_permits(1);
     assert!(client.session().await.is_err());
-    assert_eq!(server.count("auth"), 2);
+    assert_eq!(count(&server, "auth"), 2);
 }
 
 #[tokio::test]
 async fn who_joined_late_tries_once_more_when_the_kbs_was_away() {
-    let kbs = Amiable::lasting(300);
     let attested = AtomicUsize::new(0);
-    let server = Server::start(move |seen| match seen.endpoint() {
+    let server = rewriting(move |asked, good| match asked.endpoint() {
         "attest" if attested.fetch_add(1, Ordering::SeqCst) == 0 => Reply::new(404, "rebuilding"),
-        _ => kbs.answer(seen),
+        _ => good,
     })
     .await;
     let tee = Held::new();
-    let client = KbsClient::new(config(&server.url), tee.clone()).unwrap();
+    let client = KbsClient::new(config(&server.url()), tee.clone()).unwrap();
     let spawn = || {
         let client = client.clone();
         tokio::spawn(async move { client.session().await })
@@ -219,7 +205,7 @@ async fn who_joined_late_tries_once_more_when_the_kbs_was_away() {
         let session = caller.await.unwrap().unwrap();
         assert_eq!(Some(session), client.live_session());
     }
-    assert_eq!((server.count("auth"), tee.evidences()), (2, 2));
+    assert_eq!((count(&server, "auth"), tee.evidences()), (2, 2));
 }
 
 /// A TEE whose driver panics.
@@ -250,21 +236,21 @@ impl TeeProvider for Panicking {
 
 #[tokio::test]
 async fn a_panic_in_the_handshake_reaches_the_callers_as_an_error() {
-    let server = amiable(300).await;
-    let client = KbsClient::new(config(&server.url), Arc::new(Panicking)).unwrap();
+    let server = lasting(300).await;
+    let client = KbsClient::new(config(&server.url()), Arc::new(Panicking)).unwrap();
     for round in 1..=2 {
         assert_eq!(
             client.session().await.unwrap_err().code(),
             "kbs-no-evidence"
         );
-        assert_eq!(server.count("auth"), round, "the next call begins anew");
+        assert_eq!(count(&server, "auth"), round, "the next call begins anew");
     }
 }
 
 #[tokio::test]
 async fn the_deadline_bounds_an_attester_that_hangs() {
-    let server = amiable(300).await;
-    let mut config = config(&server.url);
+    let server = lasting(300).await;
+    let mut config = config(&server.url());
     config.timeout = Duration::from_millis(50);
     let client = KbsClient::new(config, Held::new()).unwrap();
     let error = client.session().await.unwrap_err();
@@ -295,33 +281,34 @@ async fn evidence_of_another_tee_is_not_sent() {
             false
         }
         async fn evidence(&self, data: &ReportData) -> Result<Evidence, EvidenceError> {
-            Sample::default().evidence(data).await
+            Sample::new().evidence(data).await
         }
         async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
             Ok(None)
         }
     }
-    let server = amiable(300).await;
-    let client = KbsClient::new(config(&server.url), Arc::new(Confused)).unwrap();
+    let server = lasting(300).await;
+    let client = KbsClient::new(config(&server.url()), Arc::new(Confused)).unwrap();
     assert_eq!(
         client.session().await.unwrap_err().code(),
         "kbs-no-evidence"
     );
-    assert_eq!(server.count("attest"), 0);
+    assert_eq!(count(&server, "attest"), 0);
 }
 
 #[tokio::test]
 async fn init_data_goes_with_the_evidence() {
-    let server = amiable(300).await;
-    let mut config = config(&server.url);
-    config.init_data_toml = Some("version = \"0.1.0\"\n".to_owned());
+    let server = lasting(300).await;
+    let mut config = config(&server.url());
+    let document = "version = \"0.1.0\"\nalgorithm = \"sha256\"\n[data]\n";
+    config.init_data_toml = Some(document.to_owned());
     KbsClient::new(config, sample())
         .unwrap()
         .session()
         .await
         .unwrap();
     assert_eq!(
-        server.log()[1].json()["init-data"],
-        json!({ "format": "toml", "body": "version = \"0.1.0\"\n" })
+        server.requests()[1].json()["init-data"],
+        json!({ "format": "toml", "body": document })
     );
 }

@@ -4,54 +4,19 @@
 //! client asked: the same endpoints in the same order (but for its blind first request), the same
 //! members of the same types, and report data with the same relation to the rest of the message.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proplet_jose::jcs;
 use proplet_jose::jwk::PrivateKey;
+use proplet_testkit::kbs::{Asked, DevKeyBroker, Recorded, Reply};
 use proplet_types::ResourceUri;
 use serde_json::{Value, json};
 
-use super::server::{Reply, Seen, Server};
-use super::{config, sample};
+use super::{client, config, count, rewriting, sample};
 use crate::admin::{AdminAuth, AdminClient};
 use crate::{Failure, KbsClient, KbsError};
-
-/// One recorded exchange.
-#[derive(Clone)]
-struct Recorded {
-    file: String,
-    method: String,
-    path: String,
-    request_headers: Value,
-    request_body: Vec<u8>,
-    reply: Reply,
-}
-
-impl Recorded {
-    fn request_header(&self, name: &str) -> Option<String> {
-        header(&self.request_headers, name)
-    }
-}
-
-fn header(headers: &Value, name: &str) -> Option<String> {
-    let pairs = headers.as_array().unwrap().iter();
-    let mut matching = pairs.filter(|pair| pair[0].as_str().unwrap().eq_ignore_ascii_case(name));
-    matching
-        .next()
-        .map(|pair| pair[1].as_str().unwrap().to_owned())
-}
-
-fn body(message: &Value) -> Vec<u8> {
-    match (message["body"].as_str(), message["body_b64"].as_str()) {
-        (Some(text), _) => text.as_bytes().to_vec(),
-        (None, Some(base64)) => STANDARD.decode(base64).unwrap(),
-        (None, None) => panic!("a recording without a body"),
-    }
-}
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -61,80 +26,41 @@ fn folder(name: &str) -> PathBuf {
 
 /// The exchanges of a folder, in order.
 fn recordings(name: &str) -> Vec<Recorded> {
-    let mut files: Vec<_> = std::fs::read_dir(folder(name))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().as_encoded_bytes()[0].is_ascii_digit())
-        .collect();
-    files.sort();
-    files.iter().map(|path| recording(path)).collect()
+    Recorded::folder(&folder(name)).unwrap()
 }
 
-fn recording(path: &std::path::Path) -> Recorded {
-    let exchange: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let (request, response) = (&exchange["request"], &exchange["response"]);
-    let mut line = request["start_line"].as_str().unwrap().split(' ');
-    let status = response["start_line"]
-        .as_str()
-        .unwrap()
-        .split(' ')
-        .nth(1)
-        .unwrap();
-    let mut reply = Reply::new(status.parse().unwrap(), body(response));
-    for name in ["set-cookie", "content-type", "date"] {
-        if let Some(value) = header(&response["headers"], name) {
-            reply = reply.with(name, &value);
-        }
-    }
-    Recorded {
-        file: format!("{}", path.display()),
-        method: line.next().unwrap().to_owned(),
-        path: line.next().unwrap().to_owned(),
-        request_headers: request["headers"].clone(),
-        request_body: body(request),
-        reply,
-    }
-}
-
-/// A server that expects exactly these exchanges in this order.
-async fn replay(exchanges: &[Recorded]) -> Server {
-    let script = Mutex::new(VecDeque::from(exchanges.to_vec()));
-    Server::start(move |seen| match script.lock().unwrap().pop_front() {
-        Some(next) if next.method == seen.method && next.path == seen.path => next.reply,
-        // A status that no KBS uses and that is not tried again.
-        _ => Reply::new(418, "out of step with the recording"),
-    })
-    .await
+async fn replay(exchanges: &[Recorded]) -> DevKeyBroker {
+    DevKeyBroker::replay(exchanges).await.unwrap()
 }
 
 /// The client asked for the same as the reference client did.
-fn assert_same_requests(server: &Server, exchanges: &[Recorded]) {
-    let log = server.log();
+fn assert_same_requests(server: &DevKeyBroker, exchanges: &[Recorded]) {
+    let log = server.requests();
     assert_eq!(log.len(), exchanges.len());
     for (ours, theirs) in log.iter().zip(exchanges) {
         assert_same_request(ours, theirs);
     }
 }
 
-fn assert_same_request(ours: &Seen, theirs: &Recorded) {
+fn assert_same_request(ours: &Asked, theirs: &Recorded) {
     let file = &theirs.file;
     assert_eq!(
-        (&ours.method, &ours.path),
-        (&theirs.method, &theirs.path),
+        (ours.method(), ours.target()),
+        (theirs.method.as_str(), theirs.target.as_str()),
         "{file}"
     );
     for name in ["cookie", "content-type", "authorization"] {
         // The reference client shows the cookie of its last session when it begins another; a new
         // session needs none.
-        if name == "cookie" && theirs.path.ends_with("/auth") {
+        if name == "cookie" && theirs.target.ends_with("/auth") {
             assert_eq!(ours.header(name), None, "{file}");
             continue;
         }
         let theirs = theirs.request_header(name);
-        assert_eq!(ours.header(name), theirs.as_deref(), "{name} of {file}");
+        assert_eq!(ours.header(name), theirs, "{name} of {file}");
     }
-    if theirs.request_header("content-type").as_deref() != Some("application/json") {
-        assert_eq!(ours.body, theirs.request_body, "{file}");
+    if theirs.request_header("content-type") != Some("application/json") {
+        assert_eq!(ours.body(), theirs.request_body, "{file}");
         return;
     }
     let (ours, theirs): (Value, Value) = (
@@ -190,10 +116,6 @@ fn report_data_of(attestation: &Value) -> Vec<u8> {
         .to_vec()
 }
 
-fn client(server: &Server) -> KbsClient {
-    KbsClient::new(config(&server.url), sample()).unwrap()
-}
-
 fn uri(text: &str) -> ResourceUri {
     text.parse().unwrap()
 }
@@ -216,7 +138,7 @@ async fn gets_the_recorded_resource() {
     let server = replay(exchanges).await;
     let pem = std::fs::read_to_string(folder(name).join("tee-key.pem")).unwrap();
     let keys = Box::new(move || PrivateKey::from_pkcs8_pem(&pem));
-    let client = KbsClient::with_keys(config(&server.url), sample(), keys).unwrap();
+    let client = KbsClient::with_keys(config(&server.url()), sample(), keys).unwrap();
 
     let resource = client.resource(&module_key()).await.unwrap();
     assert_eq!(*resource.bytes, printed(name));
@@ -224,7 +146,7 @@ async fn gets_the_recorded_resource() {
     assert_same_requests(&server, exchanges);
     // The same key and nonce: the whole attestation is the recorded one.
     let attestation: Value = serde_json::from_slice(&exchanges[1].request_body).unwrap();
-    assert_eq!(server.log()[1].json(), attestation);
+    assert_eq!(server.requests()[1].json(), attestation);
 }
 
 #[tokio::test]
@@ -288,7 +210,7 @@ async fn administers_as_recorded() {
     let server = replay(&exchanges).await;
     let bearer = exchanges[0].request_header("authorization").unwrap();
     let auth = AdminAuth::token(bearer.strip_prefix("Bearer ").unwrap()).unwrap();
-    let admin = AdminClient::new(config(&server.url), auth).unwrap();
+    let admin = AdminClient::new(config(&server.url()), auth).unwrap();
 
     let body: Value = serde_json::from_slice(&exchanges[0].request_body).unwrap();
     let rego = proplet_jose::b64::decode(body["policy"].as_str().unwrap()).unwrap();
@@ -301,14 +223,14 @@ async fn administers_as_recorded() {
         .await
         .unwrap();
     assert_same_requests(&server, &exchanges);
-    assert_eq!(server.log()[0].json(), body);
+    assert_eq!(server.requests()[0].json(), body);
 }
 
 /// A KBS that answers one endpoint with a recording and is otherwise the one of the good handshake.
-async fn with_one_answer(endpoint: &'static str, reply: Reply) -> Server {
+async fn with_one_answer(endpoint: &'static str, reply: Reply) -> DevKeyBroker {
     let good = recordings("03-get-resource-p256");
-    Server::start(move |seen| {
-        let asked = seen.endpoint().split('/').next().unwrap();
+    rewriting(move |asked, _| {
+        let asked = asked.endpoint().split('/').next().unwrap();
         let good = match asked {
             "auth" => &good[1],
             "attest" => &good[2],
@@ -420,7 +342,7 @@ async fn each_recorded_error_has_its_class() {
 async fn each_recording_is_understood() {
     for recorded in recordings("06-errors-raw") {
         let refused = recorded.reply.status != 200;
-        let handshake = recorded.path.ends_with("/auth") || recorded.path.ends_with("/attest");
+        let handshake = recorded.target.ends_with("/auth") || recorded.target.ends_with("/attest");
         // Recorded resources are sealed to keys that were not kept.
         let expected = refused || !handshake;
         assert_eq!(
@@ -434,7 +356,7 @@ async fn each_recording_is_understood() {
 
 async fn react(recorded: &Recorded) -> Reaction {
     let endpoint = recorded
-        .path
+        .target
         .strip_prefix("/kbs/v0/")
         .unwrap()
         .split('/')
@@ -448,7 +370,7 @@ async fn react(recorded: &Recorded) -> Reaction {
     let server = with_one_answer(answered, recorded.reply.clone()).await;
     let result = match (answered, recorded.method.as_str()) {
         ("resource", "POST") => {
-            let admin = AdminClient::new(config(&server.url), AdminAuth::None).unwrap();
+            let admin = AdminClient::new(config(&server.url()), AdminAuth::None).unwrap();
             admin
                 .set_resource(&module_key(), &recorded.request_body)
                 .await
@@ -459,12 +381,12 @@ async fn react(recorded: &Recorded) -> Reaction {
     let code = result
         .as_ref()
         .map_or_else(|error| error.code().as_str(), |()| "");
-    let (auth, attest) = (server.count("auth"), server.count("attest"));
+    let (auth, attest) = (count(&server, "auth"), count(&server, "attest"));
     Reaction {
         code,
         auth,
         attest,
-        other: server.log().len() - auth - attest,
+        other: server.requests().len() - auth - attest,
     }
 }
 

@@ -1,27 +1,20 @@
 //! One session for all, for as long as it lasts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use proplet_types::ResourceUri;
+use proplet_testkit::kbs::{Asked, DevKeyBroker, Reply};
 use serde_json::json;
 
-use super::server::{Amiable, Reply, Server, challenge, token};
-use super::{config, sample};
-use crate::{KbsClient, KbsError};
+use super::{
+    Credentials, RESOURCE, amiable, answering_resources, client, count, counts, refusal, rewriting,
+    started, uri,
+};
+use crate::KbsError;
 
-fn uri() -> ResourceUri {
-    "kbs:///default/key/one".parse().unwrap()
-}
-
-async fn amiable(seconds: u64) -> Server {
-    let kbs = Amiable::lasting(seconds);
-    Server::start(move |seen| kbs.answer(seen)).await
-}
-
-fn client(server: &Server) -> KbsClient {
-    KbsClient::new(config(&server.url), sample()).unwrap()
+async fn lasting(seconds: u64) -> DevKeyBroker {
+    started(amiable(seconds)).await
 }
 
 /// Sets the clock of the client forward. Between such steps it runs as usual: a paused clock would
@@ -34,7 +27,7 @@ async fn later(seconds: u64) {
 
 #[tokio::test]
 async fn a_session_is_renewed_before_its_token_ends() {
-    let server = amiable(300).await;
+    let server = lasting(300).await;
     let client = client(&server);
     let first = client.session().await.unwrap();
     later(260).await;
@@ -44,7 +37,7 @@ async fn a_session_is_renewed_before_its_token_ends() {
     let second = client.session().await.unwrap();
     assert_ne!(second, first);
     assert_eq!(client.live_session(), Some(second));
-    assert_eq!(server.count("auth"), 2);
+    assert_eq!(count(&server, "auth"), 2);
     later(400).await;
     assert_eq!(client.live_session(), None);
     let third = client.resource(&uri()).await.unwrap().session;
@@ -53,21 +46,20 @@ async fn a_session_is_renewed_before_its_token_ends() {
 
 #[tokio::test]
 async fn the_cookie_may_end_a_session_before_the_token() {
-    let kbs = Amiable::lasting(3600);
-    let server = Server::start(move |seen| match seen.endpoint() {
-        "attest" => kbs
-            .answer(seen)
-            .with("date", "Sun, 22 Nov 2026 09:48:34 GMT")
-            .with(
-                "set-cookie",
-                "kbs-session-id=new; Expires=Sun, 22 Nov 2026 09:49:34 GMT",
-            ),
-        _ => kbs.answer(seen),
-    })
-    .await;
+    let minute = |asked: &Asked, good: Reply| match asked.endpoint() {
+        "attest" => good.with("date", "Sun, 22 Nov 2026 09:48:34 GMT").with(
+            "set-cookie",
+            "kbs-session-id=new; Expires=Sun, 22 Nov 2026 09:49:34 GMT",
+        ),
+        _ => good,
+    };
+    let server = started(amiable(3600).rewrite(minute)).await;
     let client = client(&server);
     let first = client.resource(&uri()).await.unwrap().session;
-    assert_eq!(server.log()[2].header("cookie"), Some("kbs-session-id=new"));
+    assert_eq!(
+        server.requests()[2].header("cookie"),
+        Some("kbs-session-id=new")
+    );
     later(61).await;
     assert_eq!(client.live_session(), None);
     assert_ne!(client.session().await.unwrap(), first);
@@ -76,12 +68,11 @@ async fn the_cookie_may_end_a_session_before_the_token() {
 #[tokio::test]
 async fn a_session_that_is_to_be_renewed_serves_while_the_kbs_is_away() {
     let away = Arc::new(AtomicBool::new(false));
-    let kbs = Amiable::lasting(300);
-    let server = Server::start({
+    let server = rewriting({
         let away = away.clone();
-        move |seen| match seen.endpoint() {
+        move |asked, good| match asked.endpoint() {
             "auth" if away.load(Ordering::SeqCst) => Reply::new(404, "rebuilding"),
-            _ => kbs.answer(seen),
+            _ => good,
         }
     })
     .await;
@@ -97,8 +88,8 @@ async fn a_session_that_is_to_be_renewed_serves_while_the_kbs_is_away() {
 
 #[tokio::test]
 async fn a_token_without_times_lasts_five_minutes() {
-    let server = Server::start(|seen| match seen.endpoint() {
-        "auth" => challenge(),
+    let server = rewriting(|asked, good| match asked.endpoint() {
+        "auth" => good,
         _ => Reply::json(&json!({ "token": "e30.e30.AAAA" })),
     })
     .await;
@@ -112,15 +103,15 @@ async fn a_token_without_times_lasts_five_minutes() {
 
 #[tokio::test]
 async fn a_token_that_is_over_at_once_is_refused() {
-    let server = amiable(0).await;
+    let server = lasting(0).await;
     let error = client(&server).session().await.unwrap_err();
     assert_eq!(error.code(), "kbs-protocol");
-    assert_eq!(server.count("auth"), 1);
+    assert_eq!(count(&server, "auth"), 1);
 }
 
 #[tokio::test]
 async fn a_token_for_ever_is_not_believed() {
-    let server = amiable(u64::from(u32::MAX)).await;
+    let server = lasting(u64::from(u32::MAX)).await;
     let client = client(&server);
     client.session().await.unwrap();
     later(24 * 60 * 60).await;
@@ -129,45 +120,43 @@ async fn a_token_for_ever_is_not_believed() {
 
 #[tokio::test]
 async fn the_token_serves_where_the_cookie_is_not_known() {
-    let kbs = Amiable::lasting(300);
-    let server = Server::start(move |seen| match seen.header("cookie") {
-        Some(_) if seen.endpoint().starts_with("resource") => Reply::error("TokenNotFound"),
-        _ => kbs.answer(seen),
+    let credentials = Credentials::default();
+    let seen = credentials.clone();
+    let server = rewriting(move |asked, good| {
+        seen.see(asked, &good);
+        match asked.header("cookie") {
+            Some(_) if asked.endpoint().starts_with("resource") => refusal("TokenNotFound"),
+            _ => good,
+        }
     })
     .await;
     let client = client(&server);
     let session = client.resource(&uri()).await.unwrap().session;
-    let bearer = format!("Bearer {}", token(300));
+    let bearer = format!("Bearer {}", credentials.token());
     assert_eq!(
-        server.log()[3].header("authorization"),
+        server.requests()[3].header("authorization"),
         Some(bearer.as_str())
     );
-    assert_eq!(server.log()[3].header("cookie"), None);
+    assert_eq!(server.requests()[3].header("cookie"), None);
     // From then on, the token is used at once.
     assert_eq!(client.resource(&uri()).await.unwrap().session, session);
-    let counts = [
-        server.count("auth"),
-        server.count("attest"),
-        server.count("resource"),
-    ];
-    assert_eq!(counts, [1, 1, 3]);
+    assert_eq!(counts(&server), [1, 1, 3]);
 }
 
 #[tokio::test]
 async fn a_session_that_the_kbs_forgot_is_made_anew_once() {
     for variant in ["TokenNotFound", "TokenVerifierError"] {
         let forgotten = Arc::new(AtomicBool::new(false));
-        let kbs = Amiable::lasting(300);
-        let server = Server::start({
+        let server = rewriting({
             let forgotten = forgotten.clone();
-            move |seen| match seen.endpoint() {
+            move |asked, good| match asked.endpoint() {
                 "attest" => {
                     forgotten.store(false, Ordering::SeqCst);
-                    kbs.answer(seen)
+                    good
                 }
-                "auth" => kbs.answer(seen),
-                _ if forgotten.load(Ordering::SeqCst) => Reply::error(variant),
-                _ => kbs.answer(seen),
+                "auth" => good,
+                _ if forgotten.load(Ordering::SeqCst) => refusal(variant),
+                _ => good,
             }
         })
         .await;
@@ -177,7 +166,7 @@ async fn a_session_that_the_kbs_forgot_is_made_anew_once() {
         let second = client.resource(&uri()).await.unwrap().session;
         assert_ne!(first, second, "{variant}");
         assert_eq!(
-            (server.count("auth"), server.count("attest")),
+            (count(&server, "auth"), count(&server, "attest")),
             (2, 2),
             "{variant}"
         );
@@ -186,12 +175,7 @@ async fn a_session_that_the_kbs_forgot_is_made_anew_once() {
 
 #[tokio::test]
 async fn a_kbs_that_refuses_its_own_tokens_is_attested_to_twice_and_no_more() {
-    let kbs = Amiable::lasting(300);
-    let server = Server::start(move |seen| match seen.endpoint() {
-        "auth" | "attest" => kbs.answer(seen),
-        _ => Reply::error("TokenVerifierError"),
-    })
-    .await;
+    let server = answering_resources(refusal("TokenVerifierError")).await;
     let client = client(&server);
     let error = client.resource(&uri()).await.unwrap_err();
     assert_eq!(
@@ -200,12 +184,7 @@ async fn a_kbs_that_refuses_its_own_tokens_is_attested_to_twice_and_no_more() {
             detail: "words".to_owned()
         }
     );
-    let counts = [
-        server.count("auth"),
-        server.count("attest"),
-        server.count("resource"),
-    ];
-    assert_eq!(counts, [2, 2, 2]);
+    assert_eq!(counts(&server), [2, 2, 2]);
 }
 
 #[tokio::test]
@@ -226,38 +205,28 @@ async fn refusals_do_not_lead_to_another_attestation() {
         ("SomethingNew", "kbs-protocol"),
     ];
     for (variant, code) in cases {
-        let kbs = Amiable::lasting(300);
-        let server = Server::start(move |seen| match seen.endpoint() {
-            "auth" | "attest" => kbs.answer(seen),
-            _ => Reply::error(variant),
-        })
-        .await;
+        let server = answering_resources(refusal(variant)).await;
         let client = client(&server);
         let error = client.resource(&uri()).await.unwrap_err();
         assert_eq!(error.code(), code, "{variant}");
         assert!(error.to_string().contains("words"), "{error}");
         assert!(client.live_session().is_some(), "{variant}");
-        let counts = [
-            server.count("auth"),
-            server.count("attest"),
-            server.count("resource"),
-        ];
-        assert_eq!(counts, [1, 1, 1], "{variant}");
+        assert_eq!(counts(&server), [1, 1, 1], "{variant}");
     }
 }
 
 #[tokio::test]
 async fn each_session_has_a_key_of_its_own() {
-    let server = amiable(300).await;
+    let server = lasting(300).await;
     let client = client(&server);
     client.session().await.unwrap();
     later(300).await;
     client.session().await.unwrap();
     let keys: Vec<_> = server
-        .log()
+        .requests()
         .iter()
-        .filter(|seen| seen.endpoint() == "attest")
-        .map(|seen| seen.json()["runtime-data"]["tee-pubkey"].clone())
+        .filter(|asked| asked.endpoint() == "attest")
+        .map(|asked| asked.json()["runtime-data"]["tee-pubkey"].clone())
         .collect();
     assert_eq!(keys.len(), 2);
     assert_ne!(keys[0], keys[1]);
@@ -265,28 +234,29 @@ async fn each_session_has_a_key_of_its_own() {
 
 #[tokio::test]
 async fn what_is_secret_does_not_show() {
-    let server = amiable(300).await;
+    let credentials = Credentials::default();
+    let seen = credentials.clone();
+    let server = rewriting(move |asked, good| {
+        seen.see(asked, &good);
+        good
+    })
+    .await;
     let client = client(&server);
     let resource = client.resource(&uri()).await.unwrap();
     let shown = format!("{client:?} {resource:?}");
-    for secret in ["the resource", "c00c1e", token(300).as_str()] {
+    let (cookie, token) = (credentials.cookie(), credentials.token());
+    let (_, cookie) = cookie.split_once('=').unwrap();
+    let resource = std::str::from_utf8(RESOURCE).unwrap();
+    for secret in [resource, cookie, &token] {
         assert!(!shown.contains(secret), "{shown}");
     }
 }
 
 #[tokio::test]
 async fn a_resource_of_another_kbs_is_not_asked_for() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let server = Server::start({
-        let asked = asked.clone();
-        move |_| {
-            asked.fetch_add(1, Ordering::SeqCst);
-            Reply::new(404, "")
-        }
-    })
-    .await;
+    let server = lasting(300).await;
     let foreign = "kbs://evil.example/default/key/one".parse().unwrap();
     let error = client(&server).resource(&foreign).await.unwrap_err();
     assert_eq!(error.code(), "kbs-foreign-host");
-    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert!(server.requests().is_empty());
 }

@@ -7,17 +7,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use proplet_types::ResourceUri;
+use proplet_testkit::kbs::{DevKeyBroker, Reply};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
 
-use super::server::{Amiable, Reply, Server, challenge};
-use super::{config, sample};
+use super::{
+    Credentials, amiable, answering_resources, challenge, client, config, count, refusal,
+    rewriting, sample, started, uri,
+};
 use crate::admin::{AdminAuth, AdminClient};
 use crate::{Failure, KbsClient, KbsConfig, KbsError};
 
-fn uri() -> ResourceUri {
-    "kbs:///default/key/one".parse().unwrap()
+/// A server that answers everything so.
+async fn answering(reply: Reply) -> DevKeyBroker {
+    rewriting(move |_, _| reply.clone()).await
 }
 
 async fn failure(config: KbsConfig) -> (Failure, String) {
@@ -91,30 +94,29 @@ async fn a_connection_that_breaks_is_tried_again() {
 #[tokio::test]
 async fn a_kbs_in_trouble_is_tried_again_until_it_recovers() {
     for status in [500, 502, 503, 429] {
-        let kbs = Amiable::lasting(300);
         let troubles = AtomicUsize::new(3);
-        let server = Server::start(move |seen| {
+        let server = rewriting(move |_, good| {
             let trouble = |n: usize| n.checked_sub(1);
             match troubles.fetch_update(Ordering::SeqCst, Ordering::SeqCst, trouble) {
                 Ok(_) => Reply::new(status, "busy"),
-                Err(_) => kbs.answer(seen),
+                Err(_) => good,
             }
         })
         .await;
-        let client = KbsClient::new(config(&server.url), sample()).unwrap();
+        let client = KbsClient::new(config(&server.url()), sample()).unwrap();
         client.resource(&uri()).await.unwrap();
-        assert_eq!(server.count("auth"), 4, "{status}");
+        assert_eq!(count(&server, "auth"), 4, "{status}");
     }
 }
 
 #[tokio::test]
 async fn a_kbs_that_stays_in_trouble_is_given_up() {
-    let server = Server::start(|_| Reply::new(503, "down\r\nfor \x1b[31mmaintenance")).await;
-    let (failure, message) = failure(brief(&server.url)).await;
+    let server = answering(Reply::new(503, "down\r\nfor \x1b[31mmaintenance")).await;
+    let (failure, message) = failure(brief(&server.url())).await;
     assert_eq!(failure, Failure::Status(503), "{message}");
     assert!(message.contains("down??for ?[31mmaintenance"), "{message}");
     assert!(message.contains("times)"), "{message}");
-    assert!(server.count("auth") > 1);
+    assert!(count(&server, "auth") > 1);
 }
 
 #[tokio::test]
@@ -127,8 +129,8 @@ async fn answers_of_something_else_are_not_tried_again() {
         (403, "kbs-protocol", None),
     ];
     for (status, code, expected) in cases {
-        let server = Server::start(move |_| Reply::new(status, "<html>nginx</html>")).await;
-        let client = KbsClient::new(config(&server.url), sample()).unwrap();
+        let server = answering(Reply::new(status, "<html>nginx</html>")).await;
+        let client = client(&server);
         let error = client.session().await.unwrap_err();
         assert_eq!(error.code(), code, "{status}");
         let found = match error {
@@ -136,18 +138,18 @@ async fn answers_of_something_else_are_not_tried_again() {
             _ => None,
         };
         assert_eq!(found, expected, "{status}");
-        assert_eq!(server.count("auth"), 1, "{status}");
+        assert_eq!(count(&server, "auth"), 1, "{status}");
     }
 }
 
 #[tokio::test]
 async fn redirects_are_not_followed() {
-    let other = Server::start(|_| challenge()).await;
-    let target = format!("{}/kbs/v0/auth", other.url);
-    let server = Server::start(move |_| Reply::new(307, "").with("location", &target)).await;
-    let client = KbsClient::new(config(&server.url), sample()).unwrap();
+    let other = answering(challenge()).await;
+    let target = format!("{}/kbs/v0/auth", other.url());
+    let server = answering(Reply::new(307, "").with("location", &target)).await;
+    let client = KbsClient::new(config(&server.url()), sample()).unwrap();
     assert_eq!(client.session().await.unwrap_err().code(), "kbs-protocol");
-    assert!(other.log().is_empty());
+    assert!(other.requests().is_empty());
 }
 
 #[tokio::test]
@@ -174,11 +176,11 @@ async fn challenges_that_are_none_are_refused() {
             .chars()
             .take(80)
             .collect::<String>();
-        let server = Server::start(move |_| reply.clone()).await;
-        let client = KbsClient::new(config(&server.url), sample()).unwrap();
+        let server = answering(reply).await;
+        let client = client(&server);
         let error = client.session().await.unwrap_err();
         assert_eq!(error.code(), "kbs-protocol", "{shown}");
-        assert_eq!(server.log().len(), 1, "{shown}");
+        assert_eq!(server.requests().len(), 1, "{shown}");
     }
 }
 
@@ -194,12 +196,12 @@ async fn tokens_that_are_none_are_refused() {
         "{\"token\":\"a.b.c\\r\\nx\"}",
         "{\"token\":\"a.b",
     ] {
-        let server = Server::start(move |seen| match seen.endpoint() {
-            "auth" => challenge(),
+        let server = rewriting(move |asked, good| match asked.endpoint() {
+            "auth" => good,
             _ => Reply::new(200, body),
         })
         .await;
-        let client = KbsClient::new(config(&server.url), sample()).unwrap();
+        let client = client(&server);
         let error = client.session().await.unwrap_err();
         assert_eq!(error.code(), "kbs-protocol", "{body}");
         assert_eq!(client.live_session(), None);
@@ -209,16 +211,11 @@ async fn tokens_that_are_none_are_refused() {
 #[tokio::test]
 async fn resources_that_are_none_are_refused() {
     for body in ["", "plain bytes", "{}", "{\"protected\":\"e30\"}", "[1]"] {
-        let kbs = Amiable::lasting(300);
-        let server = Server::start(move |seen| match seen.endpoint() {
-            "auth" | "attest" => kbs.answer(seen),
-            _ => Reply::new(200, body),
-        })
-        .await;
-        let client = KbsClient::new(config(&server.url), sample()).unwrap();
+        let server = answering_resources(Reply::new(200, body)).await;
+        let client = KbsClient::new(config(&server.url()), sample()).unwrap();
         let error = client.resource(&uri()).await.unwrap_err();
         assert_eq!(error.code(), "kbs-protocol", "{body}");
-        assert_eq!(server.count("resource"), 1);
+        assert_eq!(count(&server, "resource"), 1);
     }
 }
 
@@ -231,13 +228,9 @@ async fn resources_have_a_limit() {
         (limit + 1, false),
         (8 * limit, false),
     ] {
-        let kbs = Amiable::lasting(300);
-        let server = Server::start(move |seen| match seen.endpoint() {
-            "auth" | "attest" => kbs.answer(seen),
-            _ => kbs.sealed(&vec![7; size]),
-        })
-        .await;
-        let mut config = config(&server.url);
+        let server = started(amiable(300)).await;
+        server.set_resource(&uri(), &vec![7; size]);
+        let mut config = config(&server.url());
         config.max_resource_bytes = limit;
         let client = KbsClient::new(config, sample()).unwrap();
         match client.resource(&uri()).await {
@@ -252,25 +245,23 @@ async fn resources_have_a_limit() {
 
 #[tokio::test]
 async fn an_echo_of_credentials_stays_out_of_messages() {
-    let kbs = Amiable::lasting(300);
-    let server = Server::start(move |seen| match seen.endpoint() {
-        "auth" | "attest" => kbs.answer(seen),
-        _ => {
-            let token = super::server::token(300);
-            let detail = format!("no luck with {token}{token}");
-            let error_type = format!("{}PolicyDeny", crate::protocol::ERROR_TYPE_PREFIX);
-            Reply::new(
-                401,
-                json!({ "type": error_type, "detail": detail }).to_string(),
-            )
+    let credentials = Credentials::default();
+    let seen = credentials.clone();
+    let server = rewriting(move |asked, good| {
+        seen.see(asked, &good);
+        match asked.endpoint() {
+            "auth" | "attest" => good,
+            _ => {
+                let token = seen.token();
+                Reply::error("PolicyDeny", &format!("no luck with {token}{token}"))
+            }
         }
     })
     .await;
-    let client = KbsClient::new(config(&server.url), sample()).unwrap();
-    let error = client.resource(&uri()).await.unwrap_err();
+    let error = client(&server).resource(&uri()).await.unwrap_err();
     let message = format!("{error} {error:?}");
     assert!(message.contains("no luck with [redacted]"), "{message}");
-    assert!(!message.contains(&super::server::token(300)), "{message}");
+    assert!(!message.contains(&credentials.token()), "{message}");
 }
 
 #[tokio::test]
@@ -281,8 +272,8 @@ async fn an_administrator_is_told_what_is_wrong() {
         ("ParsePolicyError", "kbs-denied", "kbs-protocol"),
     ];
     for (variant, on_resource, on_policy) in cases {
-        let server = Server::start(move |_| Reply::error(variant)).await;
-        let admin = AdminClient::new(config(&server.url), AdminAuth::None).unwrap();
+        let server = answering(refusal(variant)).await;
+        let admin = AdminClient::new(config(&server.url()), AdminAuth::None).unwrap();
         let code = |result: Result<(), KbsError>| result.unwrap_err().code();
         assert_eq!(
             code(admin.delete_resource(&uri()).await),
@@ -295,8 +286,8 @@ async fn an_administrator_is_told_what_is_wrong() {
             "{variant}"
         );
     }
-    let server = Server::start(|_| Reply::new(200, "")).await;
-    let mut config = config(&server.url);
+    let server = answering(Reply::new(200, "")).await;
+    let mut config = config(&server.url());
     config.max_resource_bytes = 3;
     let admin = AdminClient::new(config, AdminAuth::None).unwrap();
     assert_eq!(
@@ -312,7 +303,7 @@ async fn an_administrator_is_told_what_is_wrong() {
         admin.set_resource(&foreign, b"x").await.unwrap_err().code(),
         "kbs-foreign-host"
     );
-    assert!(server.log().is_empty());
+    assert!(server.requests().is_empty());
 }
 
 /// A certificate for `localhost` and a server that shows it to one visitor.
@@ -386,8 +377,8 @@ async fn another_ca_is_not_trusted_and_not_tried_again() {
 
 #[tokio::test]
 async fn plain_http_behind_an_https_url_is_a_tls_failure() {
-    let server = Server::start(|_| challenge()).await;
-    let mut config = config(&server.url.replace("http://", "https://"));
+    let server = answering(challenge()).await;
+    let mut config = config(&server.url().replace("http://", "https://"));
     config.ca_pem = Some(tls_server(NOT_FOUND).ca_pem);
     let (failure, message) = failure(config).await;
     assert_eq!(failure, Failure::Tls, "{message}");

@@ -20,6 +20,7 @@ use time::macros::format_description;
 use tokio::sync::watch;
 
 use super::attest::appraise;
+use super::exchange::{Asked, Reply};
 use super::fault::Endpoint;
 use super::policy::{Policy, ResourceRequest};
 use super::refusal::Refusal;
@@ -69,15 +70,6 @@ pub(super) fn router(state: Arc<State>, stopped: watch::Receiver<bool>) -> Route
     })
 }
 
-/// A request that is read.
-struct Asked {
-    method: Method,
-    /// Below `/kbs/v0/`.
-    path: String,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
 /// A good answer.
 #[derive(Default)]
 struct Answer {
@@ -97,13 +89,25 @@ impl Answer {
         self.headers.push((name, value));
         self
     }
+
+    fn into_reply(self) -> Reply {
+        let headers = self.headers.into_iter();
+        Reply {
+            status: 200,
+            headers: headers
+                .map(|(name, value)| (name.to_string(), value))
+                .collect(),
+            body: self.body,
+        }
+    }
 }
 
 async fn answer(state: &State, request: Request) -> Response<Body> {
     let now = state.now();
     let mut response = answer_undated(state, request).await;
     if let Ok(date) = HeaderValue::from_str(&http_date(now)) {
-        response.headers_mut().insert(DATE, date);
+        // A recorded answer has the date of the recording.
+        response.headers_mut().entry(DATE).or_insert(date);
     }
     response
 }
@@ -121,37 +125,32 @@ async fn answer_undated(state: &State, request: Request) -> Response<Body> {
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
         return status(StatusCode::PAYLOAD_TOO_LARGE, "payload reached size limit");
     };
+    let asked = Asked {
+        method: parts.method,
+        target: parts.uri.to_string(),
+        path,
+        headers: parts.headers,
+        body: body.to_vec(),
+    };
+    state.remember(&asked);
     let fault = state.fault(endpoint);
     if let Some(fault) = &fault
         && let Some(response) = fault.instead().await
     {
         return response;
     }
-    let asked = Asked {
-        method: parts.method,
-        path,
-        headers: parts.headers,
-        body: body.to_vec(),
-    };
     let result = match endpoint {
         Endpoint::Auth => auth(state, &asked),
         Endpoint::Attest => attest(state, &asked),
         Endpoint::Resource => plugin(state, &asked),
         Endpoint::Admin => administer(state, &asked),
     };
-    let good = match result {
-        Ok(good) => good,
-        Err(refusal) => return refusal.into_response(),
-    };
-    let mut response = Response::new(());
-    for (name, value) in good.headers {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            response.headers_mut().append(name, value);
-        }
-    }
+    let good = result.is_ok();
+    let reply = result.map_or_else(Refusal::into_reply, Answer::into_reply);
+    let (response, body) = state.rewritten(&asked, reply).into_parts();
     match fault {
-        Some(fault) => fault.spoil(response, good.body),
-        None => response.map(|()| Body::from(good.body)),
+        Some(fault) if good => fault.spoil(response, body),
+        _ => response.map(|()| Body::from(body)),
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::stream;
 use proplet_jose::b64;
 use serde_json::Value;
 
-use super::refusal::Refusal;
+use super::exchange::Reply;
 
 /// Which requests a fault is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Fault {
                 }
                 response
             }
-            Self::Refuse(variant) => Refusal::new(variant, "injected").into_response(),
+            Self::Refuse(variant) => Reply::error(variant, "injected").into_response(),
             Self::Truncate | Self::Algorithm(_) | Self::Tampered => return None,
         })
     }

@@ -1,9 +1,7 @@
 //! Refusals in Trustee's words: nearly all of them status 401, told apart by the type in the body,
 //! which has no content type.
 
-use axum::body::Body;
-use axum::http::{Response, StatusCode};
-use proplet_kbs::protocol::{ERROR_TYPE_PREFIX, ErrorBody};
+use super::exchange::Reply;
 
 /// A refusal.
 pub(super) struct Refusal {
@@ -49,18 +47,7 @@ impl Refusal {
         Self::new("PolicyDeny", "Access denied by policy")
     }
 
-    pub(super) fn into_response(self) -> Response<Body> {
-        let status = match self.variant {
-            "InvalidRequestPath" | "PluginNotFound" => StatusCode::NOT_FOUND,
-            _ => StatusCode::UNAUTHORIZED,
-        };
-        let error_type = format!("{ERROR_TYPE_PREFIX}{}", self.variant);
-        let body = ErrorBody {
-            error_type,
-            detail: self.detail,
-        };
-        let mut response = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
-        *response.status_mut() = status;
-        response
+    pub(super) fn into_reply(self) -> Reply {
+        Reply::error(self.variant, &self.detail)
     }
 }

@@ -14,6 +14,7 @@ use proplet_types::Clock;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use super::AdminAccess;
+use super::exchange::{Asked, Reply, Rewrite};
 use super::fault::{Endpoint, Fault};
 use super::policy::Policy;
 use super::token::Issuer;
@@ -28,6 +29,8 @@ pub(super) struct Rules {
     pub(super) token_lifetime: Duration,
     pub(super) session_lifetime: Duration,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) rewrite: Option<Rewrite>,
+    pub(super) remember: bool,
 }
 
 /// How often a broker was asked for what.
@@ -77,6 +80,7 @@ pub(super) struct State {
     resources: Mutex<BTreeMap<String, Vec<u8>>>,
     sessions: Mutex<Sessions>,
     faults: Mutex<Vec<(Endpoint, Fault, Option<u32>)>>,
+    requests: Mutex<Vec<Asked>>,
 }
 
 #[derive(Default)]
@@ -97,6 +101,7 @@ impl State {
             resources: Mutex::default(),
             sessions: Mutex::default(),
             faults: Mutex::default(),
+            requests: Mutex::default(),
         })
     }
 
@@ -194,6 +199,23 @@ impl State {
             *left -= 1;
         }
         Some(fault.clone())
+    }
+
+    pub(super) fn remember(&self, asked: &Asked) {
+        if self.rules.remember {
+            lock(&self.requests).push(asked.clone());
+        }
+    }
+
+    pub(super) fn requests(&self) -> Vec<Asked> {
+        lock(&self.requests).clone()
+    }
+
+    pub(super) fn rewritten(&self, asked: &Asked, reply: Reply) -> Reply {
+        match &self.rules.rewrite {
+            Some(rewrite) => rewrite(asked, reply),
+            None => reply,
+        }
     }
 
     pub(super) fn counts(&self) -> Counts {

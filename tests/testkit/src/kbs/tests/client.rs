@@ -10,7 +10,6 @@ use proplet_kbs::admin::{AdminAuth, AdminClient, AdminKey};
 use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
 use proplet_types::ResourceUri;
 use ring::digest::{SHA256, digest};
-use tokio::task::JoinSet;
 
 use crate::kbs::{
     AdminAccess, Counts, DevKeyBroker, DevKeyBrokerBuilder, Endpoint, Fault, Policy, TestClock,
@@ -75,26 +74,6 @@ async fn a_fake_tee_gets_what_is_there_and_nothing_else() {
         counts,
         "no blind request, and no second attestation"
     );
-}
-
-#[tokio::test]
-async fn many_callers_cost_one_handshake() {
-    let broker = started(DevKeyBroker::builder()).await;
-    let client = client(&broker, FakeSnp::new());
-    let mut callers = JoinSet::new();
-    for _ in 0..40 {
-        let client = client.clone();
-        callers.spawn(async move { client.resource(&uri()).await.unwrap().session });
-    }
-    let sessions = callers.join_all().await;
-    assert!(sessions.iter().all(|session| *session == sessions[0]));
-    let Counts {
-        auth,
-        attest,
-        released,
-        ..
-    } = broker.counts();
-    assert_eq!((auth, attest, released), (1, 1, 40));
 }
 
 #[tokio::test]
