@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::store::{failed, whole};
+use super::file::{failed, whole};
 use crate::error::ImageError;
 
 /// The most entries that an archive may have.

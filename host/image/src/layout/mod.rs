@@ -13,6 +13,7 @@
 //! against its digest, and sizes are bounded.
 
 mod archive;
+mod file;
 mod store;
 
 use std::path::Path;
@@ -95,19 +96,19 @@ pub fn read(path: &Path, name: Option<&str>, max_layer_bytes: u64) -> Result<Art
 /// is not whole.
 pub fn write(folder: &Path, name: &str, artifact: &Artifact) -> Result<(), ImageError> {
     let blobs = folder.join("blobs").join("sha256");
-    std::fs::create_dir_all(&blobs).map_err(|e| store::failed(&blobs, &e))?;
+    std::fs::create_dir_all(&blobs).map_err(|e| file::failed(&blobs, &e))?;
     let manifest = [artifact.manifest_bytes()];
     for bytes in artifact.blobs()?.into_iter().chain(manifest) {
-        store::replace(&blobs.join(Digest::of(bytes).hex()), bytes)?;
+        file::replace(&blobs.join(Digest::of(bytes).hex()), bytes)?;
     }
     let index_path = folder.join(INDEX_FILE);
     let mut entries = match std::fs::exists(&index_path) {
         Ok(true) => {
-            let index = store::load(&index_path, MAX_MANIFEST_BYTES)?;
+            let index = file::load(&index_path, MAX_MANIFEST_BYTES)?;
             entries(&index_path.display().to_string(), &index)?
         }
         Ok(false) => Vec::new(),
-        Err(e) => return Err(store::failed(&index_path, &e)),
+        Err(e) => return Err(file::failed(&index_path, &e)),
     };
     entries.retain(|entry| !names(entry).any(|had| had == name));
     entries.push(json!({
@@ -121,8 +122,8 @@ pub fn write(folder: &Path, name: &str, artifact: &Artifact) -> Result<(), Image
         "mediaType": media::OCI_INDEX,
         "manifests": entries,
     });
-    store::replace(&index_path, index.to_string().as_bytes())?;
-    store::replace(&folder.join(LAYOUT_FILE), LAYOUT.as_bytes())
+    file::replace(&index_path, index.to_string().as_bytes())?;
+    file::replace(&folder.join(LAYOUT_FILE), LAYOUT.as_bytes())
 }
 
 /// One image store of a known form.
