@@ -9,6 +9,7 @@
 //! held to the same rules as for pulls (TLS, or a host that the caller listed), and an address for an
 //! upload that is not the registry's own is not shown who we are.
 
+mod refused;
 mod session;
 mod upload;
 
