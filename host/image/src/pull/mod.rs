@@ -1,24 +1,23 @@
 //! Pulling images from a registry.
 
+mod channel;
+mod feed;
+
 use std::sync::Arc;
 
-use bytes::Bytes;
 use proplet_types::Digest;
-use reqwest::StatusCode;
-use reqwest::header::CONTENT_RANGE;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::channel::Channel;
 use crate::error::ImageError;
 use crate::keys::KeySource;
-use crate::layer::{self, Next, Source};
+use crate::layer;
 use crate::manifest::{self, Descriptor, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Parsed};
 use crate::media;
 use crate::open::{self, PullPolicy, Unlocked, Wasm};
 use crate::reference::ImageReference;
-use crate::registry::{
-    Registry, RegistryConfig, Request, Trouble, pause, sent_on, unavailable, unreachable,
-};
+use crate::registry::{Registry, RegistryConfig, Request, unavailable};
 use crate::unpack::GivenUp;
 
 /// Chunks of the network that may wait for the decrypting threads. More would only use memory: a
@@ -189,105 +188,6 @@ impl Puller {
         expect_digest(&what, config.digest, Digest::of(&bytes))
     }
 
-    /// Passes a layer on until it ends, fails, or nobody wants it any more. What broke off goes on
-    /// where it stopped: the passes over it have seen the beginning, and the digest decides at the end.
-    async fn feed(
-        &self,
-        request: &Request<'_>,
-        layer: &Descriptor,
-        what: &str,
-        sender: mpsc::Sender<Result<Bytes, ImageError>>,
-    ) {
-        let mut tries = self.registry.tries();
-        let mut progress = Progress {
-            received: 0,
-            in_part: true,
-        };
-        loop {
-            let part = self.part(request, layer, what, &mut progress, &sender);
-            let Err(trouble) = part.await else { return };
-            if let Err(error) = pause(&mut tries, trouble, request.deadline).await {
-                let _ = sender.send(Err(error)).await;
-                return;
-            }
-        }
-    }
-
-    /// One try to pass on what has not been received yet.
-    async fn part(
-        &self,
-        request: &Request<'_>,
-        layer: &Descriptor,
-        what: &str,
-        progress: &mut Progress,
-        sender: &mpsc::Sender<Result<Bytes, ImageError>>,
-    ) -> Result<(), Trouble> {
-        let reference = request.reference;
-        let start = if progress.in_part {
-            progress.received
-        } else {
-            0
-        };
-        let opened = self.registry.open(request, start).await;
-        let mut answer = match opened {
-            // Some servers and proxies do not know ranges: the next try asks for the whole.
-            Err(trouble) if start > 0 => {
-                progress.in_part = false;
-                return Err(trouble.but_passing());
-            }
-            opened => opened?,
-        };
-        let begins = match answer.response.status() {
-            StatusCode::PARTIAL_CONTENT => answer
-                .response
-                .headers()
-                .get(CONTENT_RANGE)
-                .and_then(|range| range.to_str().ok())
-                .and_then(range_start)
-                .unwrap_or(start),
-            _ => 0,
-        };
-        if begins > progress.received {
-            progress.in_part = false;
-            let why = format!("it left out a part of {what}");
-            return Err(Trouble::passing(unavailable(reference, why)));
-        }
-        let announced = answer.response.content_length();
-        let whole = announced.map(|length| begins.saturating_add(length));
-        if let Some(actual) = whole.filter(|whole| *whole != layer.size) {
-            if answer.foreign {
-                return Err(sent_on(reference, &answer.host, answer.response.status()).into());
-            }
-            return Err(size_mismatch(what, layer, actual).into());
-        }
-        let mut skip = progress.received - begins;
-        while let Some(mut chunk) = answer
-            .chunk()
-            .await
-            .map_err(|e| unreachable(reference, e))?
-        {
-            let seen = usize::try_from(skip).map_or(chunk.len(), |skip| skip.min(chunk.len()));
-            let _ = chunk.split_to(seen);
-            skip = skip.saturating_sub(seen as u64);
-            if chunk.is_empty() {
-                continue;
-            }
-            progress.received = progress.received.saturating_add(chunk.len() as u64);
-            if sender.send(Ok(chunk)).await.is_err() {
-                return Ok(());
-            }
-        }
-        // Without an announced length, a connection that was cut looks like an end.
-        if progress.received < layer.size {
-            return Err(Trouble::passing(size_mismatch(
-                what,
-                layer,
-                progress.received,
-            )));
-        }
-        Ok(())
-    }
-
     /// Fetches a manifest or an index by digest, else by tag, and checks its digest.
     async fn manifest_bytes(
         &self,
@@ -390,60 +290,5 @@ fn size_mismatch(what: &str, descriptor: &Descriptor, actual: u64) -> ImageError
         what: what.to_owned(),
         expected: descriptor.size,
         actual,
-    }
-}
-
-/// How far a layer has come.
-struct Progress {
-    /// Bytes that were passed on.
-    received: u64,
-    /// Whether the server may be asked for the rest only.
-    in_part: bool,
-}
-
-/// The first byte that a `Content-Range` header names (RFC 9110 section 14.4).
-fn range_start(range: &str) -> Option<u64> {
-    let (start, _) = range.trim().strip_prefix("bytes")?.split_once('-')?;
-    start.trim().parse().ok()
-}
-
-/// A layer that arrives from the network. When the pull is given up the channel closes, which ends
-/// the layer early, which is an error.
-struct Channel(mpsc::Receiver<Result<Bytes, ImageError>>);
-
-impl Source for Channel {
-    fn next(&mut self, wait: bool) -> Result<Next, ImageError> {
-        let received = if wait {
-            self.0.blocking_recv()
-        } else {
-            match self.0.try_recv() {
-                Ok(received) => Some(received),
-                Err(mpsc::error::TryRecvError::Empty) => return Ok(Next::NotYet),
-                Err(mpsc::error::TryRecvError::Disconnected) => None,
-            }
-        };
-        received
-            .transpose()
-            .map(|chunk| chunk.map_or(Next::End, Next::Chunk))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_say_where_they_start() {
-        assert_eq!(range_start("bytes 7-99/100"), Some(7));
-        assert_eq!(range_start(" bytes 0-0/*"), Some(0));
-        for other in [
-            "",
-            "bytes */100",
-            "items 1-2/3",
-            "bytes -1/2",
-            "bytes 99999999999999999999-1/2",
-        ] {
-            assert_eq!(range_start(other), None, "{other}");
-        }
     }
 }
