@@ -23,6 +23,7 @@ mod evidence;
 mod form;
 #[cfg(target_os = "linux")]
 pub mod hardware;
+mod on_demand;
 mod provider;
 pub mod reference_values;
 mod report_data;

@@ -29,6 +29,6 @@ pub use report::{REPORT_LEN, SnpReport};
 pub use revocation::RevocationLists;
 pub use roots::TrustRoots;
 pub use table::{CertificateTable, TableError, TableKind};
-pub use tcb::TcbFloor;
+pub use tcb::{NotATcbFloor, TcbFloor};
 pub use trust::SnpTrust;
 pub use verify::{is_signed_by, verify, verify_report};

@@ -15,6 +15,7 @@ use crate::{Evidence, ReportData, TeeName, sample, snp};
 mod error;
 
 pub use crate::anchor::Anchor;
+pub use crate::on_demand::OnDemand;
 pub use error::VerifyError;
 
 /// Which evidence a verifier accepts. Everything not named is refused.
@@ -49,11 +50,16 @@ impl TrustPolicy {
         Self::of(TeeTrust::Snp(Box::new(SnpTrust::new(roots))))
     }
 
+    /// No TEE at all: everything is refused, until [`Self::and`] says otherwise.
+    pub fn nothing() -> Self {
+        Self {
+            accepted: Vec::new(),
+        }
+    }
+
     /// One TEE and no other.
     pub fn of(trust: TeeTrust) -> Self {
-        Self {
-            accepted: vec![trust],
-        }
+        Self::nothing().and(trust)
     }
 
     /// The same policy, with this said about its TEE in place of what was.
@@ -100,6 +106,9 @@ pub struct Verified {
     /// and with it everything in its memory. The bit is not part of the launch measurement, so a
     /// relying party that protects anything refuses `true`.
     pub migratable: bool,
+    /// The checks that are made only when the verifier's policy asks for them, as far as they apply here, and
+    /// whether they were made. Those that were hold.
+    pub on_demand: Vec<OnDemand>,
     /// What only this TEE says.
     pub facts: TeeFacts,
 }
@@ -131,9 +140,10 @@ impl Verified {
         }
     }
 
-    fn of_snp(report: SnpReport, anchor: Anchor) -> Self {
+    fn of_snp(report: SnpReport, trust: &SnpTrust) -> Self {
         Self {
-            anchor,
+            anchor: trust.roots.anchor(),
+            on_demand: trust.on_demand(&report).collect(),
             report_data: report.report_data.to_vec(),
             measurement: report.measurement.to_vec(),
             init_data: report.init_data(),
@@ -151,6 +161,7 @@ impl Verified {
             init_data: None,
             debug: false,
             migratable: false,
+            on_demand: Vec::new(),
             facts: TeeFacts::Sample,
         }
     }
@@ -175,7 +186,7 @@ pub fn verify(
     match trust {
         Some(TeeTrust::Snp(trust)) => {
             let report = snp::verify(&evidence.evidence, trust, now)?;
-            Ok(Verified::of_snp(report, trust.roots.anchor()))
+            Ok(Verified::of_snp(report, trust))
         }
         Some(TeeTrust::SampleThatProvesNothing) => {
             let report_data = sample::report_data(&evidence.evidence);

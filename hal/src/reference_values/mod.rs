@@ -114,10 +114,12 @@ impl ReferenceValues {
     }
 
     /// What is demanded of evidence under these roots, for the TEEs that the values are about, and nothing else is
-    /// accepted. The measurements are not part of it, see [`Self::measurements`]. `None` when no TEE is left.
-    pub fn trust_policy(&self, roots: TrustRoots) -> Option<TrustPolicy> {
-        let snp = self.snp_trust(roots)?;
-        Some(TrustPolicy::of(TeeTrust::Snp(Box::new(snp))))
+    /// accepted. The measurements are not part of it, see [`Self::measurements`].
+    pub fn trust_policy(&self, roots: TrustRoots) -> TrustPolicy {
+        match self.snp_trust(roots) {
+            Some(snp) => TrustPolicy::of(TeeTrust::Snp(Box::new(snp))),
+            None => TrustPolicy::nothing(),
+        }
     }
 }
 

@@ -97,8 +97,6 @@ fn the_values_become_a_verifiers_trust() {
     let trust = values.snp_trust(roots.clone()).unwrap();
     assert_eq!(trust.demands, values.snp.clone().unwrap().demands);
     assert_eq!(trust.minimum_version, 2);
-    assert!(values.trust_policy(roots.clone()).is_some());
-
     let bare = ReferenceValues::from_toml("[snp]\nguest_policy = [\"no-debug\"]").unwrap();
     assert_eq!(bare.measurements(), None);
     assert_eq!(bare.snp_trust(roots.clone()).unwrap().minimum_version, 3);

@@ -10,6 +10,8 @@
 //! bulletin after bulletin, and a number in a program is out of date before the program is. Without a floor, a
 //! report of firmware with known holes passes.
 
+use std::str::FromStr;
+
 use super::error::SnpError;
 use super::kinds::{Generation, Tcb};
 
@@ -68,6 +70,49 @@ impl TcbFloor {
             }
         }
         Ok(())
+    }
+}
+
+/// A text that is no [`TcbFloor`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a minimal TCB: write bootloader=4,tee=0,snp=22,microcode=213 with the components that you mean (fmc for \
+     Turin), and genoa: before it when it is for one generation"
+)]
+pub struct NotATcbFloor;
+
+impl FromStr for TcbFloor {
+    type Err = NotATcbFloor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (generation, components) = match text.split_once(':') {
+            Some((generation, components)) => {
+                let generation = generation.parse().map_err(|_| NotATcbFloor)?;
+                (Some(generation), components)
+            }
+            None => (None, text),
+        };
+        let mut floor = Self {
+            generation,
+            ..Self::default()
+        };
+        for component in components.split(',') {
+            let (name, minimum) = component.split_once('=').ok_or(NotATcbFloor)?;
+            let place = match name {
+                "fmc" => &mut floor.fmc,
+                "bootloader" => &mut floor.bootloader,
+                "tee" => &mut floor.tee,
+                "snp" => &mut floor.snp,
+                "microcode" => &mut floor.microcode,
+                _ => return Err(NotATcbFloor),
+            };
+            // Twice the same is a slip, whichever was meant.
+            let minimum = minimum.parse().map_err(|_| NotATcbFloor)?;
+            if place.replace(minimum).is_some() {
+                return Err(NotATcbFloor);
+            }
+        }
+        Ok(floor)
     }
 }
 
@@ -140,6 +185,40 @@ mod tests {
                     minimum: version + 1
                 })
             );
+        }
+    }
+
+    #[test]
+    fn floors_are_written_by_component() {
+        let text = "turin:fmc=1,bootloader=2,tee=0,snp=4,microcode=255";
+        assert_eq!(
+            text.parse(),
+            Ok(TcbFloor {
+                generation: Some(Generation::Turin),
+                fmc: Some(1),
+                bootloader: Some(2),
+                tee: Some(0),
+                snp: Some(4),
+                microcode: Some(255),
+            })
+        );
+        assert_eq!("snp=9".parse(), Ok(floor("snp", 9)));
+        for wrong in [
+            "",
+            "genoa",
+            "genoa:",
+            "rome:snp=1",
+            "snp",
+            "snp=",
+            "snp=256",
+            "snp=-1",
+            "snp=1,",
+            "snp=1,snp=1",
+            "SNP=1",
+            "spl=1",
+            "snp=1 tee=1",
+        ] {
+            assert_eq!(wrong.parse::<TcbFloor>(), Err(NotATcbFloor), "{wrong}");
         }
     }
 

@@ -1,9 +1,13 @@
 //! What a verifier believes of SNP.
 
-use super::demands::SnpDemands;
+use proplet_types::Check;
+
+use super::demands::{KeyDigest, SnpDemands};
 use super::error::SnpError;
+use super::report::SnpReport;
 use super::revocation::RevocationLists;
 use super::roots::TrustRoots;
+use crate::on_demand::OnDemand;
 
 /// The roots that vouch for SNP evidence, and the demands on it.
 #[derive(Debug, Clone)]
@@ -31,6 +35,32 @@ impl SnpTrust {
             demands: SnpDemands::default(),
             revocation: None,
         }
+    }
+
+    /// The checks that were made of this report, and those that nobody asked for. Keys of an ID block that the VM
+    /// does not have are nothing to check unless they are demanded.
+    pub(crate) fn on_demand(&self, report: &SnpReport) -> impl Iterator<Item = OnDemand> {
+        let demands = &self.demands;
+        let has = |digest: &KeyDigest| *digest != [0; 48];
+        [
+            (Check::MinimumTcb, !demands.minimum_tcb.is_empty(), true),
+            (Check::Revocation, self.revocation.is_some(), true),
+            (Check::Chip, demands.chip_ids.is_some(), true),
+            (
+                Check::IdKey,
+                demands.id_keys.is_some(),
+                has(&report.id_key_digest),
+            ),
+            (
+                Check::AuthorKey,
+                demands.author_keys.is_some(),
+                has(&report.author_key_digest),
+            ),
+            (Check::GuestPolicy, demands.on_guest_policy(), true),
+        ]
+        .into_iter()
+        .filter(|(_, made, applies)| *made || *applies)
+        .map(|(check, made, _)| OnDemand { check, made })
     }
 
     /// AMD's built-in roots and the default demands.

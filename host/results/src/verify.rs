@@ -11,6 +11,7 @@
 //! [any](ExpectedMeasurement::Any) in so many words, and then the report warns.
 
 mod expectations;
+mod on_demand;
 mod report;
 
 use std::time::SystemTime;
@@ -209,6 +210,7 @@ fn verify_evidence(
         return Err(VerifyError::Migratable);
     }
     expectations.check_vm(&mut report, &verified)?;
+    on_demand::list(&mut report, &verified);
     Ok((report, claims))
 }
 

@@ -57,6 +57,18 @@ checks! {
     Measurement = "measurement";
     /// HOST_DATA or MRCONFIGID is as expected.
     InitData = "init-data";
+    /// The firmware's security versions are at least those that the reader demands.
+    MinimumTcb = "minimum-tcb";
+    /// No certificate of the chain was revoked, by lists that the reader gave.
+    Revocation = "revocation";
+    /// The chip is one that the reader named.
+    Chip = "chip";
+    /// The key that signed the VM's ID block is one that the reader named.
+    IdKey = "id-key";
+    /// The key that certified the ID key is one that the reader named.
+    AuthorKey = "author-key";
+    /// The guest policy holds to the rules that the reader gave.
+    GuestPolicy = "guest-policy";
     /// The evidence was made for this challenge, so it is fresh.
     Challenge = "challenge";
     /// The evidence is about a host, as that of a receipt has to be.

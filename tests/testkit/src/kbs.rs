@@ -28,6 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use proplet_hal::reference_values::ReferenceValues;
 use proplet_hal::verify::TrustPolicy;
 use proplet_jose::jws::VerifyingKey;
 use proplet_kbs::KbsConfig;
@@ -80,6 +81,16 @@ impl DevKeyBrokerBuilder {
     /// Which evidence is accepted. SNP under the test PKI unless set.
     pub fn trust(mut self, trust: TrustPolicy) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Accepts evidence by these reference values, under the test PKI: their demands, and their measurements as
+    /// [`Self::reference_measurement`]s.
+    pub fn reference_values(mut self, values: &ReferenceValues) -> Self {
+        self.trust = values.trust_policy(crate::tee::test_roots());
+        self.rules
+            .reference_measurements
+            .extend(values.measurements().unwrap_or_default());
         self
     }
 

@@ -58,6 +58,8 @@ mod relying;
 mod report;
 mod run;
 #[cfg(feature = "data-owner")]
+mod snp;
+#[cfg(feature = "data-owner")]
 mod verify;
 
 use std::{ffi::OsString, sync::Arc};

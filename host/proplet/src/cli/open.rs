@@ -36,8 +36,10 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
     let required = Required::parse(&arguments.expectations.require)?;
-    let trust = relying::trust(&arguments.trust)?;
-    let expectations = relying::expectations(&arguments.expectations, &arguments.trust)?;
+    let values = relying::reference_values(&arguments.trust)?;
+    let trust = relying::trust(&arguments.trust, values.as_ref())?;
+    let expectations =
+        relying::expectations(&arguments.expectations, &arguments.trust, values.as_ref())?;
     let key = read_key(&arguments.key)?;
     let document = match Document::read(&arguments.document, console.stdin)? {
         Document::Result(document) => document,

@@ -4,7 +4,8 @@ use std::{path::Path, time::SystemTime};
 
 use proplet_daemon::message;
 use proplet_hal::{
-    snp::{SnpTrust, TrustRoots},
+    reference_values::{self, ReferenceValues},
+    snp::TrustRoots,
     verify::{TeeTrust, TrustPolicy},
 };
 use proplet_jose::json as strict;
@@ -19,14 +20,17 @@ use super::{
     Context,
     arguments::{Expected, Trust},
     error::CliError,
-    files,
+    files, snp,
 };
 
 /// Stands for every check that applies.
 const ALL: &str = "all";
 
 /// Whose evidence is believed.
-pub(super) fn trust(arguments: &Trust) -> Result<TrustPolicy, CliError> {
+pub(super) fn trust(
+    arguments: &Trust,
+    values: Option<&ReferenceValues>,
+) -> Result<TrustPolicy, CliError> {
     let roots = match &arguments.roots {
         None => TrustRoots::amd()
             .map_err(|error| CliError::new(Code::Internal, format!("built-in roots: {error}")))?,
@@ -35,16 +39,31 @@ pub(super) fn trust(arguments: &Trust) -> Result<TrustPolicy, CliError> {
             TrustRoots::from_pem(&pem).map_err(|error| CliError::input("roots", path, error))?
         }
     };
-    let mut snp = SnpTrust::new(roots);
-    if arguments.allow_report_v2 {
-        snp.minimum_version = 2;
+    let mut policy = TrustPolicy::nothing();
+    // Of a TEE that the file has no table for, nothing is known.
+    if values.is_none_or(|values| values.snp.is_some()) {
+        let values = values.and_then(|values| values.snp.as_ref());
+        let snp = snp::trust(&arguments.snp, values, roots)?;
+        policy = policy.and(TeeTrust::Snp(Box::new(snp)));
     }
-    let policy = TrustPolicy::of(TeeTrust::Snp(Box::new(snp)));
     Ok(if arguments.accept_sample {
         policy.accepting_sample_evidence_that_proves_nothing()
     } else {
         policy
     })
+}
+
+/// The file of reference values, if one was named.
+pub(super) fn reference_values(arguments: &Trust) -> Result<Option<ReferenceValues>, CliError> {
+    let Some(path) = &arguments.reference_values else {
+        return Ok(None);
+    };
+    let limit = reference_values::MAX_LEN as u64;
+    let text = files::read_text("reference values", path, limit)?;
+    let values = ReferenceValues::from_toml(&text);
+    values
+        .map(Some)
+        .map_err(|error| CliError::input("reference values", path, error))
 }
 
 /// As of when certificates are judged: now, unless another time was asked for.
@@ -66,7 +85,11 @@ pub(super) fn note_moment(arguments: &Trust, report: &mut Report) {
 }
 
 /// What is expected.
-pub(super) fn expectations(arguments: &Expected, trust: &Trust) -> Result<Expectations, CliError> {
+pub(super) fn expectations(
+    arguments: &Expected,
+    trust: &Trust,
+    values: Option<&ReferenceValues>,
+) -> Result<Expectations, CliError> {
     let inputs = match &arguments.inputs {
         Some(path) => {
             let inputs = read_inputs(path)?;
@@ -76,7 +99,7 @@ pub(super) fn expectations(arguments: &Expected, trust: &Trust) -> Result<Expect
     };
     let recipients = &arguments.expect_recipient;
     Ok(Expectations {
-        measurement: measurement(arguments),
+        measurement: measurement(arguments, values),
         init_data: arguments
             .expect_init_data
             .as_ref()
@@ -99,13 +122,19 @@ pub(super) fn expectations(arguments: &Expected, trust: &Trust) -> Result<Expect
     })
 }
 
-/// None is expected unless one is named, and then nothing verifies.
-fn measurement(arguments: &Expected) -> ExpectedMeasurement {
+/// None is expected unless one is named, and then nothing verifies. Those that are typed take the place of the
+/// file's.
+fn measurement(arguments: &Expected, values: Option<&ReferenceValues>) -> ExpectedMeasurement {
     if arguments.any_measurement {
         return ExpectedMeasurement::Any;
     }
-    let good = arguments.expect_measurement.iter();
-    ExpectedMeasurement::OneOf(good.map(|bytes| bytes.0.clone()).collect())
+    let typed = arguments.expect_measurement.iter();
+    let typed: Vec<Vec<u8>> = typed.map(|bytes| bytes.0.clone()).collect();
+    let listed = values.and_then(ReferenceValues::measurements);
+    match listed {
+        Some(listed) if typed.is_empty() => ExpectedMeasurement::OneOf(listed),
+        _ => ExpectedMeasurement::OneOf(typed),
+    }
 }
 
 /// The checks that must have been made.

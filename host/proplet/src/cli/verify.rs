@@ -22,8 +22,10 @@ pub(super) async fn run(
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
     let required = Required::parse(&arguments.expectations.require)?;
-    let trust = relying::trust(&arguments.trust)?;
-    let expectations = relying::expectations(&arguments.expectations, &arguments.trust)?;
+    let values = relying::reference_values(&arguments.trust)?;
+    let trust = relying::trust(&arguments.trust, values.as_ref())?;
+    let expectations =
+        relying::expectations(&arguments.expectations, &arguments.trust, values.as_ref())?;
     let document = Document::read(&arguments.document, console.stdin)?;
     let now = relying::moment(&arguments.trust, context);
     let mut report = blocking(move || {
@@ -55,9 +57,9 @@ pub(super) fn failed(error: &VerifyError) -> CliError {
 
 fn option_for(error: &VerifyError) -> Option<&'static str> {
     match error {
-        VerifyError::NoExpectedMeasurement { .. } => {
-            Some("give --expect-measurement HEX, or --any-measurement")
-        }
+        VerifyError::NoExpectedMeasurement { .. } => Some(
+            "give --expect-measurement HEX, --reference-values FILE with measurements, or --any-measurement",
+        ),
         VerifyError::Debug => Some("--allow-debug allows them"),
         VerifyError::Evidence(EvidenceError::SampleRefused) => Some("--accept-sample accepts it"),
         VerifyError::Evidence(EvidenceError::Snp(error)) => match error {
@@ -68,6 +70,11 @@ fn option_for(error: &VerifyError) -> Option<&'static str> {
                 Some("--at TIME judges as of a time when it was valid")
             }
             SnpError::UnknownIssuer { .. } => Some("--roots FILE gives other roots"),
+            SnpError::NoTcbFloor { .. } => Some("--min-tcb CPU:COMPONENT=N gives one for a CPU"),
+            SnpError::NoRevocationList { .. } => Some("--crl FILE gives another list"),
+            SnpError::RevocationListExpired { .. } => {
+                Some("--at TIME judges as of a time when it was good")
+            }
             _ => None,
         },
         _ => None,

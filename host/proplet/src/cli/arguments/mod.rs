@@ -1,6 +1,8 @@
 //! What can be typed: every subcommand, its options, and the words of `--help`.
 
 #[cfg(feature = "data-owner")]
+mod snp;
+#[cfg(feature = "data-owner")]
 mod tools;
 
 use std::path::PathBuf;
@@ -8,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "data-owner")]
-pub(super) use self::tools::*;
+pub(super) use self::{snp::*, tools::*};
 
 /// The exit codes, as every `--help` shows them.
 const EXIT_CODES: &str = "\

@@ -9,7 +9,7 @@ use proplet_types::{Digest, ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
 
-use super::EXIT_CODES;
+use super::{EXIT_CODES, SnpTrusted};
 
 /// Subcommands of `image`.
 #[derive(Debug, Subcommand)]
@@ -222,15 +222,18 @@ pub struct Trust {
     /// documents that are older than the certificates live; the report warns of it
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub at: Option<Moment>,
-    /// Accept SNP reports of version 2, which do not name the CPU. The report warns of it
-    #[arg(long)]
-    pub allow_report_v2: bool,
+    /// What evidence is held against, in one file (docs/formats.md, section 8): measurements, the lowest firmware,
+    /// machines, keys, policies. A TEE that it has no table for is refused. Options take the place of its items
+    #[arg(long, value_name = "FILE")]
+    pub reference_values: Option<PathBuf>,
     /// Accept evidence of the kind `sample`, which anybody can write. For tests: it proves nothing
     #[arg(long)]
     pub accept_sample: bool,
     /// Accept a VM that its host may debug, and so read. For tests
     #[arg(long)]
     pub allow_debug: bool,
+    #[command(flatten)]
+    pub snp: SnpTrusted,
 }
 
 /// What is expected. What is not given here is reported as not verified; a measurement has to be.

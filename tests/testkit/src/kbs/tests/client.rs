@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use proplet_hal::TeeProvider;
+use proplet_hal::reference_values::ReferenceValues;
 use proplet_hal::verify::TrustPolicy;
 use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
 use proplet_kbs::admin::{AdminAuth, AdminClient, AdminKey};
@@ -132,6 +133,23 @@ async fn policies_see_path_claims_and_status() {
         request.path.starts_with("other/")
     }));
     assert_eq!(outcome(&broker, tee(good)).await, "kbs-denied");
+}
+
+#[tokio::test]
+async fn reference_values_say_which_evidence_is_good() {
+    let good = hex::encode([7; 48]);
+    let values = |snp: u8| {
+        let text = format!("[snp]\nmeasurements = [\"{good}\"]\n[[snp.minimum_tcb]]\nsnp = {snp}");
+        ReferenceValues::from_toml(&text).unwrap()
+    };
+    let tee = |measurement| FakeSnp::builder().measurement(measurement).build();
+    let broker = started(DevKeyBroker::builder().reference_values(&values(24))).await;
+    broker.set_policy(Policy::predicate(|request| request.is_affirming()));
+    assert_eq!(outcome(&broker, tee([7; 48])).await, "");
+    assert_eq!(outcome(&broker, tee([8; 48])).await, "kbs-denied");
+
+    let newer = started(DevKeyBroker::builder().reference_values(&values(25))).await;
+    assert_eq!(outcome(&newer, tee([7; 48])).await, "kbs-evidence-rejected");
 }
 
 #[tokio::test]
