@@ -25,7 +25,7 @@ pub struct RuntimeConfig {
     /// half of them.
     pub compilations: u32,
     /// How long a task waits for its component while it is compiled, in milliseconds. Waiting for its turn is not
-    /// counted, and all of it comes before the task's own wall clock begins.
+    /// counted; that may take as long again. All of it comes before the task's own wall clock begins.
     pub compile_ms: u64,
     /// Compiled components that are kept. The one that was used longest ago goes first.
     pub cached_components: usize,

@@ -106,11 +106,9 @@ pub enum RuntimeError {
          the settings"
     )]
     LimitCompile(u64),
-    /// Too many components wait to be compiled.
-    #[error(
-        "too many components wait to be compiled on this host; start the task later or elsewhere"
-    )]
-    CompileQueueFull,
+    /// Too many components wait to be compiled, or this one's turn did not come in time.
+    #[error("this host is busy compiling other components; start the task later or elsewhere")]
+    CompileBusy,
     /// The guest asked for more memory than the task may have.
     #[error("memory limit: the task may use {0} bytes of guest memory, and asked for more")]
     LimitMemory(u64),
@@ -150,7 +148,7 @@ impl RuntimeError {
             Self::GuestTrapped(_) => Code::GuestTrapped,
             Self::GuestFailed { .. } => Code::GuestFailed,
             Self::LimitCompile(_) => Code::LimitCompile,
-            Self::CompileQueueFull => Code::QueueFull,
+            Self::CompileBusy => Code::QueueFull,
             Self::LimitMemory(_) => Code::LimitMemory,
             Self::LimitWallClock(_) => Code::LimitWallClock,
             Self::LimitCpu(_) => Code::LimitCpu,

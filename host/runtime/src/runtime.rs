@@ -46,6 +46,7 @@ impl Runtime {
                 places: config.compilations as usize,
                 // A task waits for one component at most.
                 waiting: config.concurrent_tasks as usize,
+                wait: Duration::from_millis(config.compile_ms),
                 time: Duration::from_millis(config.compile_ms),
             }),
             ticker: Arc::new(Ticker::new(engine.clone())?),
@@ -62,7 +63,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`RuntimeError::ComponentTooLarge`], [`RuntimeError::ComponentInvalid`],
-    /// [`RuntimeError::CompileQueueFull`], and [`RuntimeError::LimitCompile`] when it takes longer than
+    /// [`RuntimeError::CompileBusy`], and [`RuntimeError::LimitCompile`] when it takes longer than
     /// [`RuntimeConfig::compile_ms`].
     pub async fn compile(
         &self,

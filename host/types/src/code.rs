@@ -204,7 +204,7 @@ codes! {
     TaskUnsupported = "task-unsupported", Failed;
     /// `cli_args` holds what a task may not choose.
     TaskArguments = "task-arguments", Usage;
-    /// As many tasks as the settings allow run and wait already, or too many components wait to be compiled.
+    /// As many tasks as the settings allow run and wait already, or the host is busy compiling other components.
     QueueFull = "queue-full", Failed;
     /// The proplet is shutting down.
     PropletStopping = "proplet-stopping", Failed;

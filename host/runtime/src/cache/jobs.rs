@@ -16,6 +16,7 @@ use crate::error::RuntimeError;
 
 /// What callers and compilations share.
 pub(super) struct Shared<T> {
+    wait: Duration,
     time: Duration,
     state: Mutex<State<T>>,
 }
@@ -56,8 +57,9 @@ pub(super) enum Asked<T: Code> {
 }
 
 impl<T: Code> Shared<T> {
-    pub(super) fn new(kept: Kept<T>, queue: Queue, time: Duration) -> Self {
+    pub(super) fn new(kept: Kept<T>, queue: Queue, wait: Duration, time: Duration) -> Self {
         Self {
+            wait,
             time,
             state: Mutex::new(State {
                 kept,
@@ -70,7 +72,7 @@ impl<T: Code> Shared<T> {
     /// Finds code, joins its compilation, or lets it wait for a place.
     ///
     /// # Errors
-    /// [`RuntimeError::CompileQueueFull`].
+    /// [`RuntimeError::CompileBusy`].
     pub(super) fn ask(
         self: &Arc<Self>,
         digest: Digest,
@@ -98,7 +100,7 @@ impl<T: Code> Shared<T> {
             Entry::Vacant(place) => {
                 let lost = queue
                     .enter(owner, digest)
-                    .map_err(|_| RuntimeError::CompileQueueFull)?;
+                    .map_err(|_| RuntimeError::CompileBusy)?;
                 let (sender, progress) = watch::channel(Progress::Waiting);
                 place.insert(Job {
                     progress: sender,
@@ -166,7 +168,7 @@ impl<T> State<T> {
     fn refuse(&mut self, digest: &Digest) {
         if let Some(job) = self.jobs.remove(digest) {
             job.progress.send_replace(Progress::Ended {
-                code: Err(RuntimeError::CompileQueueFull),
+                code: Err(RuntimeError::CompileBusy),
                 is_kept: false,
             });
         }
@@ -192,8 +194,10 @@ impl<T: Code> Waiter<T> {
             return Err(over());
         };
         let begun = progress.wait_for(|progress| !matches!(progress, Progress::Waiting));
-        if begun.await.is_err() {
-            return Err(over());
+        match tokio::time::timeout(self.cache.wait, begun).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => return Err(over()),
+            Err(_) => return Err(RuntimeError::CompileBusy),
         }
         let ended = progress.wait_for(|progress| matches!(progress, Progress::Ended { .. }));
         let Ok(ended) = tokio::time::timeout(self.cache.time, ended).await else {

@@ -7,7 +7,8 @@
 //! compilation, also one that an earlier task gave up: asking again joins it. A failed one is not kept.
 //!
 //! How long a task waits for its component to be compiled is limited. The time begins with the compilation: what
-//! others compile before it is not the component's fault.
+//! others compile before it is not the component's fault. Waiting for its turn has a limit of its own, so that
+//! tasks which wait do not stay for as long as somebody else's compilation takes.
 //!
 //! What is [kept](kept) is bounded in number and in bytes of code, and compilations under way count for nothing.
 //! The cache is in memory only: compiled code of an encrypted component is as confidential as the component.
@@ -43,6 +44,8 @@ pub(crate) struct Bounds {
     pub(crate) places: usize,
     /// Most components that wait for a place.
     pub(crate) waiting: usize,
+    /// How long a task waits for a place.
+    pub(crate) wait: Duration,
     /// How long a task waits for a compilation that has begun.
     pub(crate) time: Duration,
 }
@@ -55,6 +58,7 @@ impl<T: Code> Cache<T> {
         Self(Arc::new(Shared::new(
             Kept::new(bounds.entries, bounds.bytes),
             Queue::new(bounds.places, bounds.waiting),
+            bounds.wait,
             bounds.time,
         )))
     }
@@ -63,7 +67,7 @@ impl<T: Code> Cache<T> {
     /// at it. To give it up is to drop the future.
     ///
     /// # Errors
-    /// What `compile` fails with; [`RuntimeError::CompileQueueFull`]; [`RuntimeError::LimitCompile`].
+    /// What `compile` fails with; [`RuntimeError::CompileBusy`]; [`RuntimeError::LimitCompile`].
     pub(crate) async fn get_or_compile(
         &self,
         digest: Digest,

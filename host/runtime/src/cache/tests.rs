@@ -20,6 +20,7 @@ const BOUNDS: Bounds = Bounds {
     bytes: 1000,
     places: 1,
     waiting: 200,
+    wait: Duration::from_secs(600),
     time: Duration::from_secs(60),
 };
 
@@ -307,6 +308,24 @@ async fn waiting_for_a_place_is_no_fault_of_the_component() {
     end_second.send(()).unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_place_without_end() {
+    let scene = Scene::new(BOUNDS);
+    let (_running, end) = scene.running("a1", 1).await;
+    let (mut second, _never) = scene.slow("b1", 2).await;
+    tokio::time::advance(BOUNDS.wait / 2).await;
+    assert_eq!(poll(&mut second).await, None);
+    tokio::time::advance(BOUNDS.wait / 2 + Duration::from_millis(1)).await;
+    let refused = poll(&mut second).await;
+    assert_eq!(refused, Some(Err(RuntimeError::CompileBusy)));
+    // It has left the queue.
+    drop(second);
+    assert_eq!(scene.jobs(), 1);
+    end.send(()).unwrap();
+    until(|| scene.jobs() == 0).await;
+    assert_eq!(scene.begun(), 1);
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_and_says_so() {
     let scene = Scene::new(Bounds {
@@ -317,13 +336,10 @@ async fn a_full_queue_refuses_and_says_so() {
     let (mut second, _never2) = scene.slow("a2", 1).await;
     let (mut third, _never3) = scene.slow("a3", 1).await;
     let full = scene.at_once("a4", 1).await.unwrap_err();
-    assert_eq!(full, RuntimeError::CompileQueueFull);
+    assert_eq!(full, RuntimeError::CompileBusy);
     // Another owner is let in, in the place of the last of the longest line.
     let (mut other, _never4) = scene.slow("b1", 1).await;
     assert_eq!(poll(&mut second).await, None);
-    assert_eq!(
-        poll(&mut third).await,
-        Some(Err(RuntimeError::CompileQueueFull))
-    );
+    assert_eq!(poll(&mut third).await, Some(Err(RuntimeError::CompileBusy)));
     assert_eq!(poll(&mut other).await, None);
 }
