@@ -10,7 +10,8 @@
 use std::time::SystemTime;
 
 use crate::snp::{SnpReport, SnpTrust, TrustRoots};
-use crate::{Evidence, ReportData, TeeName, sample, snp};
+use crate::tdx::{TdxFacts, TdxTrust};
+use crate::{Evidence, ReportData, TeeName, sample, snp, tdx};
 
 mod error;
 
@@ -31,18 +32,22 @@ pub struct TrustPolicy {
 pub enum TeeTrust {
     /// AMD SEV-SNP.
     Snp(Box<SnpTrust>),
+    /// Intel TDX.
+    Tdx(Box<TdxTrust>),
     /// Evidence of the `sample` TEE. Anybody can write such evidence about anything, so a verifier that
     /// accepts it verifies nothing: for tests and demonstrations.
     SampleThatProvesNothing,
 }
 
 impl TrustPolicy {
-    /// Hardware only: SNP under AMD's built-in roots. No sample evidence.
+    /// Hardware only: SNP under AMD's built-in roots and TDX under Intel's. No sample evidence. TDX needs
+    /// collateral besides, see [`TdxTrust::with_collateral`].
     ///
     /// # Errors
-    /// As [`TrustRoots::amd`].
+    /// As [`TrustRoots::amd`] and [`TdxTrust::intel`].
     pub fn hardware() -> Result<Self, VerifyError> {
-        Ok(Self::with_snp_roots(TrustRoots::amd()?))
+        let tdx = TeeTrust::Tdx(Box::new(TdxTrust::intel()?));
+        Ok(Self::with_snp_roots(TrustRoots::amd()?).and(tdx))
     }
 
     /// SNP under the given roots, with the default demands, and nothing else.
@@ -81,6 +86,7 @@ impl TeeTrust {
     pub fn tee(&self) -> TeeName {
         match self {
             Self::Snp(_) => TeeName::SNP,
+            Self::Tdx(_) => TeeName::TDX,
             Self::SampleThatProvesNothing => TeeName::SAMPLE,
         }
     }
@@ -95,9 +101,9 @@ pub struct Verified {
     /// The signed report data: 64 bytes for hardware TEEs, padding included; the bytes as sent for
     /// `sample`. Compare with [`Verified::binds`].
     pub report_data: Vec<u8>,
-    /// The launch measurement: 48 bytes for SNP; empty for `sample`, which has none.
+    /// The launch measurement: 48 bytes for SNP, and for TDX (MRTD); empty for `sample`, which has none.
     pub measurement: Vec<u8>,
-    /// HOST_DATA (SNP, 32 bytes). `None` when all zeros (unset) or when the TEE has none.
+    /// HOST_DATA (SNP, 32 bytes) or MRCONFIGID (TDX, 48 bytes). `None` when all zeros (unset) or when the TEE has none.
     pub init_data: Option<Vec<u8>>,
     /// Whether the VM may be debugged by its host, which can then read all its memory. A relying
     /// party that protects anything refuses `true`.
@@ -119,6 +125,8 @@ pub struct Verified {
 pub enum TeeFacts {
     /// The whole SNP report.
     Snp(Box<SnpReport>),
+    /// The TDX module's report, the platform and the event log.
+    Tdx(Box<TdxFacts>),
     /// The `sample` TEE says nothing.
     Sample,
 }
@@ -128,6 +136,7 @@ impl Verified {
     pub fn tee(&self) -> TeeName {
         match self.facts {
             TeeFacts::Snp(_) => TeeName::SNP,
+            TeeFacts::Tdx(_) => TeeName::TDX,
             TeeFacts::Sample => TeeName::SAMPLE,
         }
     }
@@ -150,6 +159,20 @@ impl Verified {
             debug: report.debug,
             migratable: report.migration_agent,
             facts: TeeFacts::Snp(Box::new(report)),
+        }
+    }
+
+    fn of_tdx(facts: TdxFacts, anchor: Anchor) -> Self {
+        let report = &facts.report;
+        Self {
+            anchor,
+            on_demand: Vec::new(),
+            report_data: report.report_data.to_vec(),
+            measurement: report.mr_td.to_vec(),
+            init_data: report.init_data(),
+            debug: report.debug(),
+            migratable: report.migratable(),
+            facts: TeeFacts::Tdx(Box::new(facts)),
         }
     }
 
@@ -187,6 +210,10 @@ pub fn verify(
         Some(TeeTrust::Snp(trust)) => {
             let report = snp::verify(&evidence.evidence, trust, now)?;
             Ok(Verified::of_snp(report, trust))
+        }
+        Some(TeeTrust::Tdx(trust)) => {
+            let facts = tdx::verify(&evidence.evidence, trust, now)?;
+            Ok(Verified::of_tdx(facts, trust.root.anchor()))
         }
         Some(TeeTrust::SampleThatProvesNothing) => {
             let report_data = sample::report_data(&evidence.evidence);
@@ -246,9 +273,9 @@ mod tests {
             .iter()
             .filter_map(|trust| match trust {
                 TeeTrust::Snp(trust) => Some(trust.minimum_version),
-                TeeTrust::SampleThatProvesNothing => None,
+                _ => None,
             })
             .collect();
-        assert_eq!((policy.accepted.len(), snp), (2, vec![2]));
+        assert_eq!((policy.accepted.len(), snp), (3, vec![2]));
     }
 }

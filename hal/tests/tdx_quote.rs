@@ -181,6 +181,15 @@ fn malformed_quotes_are_refused() {
     let mut length = quote(BodyType::Td15);
     length[50] = 0x47;
     assert!(reason(&length).contains("not that of its type"));
+    let signature_data = 48 + 584;
+    for parts in [&[0][..], &[0, 4 + 130]] {
+        let mut longer = whole.clone();
+        for at in parts {
+            longer[signature_data + at] += 1;
+        }
+        longer.extend([0; 64]);
+        assert!(reason(&longer).contains("fit"), "{parts:?}");
+    }
     let mut text = whole.clone();
     let at = text.len() - 5;
     text[at] = 0xff;

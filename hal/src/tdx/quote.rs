@@ -175,6 +175,17 @@ impl Quote {
     }
 }
 
+impl Quote {
+    /// The kind of platform that the quote is of (FMSPC), from its PCK certificate. Nothing is verified:
+    /// it says which collateral to fetch.
+    ///
+    /// # Errors
+    /// [`TdxError::Form`] when the certificate cannot be read.
+    pub fn fmspc(&self) -> Result<[u8; 6], TdxError> {
+        super::chosen::fmspc(self)
+    }
+}
+
 /// The type and length that a body of version 5 begins with.
 fn body_type(cursor: &mut Cursor<'_>) -> Result<(BodyType, usize), TdxError> {
     let number = cursor.u16()?;
@@ -196,14 +207,14 @@ fn pck_chain(signature_data: &[u8]) -> Result<String, TdxError> {
     let _signature: [u8; SIGNATURE_LEN] = data.array()?;
     let _attestation_key: [u8; SIGNATURE_LEN] = data.array()?;
     let certification = certification(&mut data, QE_REPORT_CERTIFICATION)?;
-    zeros(&data)?;
+    nothing(&data)?;
     let mut data = Cursor::new(certification, WHAT);
     let _qe_report = data.take(QE_REPORT_LEN)?;
     let _signature: [u8; SIGNATURE_LEN] = data.array()?;
     let length = usize::from(data.u16()?);
     let _authentication_data = data.take(length)?;
     let chain = self::certification(&mut data, PCK_CHAIN)?;
-    zeros(&data)?;
+    nothing(&data)?;
     let chain = std::str::from_utf8(chain).map_err(|_| malformed("its PCK chain is not text"))?;
     Ok(chain.trim_end_matches('\0').to_owned())
 }
@@ -215,6 +226,14 @@ fn certification<'a>(data: &mut Cursor<'a>, expected: u16) -> Result<&'a [u8], T
     }
     let length = data.length32()?;
     Ok(data.take(length)?)
+}
+
+/// Lengths that contain others have to fit them.
+fn nothing(cursor: &Cursor<'_>) -> Result<(), TdxError> {
+    if !cursor.rest().is_empty() {
+        return Err(malformed("the lengths of its parts do not fit each other"));
+    }
+    Ok(())
 }
 
 /// What is left has to be padding.

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::snp::SnpError;
+use crate::tdx::TdxError;
 use crate::{FormError, TeeName};
 
 /// Why evidence was refused, or could not be judged.
@@ -32,4 +33,7 @@ pub enum VerifyError {
     /// SNP evidence.
     #[error(transparent)]
     Snp(#[from] SnpError),
+    /// TDX evidence.
+    #[error(transparent)]
+    Tdx(#[from] TdxError),
 }

@@ -1,5 +1,6 @@
 //! One record of a log, and what it says.
 
+use proplet_types::text::short_line;
 use ring::digest::{SHA384, digest};
 
 /// Length of a SHA-384 digest in bytes.
@@ -98,8 +99,8 @@ impl Record {
         })
     }
 
-    /// The text in the data, if it is of a kind that has some: at most 200 characters, control
-    /// characters replaced.
+    /// The text in the data, if it is of a kind that has some: one line of at most 200 characters and dots, fit
+    /// for a terminal.
     pub fn text(&self) -> Option<String> {
         let text = if let Some(AaelEvent {
             domain,
@@ -116,8 +117,7 @@ impl Record {
         } else {
             return None;
         };
-        let shown = text.chars().take(MAX_TEXT);
-        Some(shown.map(visible).collect())
+        Some(short_line(&text, MAX_TEXT))
     }
 
     /// UEFI_VARIABLE_DATA: GUID, length of the name in characters, length of the data, name, data.
@@ -132,14 +132,6 @@ impl Record {
             .iter()
             .map(|pair| u16::from_le_bytes(*pair));
         Some(String::from_utf16_lossy(&units.collect::<Vec<_>>()))
-    }
-}
-
-fn visible(character: char) -> char {
-    if character.is_control() {
-        char::REPLACEMENT_CHARACTER
-    } else {
-        character
     }
 }
 
