@@ -307,7 +307,7 @@ mod real {
         assert_eq!(root.anchor(), Anchor::Given);
         let refused = check(&TdxTrust { root, ..trust() });
         assert!(
-            matches!(refused, Err(TdxError::NoCollateral { .. })),
+            matches!(refused, Err(TdxError::Chain { .. })),
             "{refused:?}"
         );
     }

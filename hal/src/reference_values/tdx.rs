@@ -6,6 +6,7 @@ use toml::Table;
 
 use super::error::ReferenceValuesError;
 use super::table::{Reader, bytes, put_bytes, texts};
+use crate::tdx::TdxTrust;
 
 /// The longest name of an advisory that is read; Intel's have 14 characters.
 const MAX_ADVISORY_LEN: usize = 64;
@@ -36,6 +37,28 @@ pub struct TdxReferenceValues {
 const RTMRS: [&str; 4] = ["rtmr0", "rtmr1", "rtmr2", "rtmr3"];
 
 impl TdxReferenceValues {
+    /// Puts what is demanded of TDX evidence into a trust; what is not said leaves it as it is.
+    pub fn demand_of(&self, trust: &mut TdxTrust) {
+        if let Some(statuses) = &self.tcb_statuses {
+            trust.tcb_statuses = statuses
+                .iter()
+                .filter_map(|name| name.parse().ok())
+                .collect();
+        }
+        if let Some(denied) = &self.denied_advisories {
+            trust.denied_advisories = denied.iter().cloned().collect();
+        }
+        if let Some(allowed) = &self.allowed_advisories {
+            trust.allowed_advisories = Some(allowed.iter().cloned().collect());
+        }
+        if let Some(modules) = &self.mrseam {
+            trust.mr_seam = modules.iter().copied().collect();
+        }
+        if let Some(platforms) = &self.platforms {
+            trust.platforms = platforms.iter().copied().collect();
+        }
+    }
+
     pub(super) fn read(mut reader: Reader) -> Result<Self, ReferenceValuesError> {
         let mut rtmrs = [const { None }; 4];
         for (values, name) in rtmrs.iter_mut().zip(RTMRS) {
@@ -106,5 +129,37 @@ fn advisory(text: &str) -> Result<String, &'static str> {
         Ok(text.to_owned())
     } else {
         Err("write the name of an advisory as Intel does, such as INTEL-SA-00615")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference_values::ReferenceValues;
+    use crate::tdx::TcbStatus;
+
+    #[test]
+    fn demands_take_the_place_of_those_that_were_there() {
+        let plain = TdxTrust::intel().unwrap();
+        let mut trust = plain.clone();
+        TdxReferenceValues::default().demand_of(&mut trust);
+        assert_eq!(trust, plain);
+
+        let text = format!(
+            "[tdx]\nmrseam = [\"{}\"]\ntcb_statuses = [\"OutOfDate\"]\nplatforms = [\"{}\"]\n\
+             allowed_advisories = [\"INTEL-SA-00001\"]\ndenied_advisories = [\"INTEL-SA-00002\"]\n",
+            "06".repeat(48),
+            "07".repeat(16)
+        );
+        let values = ReferenceValues::from_toml(&text).unwrap().tdx.unwrap();
+        values.demand_of(&mut trust);
+        assert_eq!(trust.mr_seam, [[6; 48]]);
+        assert_eq!(trust.tcb_statuses, [TcbStatus::OutOfDate]);
+        assert_eq!(trust.platforms, [[7; 16]]);
+        assert_eq!(
+            trust.allowed_advisories,
+            Some(vec!["INTEL-SA-00001".to_owned()])
+        );
+        assert_eq!(trust.denied_advisories, ["INTEL-SA-00002"]);
     }
 }

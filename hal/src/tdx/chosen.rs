@@ -59,7 +59,17 @@ impl<'a> Chosen<'a> {
             .ok_or_else(|| missing("identity of the quoting enclave".to_owned()))?;
         let list_of = |issuer| format!("list of certificates that {} revoked", shown(issuer));
         let pck_crl = crl(&pck.issuer).ok_or_else(|| missing(list_of(&pck.issuer)))?;
-        let root_crl = crl(root).ok_or_else(|| missing(list_of(root)))?;
+        let Some(root_crl) = crl(root) else {
+            // Said first, because no collateral that the reader fetches for this would help.
+            return Err(
+                match issuers.iter().find(|issuer| issuer.is_self_issued()) {
+                    Some(other) if other.der != trust.root.der() => TdxError::Chain {
+                        reason: format!("the quote's chain ends in {}", shown(&other.subject)),
+                    },
+                    _ => missing(list_of(root)),
+                },
+            );
+        };
         Ok(Self {
             tcb_signer: signer("TCB info", tcb_info, collateral)?,
             qe_signer: signer("quoting enclave's identity", qe_identity, collateral)?,
