@@ -11,15 +11,16 @@ use proplet_results::{
 };
 use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity};
 use proplet_types::{Code, Digest};
-use tokio::sync::Mutex;
 
-use crate::{host_text, refusal::Refusal, text::Known};
+use crate::{flight::Flight, host_text, quotes::GuestQueue, refusal::Refusal, text::Known};
 
 /// Speaks for one task's component. The component chooses the challenge and nothing else.
 pub(crate) struct TaskAttestor {
     pub provider: Option<Arc<dyn TeeProvider>>,
     /// Name of the TEE, kept because the provider makes it anew at each call.
     pub tee: Option<String>,
+    /// Where guests wait for the TEE.
+    pub queue: Arc<GuestQueue>,
     pub receipt_key: Arc<ReceiptKey>,
     pub settings_digest: Digest,
     pub component_digest: Digest,
@@ -69,6 +70,12 @@ impl Attestor for TaskAttestor {
     async fn evidence(&self, challenge: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
         let provider = self.provider.as_deref().ok_or(AttestationError::NoTee)?;
         let claims = self.claims(provider, challenge)?;
+        let _turn = self.queue.turn().await.ok_or_else(|| {
+            AttestationError::Unavailable(
+                "too many components wait for evidence on this machine: ask again in a moment"
+                    .to_owned(),
+            )
+        })?;
         let unavailable =
             |error: &dyn std::fmt::Display| AttestationError::Unavailable(error.to_string());
         let bundle = EvidenceBundle::gather(provider, &claims)
@@ -89,14 +96,11 @@ impl Attestor for TaskAttestor {
 
 /// Evidence that vouches for the receipt key: one quote for each key broker session, however many tasks.
 #[derive(Default)]
-pub(crate) struct Instance {
-    current: Mutex<Option<Attested>>,
-}
+pub(crate) struct Instance(Flight<SessionId, Attested, Refusal>);
 
 /// The evidence of one session.
 #[derive(Clone)]
 pub(crate) struct Attested {
-    session: SessionId,
     /// The evidence bundle as it goes into result documents. As text: to write its thousands of numbers
     /// again for every result would cost more than to seal the result.
     pub bundle: Arc<str>,
@@ -109,37 +113,39 @@ impl Instance {
     pub(crate) async fn attest(
         &self,
         session: SessionId,
-        provider: &dyn TeeProvider,
-        key: &ReceiptKey,
+        provider: &Arc<dyn TeeProvider>,
+        key: &Arc<ReceiptKey>,
         settings_digest: &Digest,
     ) -> Result<Attested, Refusal> {
-        let mut current = self.current.lock().await;
-        if let Some(attested) = current
-            .as_ref()
-            .filter(|attested| attested.session == session)
-        {
-            return Ok(attested.clone());
-        }
-        let failed = |error: &dyn std::fmt::Display| {
-            Refusal::new(
-                Code::EvidenceUnavailable,
-                host_text!(
-                    "no evidence for the receipt key: {}",
-                    Known::of_machine(error)
-                ),
-            )
-        };
-        let claims = Claims::instance(key, *settings_digest, provider.attester())
-            .map_err(|error| failed(&error))?;
-        let bundle = EvidenceBundle::gather(provider, &claims)
-            .await
-            .map_err(|error| failed(&error))?;
-        let attested = Attested {
-            session,
-            digest: bundle.digest().map_err(|error| failed(&error))?,
-            bundle: bundle.to_text().map_err(|error| failed(&error))?.into(),
-        };
-        *current = Some(attested.clone());
-        Ok(attested)
+        let aborted = failed(&"the request ended inside this process; see its log");
+        let (provider, key, settings) = (Arc::clone(provider), Arc::clone(key), *settings_digest);
+        let make = || async move { gather(provider.as_ref(), &key, settings).await };
+        self.0.get(session, aborted, make).await
     }
+}
+
+async fn gather(
+    provider: &dyn TeeProvider,
+    key: &ReceiptKey,
+    settings_digest: Digest,
+) -> Result<Attested, Refusal> {
+    let claims = Claims::instance(key, settings_digest, provider.attester())
+        .map_err(|error| failed(&error))?;
+    let bundle = EvidenceBundle::gather(provider, &claims)
+        .await
+        .map_err(|error| failed(&error))?;
+    Ok(Attested {
+        digest: bundle.digest().map_err(|error| failed(&error))?,
+        bundle: bundle.to_text().map_err(|error| failed(&error))?.into(),
+    })
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(
+        Code::EvidenceUnavailable,
+        host_text!(
+            "no evidence for the receipt key: {}",
+            Known::of_machine(error)
+        ),
+    )
 }

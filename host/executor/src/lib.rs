@@ -18,11 +18,14 @@
 #![deny(missing_docs)]
 
 pub mod binding;
+pub mod certificates;
+mod flight;
 pub mod harden;
 mod identity;
 mod in_clear;
 mod outcome;
 mod process;
+mod quotes;
 pub mod refusal;
 pub mod request;
 mod run;

@@ -18,6 +18,7 @@ pub(super) struct Document {
     pub registry: Registry,
     pub kbs: Option<Kbs>,
     pub confidential: Confidential,
+    pub attestation: Attestation,
     pub limits: Limits,
 }
 
@@ -94,6 +95,16 @@ pub(super) struct Confidential {
     pub allow_unmeasured_settings: bool,
     pub allow_a256ctr: bool,
     pub image_key_types: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Attestation {
+    pub timeout_seconds: Option<u64>,
+    pub certificates: Option<PathBuf>,
+    pub certificates_url: Option<String>,
+    pub certificates_ca_pem: Option<String>,
+    pub certificates_cache: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

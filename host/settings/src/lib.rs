@@ -145,6 +145,8 @@ pub struct Settings {
     pub kbs: Option<Kbs>,
     /// What is in force for encrypted tasks.
     pub confidential: Confidential,
+    /// How the TEE is asked for evidence.
+    pub attestation: Attestation,
     /// Limits of tasks.
     pub limits: Limits,
     /// Seconds between heartbeats. The Manager takes a proplet for dead after 10 s.
@@ -313,6 +315,28 @@ pub struct Confidential {
     pub image_key_types: ImageKeyTypes,
 }
 
+/// How the TEE is asked for evidence, and where certificates come from that belong to it.
+#[derive(Debug, Clone)]
+pub struct Attestation {
+    /// How long one piece of evidence is waited for.
+    pub timeout: Duration,
+    /// Folder with certificates of the key that signs SNP reports, for hosts that give none.
+    pub certificates: Option<PathBuf>,
+    /// Where such certificates are fetched, when the folder has none that fits.
+    pub certificate_service: Option<CertificateService>,
+}
+
+/// AMD's key distribution service, or a mirror of it.
+#[derive(Debug, Clone)]
+pub struct CertificateService {
+    /// Base address, before `/vcek/v1`.
+    pub url: Url,
+    /// CA to trust instead of the system's, PEM text.
+    pub ca_pem: Option<String>,
+    /// Folder where what was fetched is kept. It is public.
+    pub cache: Option<PathBuf>,
+}
+
 /// Limits of tasks.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -383,6 +407,7 @@ impl Settings {
             registry,
             kbs,
             confidential,
+            attestation,
             limits,
         } = document;
         let heartbeat = environment
@@ -421,6 +446,7 @@ impl Settings {
             registry: checks::checked_registry(registry)?,
             kbs: kbs.map(checks::checked_kbs).transpose()?,
             confidential: checks::checked_confidential(confidential)?,
+            attestation: checks::checked_attestation(attestation)?,
             limits: checks::checked_limits(&limits)?,
             notices,
         })

@@ -249,3 +249,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn certificates_come_from_where_the_document_says() {
+    let settings = parse("").unwrap().attestation;
+    assert_eq!(settings.timeout, Duration::from_secs(60));
+    assert!(settings.certificates.is_none() && settings.certificate_service.is_none());
+
+    let settings = parse(
+        "[attestation]\ntimeout_seconds = 5\ncertificates = \"/etc/snp\"\n\
+         certificates_url = \"https://kds.example/mirror\"\ncertificates_ca_pem = \"PEM\"\n\
+         certificates_cache = \"/var/cache/snp\"",
+    );
+    let settings = settings.unwrap().attestation;
+    assert_eq!(settings.timeout, Duration::from_secs(5));
+    assert_eq!(settings.certificates, Some(PathBuf::from("/etc/snp")));
+    let service = settings.certificate_service.unwrap();
+    assert_eq!(service.url.as_str(), "https://kds.example/mirror");
+    assert_eq!(service.ca_pem.as_deref(), Some("PEM"));
+    assert_eq!(service.cache, Some(PathBuf::from("/var/cache/snp")));
+}
+
+#[test]
+fn addresses_of_certificates_are_checked() {
+    for (line, name) in [
+        ("certificates_url = \"kds.example\"", "certificates_url"),
+        (
+            "certificates_url = \"ftp://kds.example\"",
+            "certificates_url",
+        ),
+        (
+            "certificates_url = \"https://a:b@kds.example\"",
+            "certificates_url",
+        ),
+        (
+            "certificates_url = \"https://kds.example/?a\"",
+            "certificates_url",
+        ),
+        ("certificates_ca_pem = \"PEM\"", "certificates_ca_pem"),
+        ("certificates_cache = \"/tmp\"", "certificates_cache"),
+        ("timeout_seconds = 0", "timeout_seconds"),
+    ] {
+        let error = parse(&format!("[attestation]\n{line}")).unwrap_err();
+        let place = format!("[attestation] {name}");
+        assert!(error.to_string().contains(&place), "{error}");
+    }
+    assert!(parse("[attestation]\ncertificate = \"x\"").is_err());
+}

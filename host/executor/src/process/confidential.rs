@@ -6,11 +6,11 @@ use proplet_hal::TeeProvider;
 use proplet_results::ReceiptKey;
 use proplet_settings::Settings;
 use proplet_types::Digest;
-use tokio::sync::OnceCell;
 
 use super::{Vault, Warm};
 use crate::{
     binding::{Binding, BindingRule},
+    flight::Flight,
     identity::Instance,
     refusal::Refusal,
 };
@@ -21,7 +21,7 @@ pub(crate) struct Confidential {
     pub warm: Warm,
     binding_rule: BindingRule,
     /// The TEE's value is fixed for the life of the VM, so it is asked for once. An error is not kept.
-    binding: OnceCell<Binding>,
+    binding: Flight<(), Binding, Binding>,
 }
 
 /// The TEE of this host and the key broker that trusts it: what keys are released to and results are
@@ -40,12 +40,12 @@ impl Confidential {
             host: Arc::new(host),
             warm: Warm::default(),
             binding_rule,
-            binding: OnceCell::new(),
+            binding: Flight::default(),
         }
     }
 
     /// Passes when the settings are those that the VM was started with, or need not be.
-    pub(crate) async fn pass(&self, settings: &Settings) -> Result<(), Refusal> {
+    pub(crate) async fn pass(&self, settings: &Arc<Settings>) -> Result<(), Refusal> {
         let binding = self.binding(settings).await;
         self.enforce(&binding, settings)
     }
@@ -55,20 +55,17 @@ impl Confidential {
         binding.enforce(self.binding_rule, is_hardware, settings)
     }
 
-    pub(super) async fn binding(&self, settings: &Settings) -> Binding {
-        let provider = self.host.provider.as_ref();
-        let found = self
-            .binding
-            .get_or_try_init(|| async {
-                match Binding::of(settings, provider).await {
-                    unknown @ Binding::Unknown(_) => Err(unknown),
-                    found => Ok(found),
-                }
-            })
-            .await;
-        match found {
-            Ok(found) => found.clone(),
-            Err(unknown) => unknown,
+    pub(super) async fn binding(&self, settings: &Arc<Settings>) -> Binding {
+        let (provider, settings) = (Arc::clone(&self.host.provider), Arc::clone(settings));
+        let ask = || async move {
+            match Binding::of(&settings, provider.as_ref()).await {
+                unknown @ Binding::Unknown(_) => Err(unknown),
+                found => Ok(found),
+            }
+        };
+        let aborted = Binding::Unknown("the request ended inside this process".to_owned());
+        match self.binding.get((), aborted, ask).await {
+            Ok(found) | Err(found) => found,
         }
     }
 }

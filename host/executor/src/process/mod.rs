@@ -24,7 +24,11 @@ pub(crate) use self::{
     vault::{ImageKeys, Vault},
     warm::Warm,
 };
-use crate::{ExecutorError, Host, refusal::Refusal};
+use crate::{
+    ExecutorError, Host,
+    quotes::{GuestQueue, Patient},
+    refusal::Refusal,
+};
 
 /// Everything that tasks share.
 pub(crate) struct Process {
@@ -32,6 +36,8 @@ pub(crate) struct Process {
     pub settings_digest: Digest,
     /// What evidence comes from. Plain tasks attest too.
     pub provider: Option<Arc<dyn TeeProvider>>,
+    /// Where guests wait for it.
+    pub guest_queue: Arc<GuestQueue>,
     pub receipt_key: Arc<ReceiptKey>,
     pub clock: Arc<dyn Clock>,
     pub runtime: Runtime,
@@ -42,8 +48,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(host: Host) -> Result<Self, ExecutorError> {
+    pub(crate) fn new(mut host: Host) -> Result<Self, ExecutorError> {
         let settings = Arc::clone(&host.settings);
+        let patience = settings.attestation.timeout;
+        host.provider = host
+            .provider
+            .map(|provider| Arc::new(Patient::new(provider, patience)) as Arc<dyn TeeProvider>);
         let setup = |error: &dyn std::fmt::Display| ExecutorError::Setup(error.to_string());
         let receipt_key = ReceiptKey::generate().map_err(|error| setup(&error))?;
         let receipt_key = Arc::new(receipt_key);
@@ -61,6 +71,7 @@ impl Process {
             settings,
             settings_digest,
             provider: host.provider,
+            guest_queue: Arc::default(),
             receipt_key,
             clock: host.clock,
             runtime,

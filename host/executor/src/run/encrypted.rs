@@ -84,7 +84,7 @@ impl Process {
             .instance
             .attest(
                 release.session,
-                host.provider.as_ref(),
+                &host.provider,
                 &host.receipt_key,
                 &host.settings_digest,
             )

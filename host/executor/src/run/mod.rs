@@ -45,6 +45,7 @@ impl Process {
                 .provider
                 .as_ref()
                 .map(|provider| provider.tee().to_string()),
+            queue: Arc::clone(&self.guest_queue),
             receipt_key: Arc::clone(&self.receipt_key),
             settings_digest: self.settings_digest,
             component_digest: workload.component_digest,
