@@ -17,6 +17,10 @@ use crate::TeeName;
 
 /// Where the kernel's TSM report interface appears once configfs is mounted.
 const TSM_REPORTS: &str = "sys/kernel/config/tsm/report";
+/// Where the hypervisor's firmware says what machine this is.
+const ASSET_TAG: &str = "sys/class/dmi/id/chassis_asset_tag";
+/// What it says on Azure.
+const AZURE_ASSET_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 /// `/proc/cpuinfo` repeats itself for each CPU; this holds the first one's entry.
 const CPUINFO_LEN: u64 = 64 * 1024;
 /// Names of TSM providers are short words.
@@ -43,6 +47,8 @@ pub struct Detection {
     pub tdx_guest: bool,
     /// The TSM report folder exists in configfs. It exists on hosts too; the provider decides.
     pub tsm: bool,
+    /// The machine is a VM of Azure. Its confidential VMs have no guest device: they attest by a vTPM.
+    pub azure: bool,
     /// The provider behind TSM reports, `sev_guest` or `tdx_guest`, when it could be read.
     pub tsm_provider: Option<String>,
 }
@@ -64,6 +70,8 @@ impl Detection {
             sev: has("dev/sev"),
             tdx_guest: has("dev/tdx_guest"),
             tsm: reports.is_dir(),
+            azure: read_head(&root.join(ASSET_TAG), PROVIDER_LEN)
+                .is_some_and(|tag| tag.trim() == AZURE_ASSET_TAG),
             tsm_provider: tsm_provider(&reports),
         }
     }
@@ -99,6 +107,11 @@ impl Detection {
             Some(tee) => format!("TEE: {tee} ({})", found.join(", ")),
             None if found.is_empty() && self.sev => {
                 "TEE: none (/dev/sev is the interface of a host, not of a guest)".to_owned()
+            }
+            None if found.is_empty() && self.azure => {
+                "TEE: none (a VM of Azure: its confidential VMs attest by a vTPM, as az-snp-vtpm or \
+                 az-tdx-vtpm, which this version does not support; use one whose guest device is there)"
+                    .to_owned()
             }
             None if found.is_empty() => {
                 "TEE: none (no guest device and no TSM provider)".to_owned()
@@ -231,6 +244,27 @@ mod tests {
         assert_eq!(intel_host.tee(), None);
         assert!(!intel_host.tdx_flag);
         assert_eq!(probe(INTEL, &[]).tee(), None, "a flag alone is no TEE");
+    }
+
+    #[test]
+    fn vms_of_azure_are_refused_by_name() {
+        let tag = "sys/class/dmi/id/chassis_asset_tag";
+        let found = probe(AMD, &[(tag, "7783-7084-3265-9085-8269-3286-77\n")]);
+        assert!(found.azure);
+        assert_eq!(found.tee(), None);
+        for name in ["Azure", "az-snp-vtpm", "az-tdx-vtpm"] {
+            assert!(found.summary().contains(name), "{}", found.summary());
+        }
+        assert!(!probe(AMD, &[(tag, "No Asset Tag\n")]).azure);
+        // One that has the device attests by it.
+        let nested = probe(
+            AMD,
+            &[
+                (tag, "7783-7084-3265-9085-8269-3286-77\n"),
+                ("dev/sev-guest", ""),
+            ],
+        );
+        assert_eq!(nested.tee(), Some(TeeName::SNP));
     }
 
     #[test]

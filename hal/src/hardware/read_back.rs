@@ -8,6 +8,8 @@
 //! Source of the report's layout: AMD 56860, table 23.
 
 use proplet_types::Code;
+use sev::firmware::guest::AttestationReport;
+use sev::parser::ByteParser as _;
 use thiserror::Error;
 
 use super::way::HardwareKind;
@@ -94,6 +96,8 @@ pub struct OwnEvidence {
     pub init_data: Option<Vec<u8>>,
     /// The launch measurement or MRTD.
     pub measurement: Vec<u8>,
+    /// Versions of what the VM stands on, by name, for people to read.
+    pub versions: Vec<(&'static str, String)>,
 }
 
 /// Checks evidence of this VM over `asked`.
@@ -131,6 +135,7 @@ fn snp(report: &[u8], asked: &[u8; 64]) -> Result<OwnEvidence, ReadBackError> {
     Ok(OwnEvidence {
         init_data: (host_data != [0; 32]).then(|| host_data.to_vec()),
         measurement: measurement.to_vec(),
+        versions: snp_versions(report),
     })
 }
 
@@ -149,7 +154,42 @@ fn tdx(quote: &[u8], asked: &[u8; 64]) -> Result<OwnEvidence, ReadBackError> {
     Ok(OwnEvidence {
         init_data: report.init_data(),
         measurement: report.mr_td.to_vec(),
+        versions: vec![
+            ("TEE TCB SVN", hex::encode(report.tee_tcb_svn)),
+            ("TDX module", hex::encode(report.mr_seam)),
+            ("XFAM", format!("{:#x}", report.xfam)),
+            ("TD attributes", format!("{:#x}", report.td_attributes)),
+        ],
     })
+}
+
+/// Nothing when the report is of a layout that is not known: what must hold was checked before.
+fn snp_versions(report: &[u8; REPORT_LEN]) -> Vec<(&'static str, String)> {
+    let Ok(report) = AttestationReport::from_bytes(report.as_slice()) else {
+        return Vec::new();
+    };
+    let firmware = |version: sev::firmware::guest::Version| {
+        format!("{}.{}.{}", version.major, version.minor, version.build)
+    };
+    let tcb = |tcb: sev::firmware::host::TcbVersion| {
+        let fmc = tcb
+            .fmc
+            .map(|fmc| format!("fmc {fmc}, "))
+            .unwrap_or_default();
+        format!(
+            "{fmc}bootloader {}, tee {}, snp {}, microcode {}",
+            tcb.bootloader, tcb.tee, tcb.snp, tcb.microcode
+        )
+    };
+    vec![
+        ("report version", report.version.to_string()),
+        ("firmware", firmware(report.current)),
+        ("committed firmware", firmware(report.committed)),
+        ("reported TCB", tcb(report.reported_tcb)),
+        ("current TCB", tcb(report.current_tcb)),
+        ("committed TCB", tcb(report.committed_tcb)),
+        ("launch TCB", tcb(report.launch_tcb)),
+    ]
 }
 
 fn check_report_data(

@@ -22,9 +22,12 @@ pub(super) async fn run(
 ) -> Result<(), CliError> {
     let settings = Settings::load(config, &context.environment)?;
     start_log(&settings.log_level, console)?;
-    let found = tee::find();
-    report_tee(&found.detection, found.provider.as_deref());
-    let mut host = Host::new(settings.into(), found.provider);
+    let attestation = settings.attestation.clone();
+    let found = blocking(move || Ok(tee::find(&attestation)?)).await?;
+    let provider = found.provider();
+    report_tee(&found.detection, provider.as_deref());
+    found.choose().await;
+    let mut host = Host::new(settings.into(), provider);
     host.detected = found.detection.tee();
     host.clock = context.clock.clone();
     let daemon = blocking(move || Ok(Daemon::new(host)?)).await?;

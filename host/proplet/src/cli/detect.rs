@@ -1,37 +1,110 @@
-//! `proplet detect`: which TEE this machine has.
+//! `proplet detect`: which TEE this machine has, whether it gives evidence, and what is missing.
+//!
+//! Every way to evidence is tried once, and how each did is told, so that an operator sees why the first one
+//! is not used before it is needed. `--evidence` goes one step further than asking: it verifies what came.
 
-use serde_json::json;
+mod report;
 
-use super::{console::Console, error::CliError};
+use std::path::Path;
+
+use proplet_executor::harden::Swap;
+use proplet_hal::{
+    ReportData, TeeName, TeeProvider as _,
+    hardware::HardwareTee,
+    snp::TrustRoots,
+    verify::{TrustPolicy, verify},
+};
+use proplet_settings::Settings;
+use proplet_types::Code;
+
+use self::report::Report;
+use super::{Context, arguments::Detect, blocking, console::Console, error::CliError, files};
 use crate::tee;
 
 /// The report, and whether this version can attest with what was found.
-pub(super) fn run(console: &mut Console<'_>) -> Result<(), CliError> {
-    let found = tee::find();
-    let detection = &found.detection;
-    if console.json {
-        console.value(&json!({
-            "tee": detection.tee().map(|tee| tee.to_string()),
-            "summary": detection.summary(),
-            "provider": found.provider.as_ref().map(|provider| provider.attester().to_owned()),
-            "amd_cpu": detection.amd_cpu,
-            "intel_cpu": detection.intel_cpu,
-            "tdx_cpu_flag": detection.tdx_flag,
-            "dev_sev_guest": detection.sev_guest,
-            "dev_sev": detection.sev,
-            "dev_tdx_guest": detection.tdx_guest,
-            "tsm": detection.tsm,
-            "tsm_provider": detection.tsm_provider,
-        }))?;
-        return Ok(());
+pub(super) async fn run(
+    arguments: &Detect,
+    config: Option<&Path>,
+    context: &Context,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
+    let settings = Settings::load(config, &context.environment)?;
+    let attestation = settings.attestation.clone();
+    let found = blocking(move || Ok(tee::find(&attestation)?)).await?;
+    if found.hardware.is_some() {
+        console.status("Asking the TEE...");
     }
-    let attests = match (&found.provider, detection.tee()) {
-        (Some(provider), _) => format!("Encrypted tasks: attested by {}", provider.attester()),
-        (None, Some(tee)) => {
-            format!("Encrypted tasks: refused, this version has no provider for {tee}")
+    let verified = match (arguments.evidence, &found.hardware) {
+        (true, Some(hardware)) => {
+            Some(verified(hardware, arguments.roots.as_deref(), context).await?)
         }
-        (None, None) => "Encrypted tasks: refused, there is no TEE".to_owned(),
+        _ => None,
     };
-    console.text(&format!("{detection}\n{}\n{attests}", detection.summary()))?;
-    Ok(())
+    let swap = Swap::probe(Path::new("/proc/swaps"));
+    let report = Report::of(&found, &settings, swap, verified).await;
+    if console.json {
+        console.value(&report.to_json(&found))?;
+    } else {
+        console.text(&report.to_text(&found))?;
+    }
+    match (&report.verified, arguments.evidence) {
+        (Some(Ok(())), _) | (None, false) => Ok(()),
+        (Some(Err(error)), _) => Err(CliError::new(error.code, error.words.clone())),
+        (None, true) => Err(CliError::new(Code::NoTee, found.detection.summary())),
+    }
 }
+
+/// Why evidence was not made or does not verify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Failure {
+    code: Code,
+    words: String,
+}
+
+type Verification = (Result<(), Failure>, bool);
+
+/// Makes one piece of evidence and verifies it: down to the roots, and over what was asked. The second value
+/// is false when evidence was made and no certificate went along.
+async fn verified(
+    hardware: &HardwareTee,
+    roots: Option<&Path>,
+    context: &Context,
+) -> Result<Verification, CliError> {
+    let roots = match roots {
+        None => TrustRoots::amd()
+            .map_err(|error| CliError::new(Code::Internal, format!("built-in roots: {error}")))?,
+        Some(path) => {
+            let pem = files::read("roots", path, files::MAX_KEY_BYTES)?;
+            TrustRoots::from_pem(&pem).map_err(|error| CliError::input("roots", path, error))?
+        }
+    };
+    // Any data will do that nobody has seen before.
+    let nonce = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes);
+    let asked = ReportData::new(nonce.as_flattened())
+        .map_err(|error| CliError::new(Code::Internal, error.to_string()))?;
+    let evidence = match hardware.evidence(&asked).await {
+        Ok(evidence) => evidence,
+        Err(error) => {
+            let (code, words) = (error.code(), error.to_string());
+            return Ok((Err(Failure { code, words }), true));
+        }
+    };
+    let chain = evidence.evidence.get("cert_chain");
+    let endorsed = evidence.tee != TeeName::SNP || chain.is_some_and(|chain| !chain.is_null());
+    let policy = TrustPolicy::with_snp_roots(roots);
+    let not_verified = |words: String| Failure {
+        code: Code::NotVerified,
+        words: format!("the evidence was made and does not verify: {words}"),
+    };
+    let outcome = match verify(&evidence, &policy, context.clock.now()) {
+        Err(error) => Err(not_verified(error.to_string())),
+        Ok(verified) if !verified.binds(&asked) => {
+            Err(not_verified("it is over other report data".to_owned()))
+        }
+        Ok(_) => Ok(()),
+    };
+    Ok((outcome, endorsed))
+}
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ async fn dispatch(
         Command::Open(open) => open::run(open, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Verify(verify) => verify::run(verify, context, console).await,
-        Command::Detect => detect::run(console),
+        Command::Detect(detect) => detect::run(&detect, config, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Policy(Policy::Check(check)) => policy::check(&check, console),
     }

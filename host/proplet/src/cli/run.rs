@@ -27,8 +27,9 @@ pub(super) async fn run(
     let settings = Settings::load(config, &context.environment)?;
     daemon::start_log("warn", console)?;
     let request = request(&arguments)?;
-    let found = tee::find();
-    let mut host = Host::new(settings.into(), found.provider);
+    let attestation = settings.attestation.clone();
+    let found = blocking(move || Ok(tee::find(&attestation)?)).await?;
+    let mut host = Host::new(settings.into(), found.provider());
     host.detected = found.detection.tee();
     host.clock = context.clock.clone();
 

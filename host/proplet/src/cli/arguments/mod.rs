@@ -58,11 +58,23 @@ pub(super) enum Command {
     /// Verify evidence or a sealed result, offline, without opening it
     Verify(Verify),
     /// Say which TEE this machine has, and how we know
-    Detect,
+    Detect(Detect),
     #[cfg(feature = "data-owner")]
     /// Check policies of components
     #[command(subcommand)]
     Policy(Policy),
+}
+
+/// Arguments of `detect`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Detect {
+    /// Make one piece of evidence and verify it; fails when it does not verify
+    #[arg(long)]
+    pub evidence: bool,
+    /// Verify SNP evidence under these roots (PEM, as for `verify`) and not under AMD's
+    #[arg(long, value_name = "FILE", requires = "evidence")]
+    pub roots: Option<PathBuf>,
 }
 
 /// Arguments of `run`.
