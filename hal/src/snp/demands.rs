@@ -55,7 +55,10 @@ impl SnpDemands {
             check_key(keys, "author", &report.author_key_digest)?;
         }
         for rule in &self.guest_policy {
-            rule.check(report.policy)?;
+            if let Some(bit) = rule.broken_by(report.policy) {
+                let rule = rule.as_str();
+                return Err(SnpError::GuestPolicy { rule, bit });
+            }
         }
         let found = AbiVersion::of_policy(report.policy);
         match self.minimum_abi {

@@ -6,8 +6,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::error::SnpError;
-
 /// One thing that a guest policy (AMD 56860, table "Guest Policy") can be held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -76,16 +74,10 @@ impl GuestPolicyRule {
         }
     }
 
-    pub(super) fn check(self, policy: u64) -> Result<(), SnpError> {
+    /// The bit of a policy that does not hold to the rule.
+    pub(super) fn broken_by(self, policy: u64) -> Option<u32> {
         let (bit, wanted) = self.bit();
-        if ((policy >> bit) & 1 == 1) == wanted {
-            Ok(())
-        } else {
-            Err(SnpError::GuestPolicy {
-                rule: self.as_str(),
-                bit,
-            })
-        }
+        (((policy >> bit) & 1 == 1) != wanted).then_some(bit)
     }
 }
 
@@ -170,14 +162,8 @@ mod tests {
         for rule in GuestPolicyRule::ALL {
             let (bit, wanted) = rule.bit();
             let good = if wanted { 1 << bit } else { !(1_u64 << bit) };
-            assert_eq!(rule.check(good), Ok(()), "{rule}");
-            assert_eq!(
-                rule.check(!good),
-                Err(SnpError::GuestPolicy {
-                    rule: rule.as_str(),
-                    bit
-                })
-            );
+            assert_eq!(rule.broken_by(good), None, "{rule}");
+            assert_eq!(rule.broken_by(!good), Some(bit), "{rule}");
             assert_eq!(rule.as_str().parse(), Ok(rule));
             let listed = UnknownGuestPolicyRule.to_string();
             assert!(listed.contains(rule.as_str()), "{rule}");
