@@ -180,12 +180,12 @@ pub enum KbsError {
         limit: usize,
     },
     /// The KBS does not accept the caller as its administrator.
-    #[error(
-        "the KBS refuses administration: {detail}; check the admin key or token, its role and issuer, and `[admin]` in the KBS's configuration"
-    )]
+    #[error("the KBS refuses administration: {detail}; {advice}")]
     AdminRefused {
         /// What the KBS said.
         detail: String,
+        /// What it may have minded, and what to do.
+        advice: String,
     },
 }
 

@@ -60,8 +60,15 @@ pub(crate) fn refusal(
         ("AttestationError", _) if detail.contains("Version Mismatch") => {
             KbsError::VersionMismatch { detail }
         }
+        // What an administrator gave the attestation service, which is no evidence.
+        ("AttestationError", _) if matches!(subject, Subject::Admin(_)) => {
+            http.unavailable(Failure::Backend, words(error.variant()))
+        }
         ("AttestationError", _) => KbsError::Rejected { detail },
-        ("AdminAuthInitialization" | "AdminAuthAccess", _) => KbsError::AdminRefused { detail },
+        ("AdminAuthInitialization" | "AdminAuthAccess", _) => KbsError::AdminRefused {
+            detail,
+            advice: "only administrators may ask for this".to_owned(),
+        },
         ("InvalidRequestPath" | "PluginNotFound", _) => {
             http.unavailable(Failure::WrongPath, words(error.variant()))
         }

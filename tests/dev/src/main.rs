@@ -6,6 +6,7 @@
 
 mod daemon;
 mod demo;
+mod kbs;
 mod run;
 mod tee;
 mod terminal;
@@ -31,6 +32,9 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs one component with a fake TEE: encrypted, attested, its result opened and verified.
     Run(Box<run::Arguments>),
+    /// Tries out a key broker with a fake TEE.
+    #[command(subcommand)]
+    Kbs(kbs::Command),
     /// Runs the daemon with a fake TEE, for outside brokers, registries and key brokers.
     Daemon(daemon::Arguments),
 }
@@ -43,6 +47,7 @@ async fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Run(arguments) => run::run(*arguments).await,
+        Command::Kbs(command) => kbs::run(command).await,
         Command::Daemon(arguments) => daemon::run(arguments).await,
     };
     match ended {

@@ -7,12 +7,15 @@
 //! port.
 //!
 //! It is no key broker to keep secrets in: no TLS, no storage, no Rego (policies are Rust), signing
-//! keys that nobody certifies. What it adds for tests: counters ([`DevKeyBroker::counts`]), faults
+//! keys that nobody certifies. Administrators are held to what a real one holds them to
+//! ([`AdminAccess`]); what they register as a launch measurement's reference value counts. What it adds for tests: counters ([`DevKeyBroker::counts`]), faults
 //! ([`DevKeyBroker::inject`]), answers that a test rewrites or a recording gives
 //! ([`DevKeyBrokerBuilder::rewrite`], [`DevKeyBroker::replay`]), a clock that tests set
 //! ([`TestClock`]), and the loss of sessions and signing keys on demand.
 
+mod admin;
 mod attest;
+mod builder;
 mod clock;
 mod dispatch;
 mod exchange;
@@ -24,20 +27,19 @@ mod state;
 mod token;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proplet_hal::reference_values::ReferenceValues;
-use proplet_hal::verify::TrustPolicy;
-use proplet_jose::jws::VerifyingKey;
 use proplet_kbs::KbsConfig;
-use proplet_types::{Clock, ResourceUri, SystemClock};
-use tokio::net::TcpListener;
+use proplet_types::ResourceUri;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
+pub use admin::{AdminAccess, Administrator};
+pub use builder::DevKeyBrokerBuilder;
 pub use clock::TestClock;
 pub use exchange::{Asked, Reply};
 pub use fault::{Endpoint, Fault};
@@ -45,143 +47,7 @@ pub use policy::{Policy, ResourceRequest};
 pub use recording::Recorded;
 pub use state::Counts;
 
-use state::{Rules, State};
-
-/// Who may administer the broker.
-#[derive(Debug, Clone)]
-pub enum AdminAccess {
-    /// Everybody, as Trustee's default `InsecureAllowAll`.
-    Everybody,
-    /// Nobody.
-    Nobody,
-    /// Whoever has a token signed by this key, with a number `exp` in the future and this `role`.
-    Key {
-        /// The administrator's public key.
-        key: VerifyingKey,
-        /// What the claim `role` must be.
-        role: String,
-    },
-}
-
-/// Settings of a [`DevKeyBroker`] that is to be started.
-pub struct DevKeyBrokerBuilder {
-    listen: SocketAddr,
-    trust: TrustPolicy,
-    rules: Rules,
-    policy: Policy,
-}
-
-impl DevKeyBrokerBuilder {
-    /// Where to listen. A free loopback port unless set.
-    pub fn listen(mut self, address: SocketAddr) -> Self {
-        self.listen = address;
-        self
-    }
-
-    /// Which evidence is accepted. SNP under the test PKI unless set.
-    pub fn trust(mut self, trust: TrustPolicy) -> Self {
-        self.trust = trust;
-        self
-    }
-
-    /// Accepts evidence by these reference values, under the test PKI: their demands, and their measurements as
-    /// [`Self::reference_measurement`]s.
-    pub fn reference_values(mut self, values: &ReferenceValues) -> Self {
-        self.trust = values.trust_policy(crate::tee::test_roots());
-        self.rules
-            .reference_measurements
-            .extend(values.measurements().unwrap_or_default());
-        self
-    }
-
-    /// Accepts sample evidence too, which anybody can write. What is released to it is the policy's
-    /// choice; the default policy releases nothing.
-    pub fn accept_sample(mut self) -> Self {
-        self.trust = self.trust.accepting_sample_evidence_that_proves_nothing();
-        self
-    }
-
-    /// What is released to whom. [`Policy::Default`] unless set.
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = policy;
-        self
-    }
-
-    /// Who may administer. [`AdminAccess::Everybody`] unless set.
-    pub fn admin(mut self, admin: AdminAccess) -> Self {
-        self.rules.admin = admin;
-        self
-    }
-
-    /// Adds a launch measurement that is a reference value: its `ear.status` is `affirming`, that of
-    /// all others `contraindicated`. The default policy does not look at it, as Trustee's does not.
-    pub fn reference_measurement(mut self, measurement: &[u8]) -> Self {
-        self.rules.reference_measurements.push(measurement.to_vec());
-        self
-    }
-
-    /// How long tokens last, in whole seconds. 5 minutes unless set.
-    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
-        self.rules.token_lifetime = lifetime;
-        self
-    }
-
-    /// How long sessions last, in whole seconds. 5 minutes unless set.
-    pub fn session_lifetime(mut self, lifetime: Duration) -> Self {
-        self.rules.session_lifetime = lifetime;
-        self
-    }
-
-    /// The clock for lifetimes, `Date` headers and certificates. The machine's unless set.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.rules.clock = clock;
-        self
-    }
-
-    /// Keeps every request, for [`DevKeyBroker::requests`].
-    pub fn remember_requests(mut self) -> Self {
-        self.rules.remember = true;
-        self
-    }
-
-    /// Sends what this function makes of a request and of the answer that the broker has for it. The
-    /// broker has then done what it was asked, whatever is sent.
-    pub fn rewrite(
-        mut self,
-        rewrite: impl Fn(&Asked, Reply) -> Reply + Send + Sync + 'static,
-    ) -> Self {
-        self.rules.rewrite = Some(Arc::new(rewrite));
-        self
-    }
-
-    /// Starts the broker.
-    ///
-    /// # Errors
-    /// When the port cannot be had, or there are no random bytes for the signing key.
-    pub async fn start(self) -> io::Result<DevKeyBroker> {
-        let listener = TcpListener::bind(self.listen).await?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = watch::channel(false);
-        let state = Arc::new(State::new(self.trust, self.rules, self.policy)?);
-        let router = dispatch::router(state.clone(), stopped.clone());
-        let task = tokio::spawn(async move {
-            let mut closing = stopped.clone();
-            let shutdown = async move {
-                let _ = closing.wait_for(|stop| *stop).await;
-            };
-            let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown);
-            if let Err(error) = serving.await {
-                tracing::warn!(%error, "the development key broker stopped");
-            }
-        });
-        Ok(DevKeyBroker {
-            address,
-            state,
-            stop,
-            task: Some(task),
-        })
-    }
-}
+use state::State;
 
 /// A running development key broker. It stops when dropped.
 ///
@@ -215,20 +81,7 @@ pub struct DevKeyBroker {
 impl DevKeyBroker {
     /// The default settings.
     pub fn builder() -> DevKeyBrokerBuilder {
-        DevKeyBrokerBuilder {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            trust: TrustPolicy::with_snp_roots(crate::tee::test_roots()),
-            rules: Rules {
-                admin: AdminAccess::Everybody,
-                reference_measurements: Vec::new(),
-                token_lifetime: Duration::from_secs(300),
-                session_lifetime: Duration::from_secs(300),
-                clock: Arc::new(SystemClock),
-                rewrite: None,
-                remember: false,
-            },
-            policy: Policy::Default,
-        }
+        DevKeyBrokerBuilder::default()
     }
 
     /// Starts a broker with the default settings: SNP evidence under the test PKI, released to
@@ -276,6 +129,16 @@ impl DevKeyBroker {
     /// What is stored under an address.
     pub fn resource(&self, uri: &ResourceUri) -> Option<Vec<u8>> {
         self.state.resource(uri.path())
+    }
+
+    /// The text of an attestation policy that an administrator set. It is kept and not evaluated.
+    pub fn attestation_policy(&self, id: &str) -> Option<String> {
+        self.state.attestation_policy(id)
+    }
+
+    /// A reference value that an administrator registered.
+    pub fn reference_value(&self, name: &str) -> Option<Value> {
+        self.state.reference_value(name)
     }
 
     /// Decides anew what is released to whom.

@@ -4,18 +4,11 @@
 //! is written, then it goes to the key broker, and the image comes last: there is never an image whose key
 //! was lost, and never one in a registry whose key the broker does not have.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use proplet_component::{Component, Policy};
 use proplet_image::{Artifact, encrypt, layout};
-use proplet_kbs::{
-    KbsConfig,
-    admin::{AdminAuth, AdminClient, AdminKey},
-};
 use proplet_types::{Digest, ImageKeyTypes, ResourceUri};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -27,7 +20,7 @@ use super::{
     component::Description,
     console::Console,
     error::CliError,
-    files, policy, registry,
+    files, key_broker, policy, registry,
 };
 
 /// Name of an image in a folder when none is given.
@@ -46,7 +39,18 @@ pub(super) async fn run(
             arguments.key_id
         )));
     }
-    let broker = broker(&arguments)?;
+    let broker = match &arguments.kbs_url {
+        Some(url) => {
+            let administrator = &arguments.administrator;
+            Some(key_broker::client(
+                url,
+                &arguments.way,
+                administrator,
+                context,
+            )?)
+        }
+        None => None,
+    };
     let target = match &arguments.target.push {
         Some(reference) => Some((
             reference.clone(),
@@ -232,22 +236,4 @@ impl Key {
             "the new key is in {path}: run again with `--key {path}`"
         ))
     }
-}
-
-/// The key broker to upload to, when one is named.
-fn broker(arguments: &Encrypt) -> Result<Option<AdminClient>, CliError> {
-    let (Some(url), Some(key)) = (&arguments.kbs_url, &arguments.kbs_admin_key) else {
-        return Ok(None);
-    };
-    let mut config = KbsConfig::new(url.clone());
-    config.proxy = arguments.kbs_proxy.clone();
-    config.allow_http = arguments.kbs_http;
-    config.timeout = Duration::from_secs(arguments.kbs_timeout);
-    if let Some(path) = &arguments.kbs_ca {
-        let pem = files::read("certificates", path, files::MAX_KEY_BYTES)?;
-        config.ca_pem = Some(pem.to_vec());
-    }
-    let pem = files::read_text("administrator's key", key, files::MAX_KEY_BYTES)?;
-    let auth = AdminAuth::Key(AdminKey::from_pem(&pem)?);
-    Ok(Some(AdminClient::new(config, auth)?))
 }

@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! One program for four people: an operator (`daemon`, `detect`), a guest author (`run`), a data owner
-//! (`keygen`, `image encrypt`, `open`) and a relying party (`verify`). The last two need neither a TEE nor
+//! (`keygen`, `image encrypt`, `kbs`, `open`) and a relying party (`verify`). The last two need neither a TEE nor
 //! a service: what they type runs on their own machine, and that is why it can be believed.
 //!
 //! Three things hold for every command. Results go to standard output and everything else to standard
@@ -45,11 +45,17 @@ mod helper;
 #[cfg(feature = "data-owner")]
 mod image;
 #[cfg(feature = "data-owner")]
+mod kbs;
+#[cfg(feature = "data-owner")]
+mod key_broker;
+#[cfg(feature = "data-owner")]
 mod keygen;
 #[cfg(feature = "data-owner")]
 mod open;
 #[cfg(feature = "data-owner")]
 mod policy;
+#[cfg(feature = "data-owner")]
+mod reference_values;
 #[cfg(feature = "data-owner")]
 mod registry;
 #[cfg(feature = "data-owner")]
@@ -178,6 +184,8 @@ async fn dispatch(
         Command::Image(Image::Push(push)) => image::push(push, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Image(Image::Inspect(inspect)) => image::inspect(inspect, context, console).await,
+        #[cfg(feature = "data-owner")]
+        Command::Kbs(kbs) => kbs::run(*kbs, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Keygen(keygen) => keygen::run(&keygen, console),
         #[cfg(feature = "data-owner")]

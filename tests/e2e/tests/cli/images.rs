@@ -5,7 +5,7 @@ use std::path::Path;
 use proplet_component::policy::{Policy, Recipients};
 use proplet_image::layout;
 use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
-use proplet_testkit::kbs::{AdminAccess, DevKeyBroker};
+use proplet_testkit::kbs::{AdminAccess, Administrator, DevKeyBroker};
 use proplet_testkit::registry::{Access, Registry};
 use proplet_types::{Digest, ExitCode};
 
@@ -135,7 +135,7 @@ async fn what_cannot_be_encrypted_is_refused_before_anything_is_written() {
         ("@c.wasm", "--key @long", "32 bytes"),
         (
             "@c.wasm",
-            "--key-out @kek --kbs-url https://localhost --kbs-admin-key @text",
+            "--key-out @kek --kbs-url https://localhost --admin-key @text",
             "Ed25519",
         ),
     ];
@@ -156,7 +156,7 @@ async fn what_cannot_be_encrypted_is_refused_before_anything_is_written() {
     let keyless = format!("image encrypt @c.wasm --key-id {KEY_ID} --layout @image");
     desk.run(&keyless).await.misused("--key-out");
     let half = format!("{line} --layout @image --kbs-url https://localhost");
-    desk.run(&half).await.misused("--kbs-admin-key");
+    desk.run(&half).await.misused("--admin-key");
     desk.run("image encrypt @c.wasm --key-id default/key --layout @i --key-out @k")
         .await
         .misused("--key-id");
@@ -432,14 +432,12 @@ async fn the_key_goes_to_the_broker_before_the_image_goes_anywhere() {
     let desk = desk();
     desk.write("admin.pem", ADMIN_KEY);
     let admin = EdDsaSigningKey::from_pkcs8_pem(ADMIN_KEY).unwrap();
-    let access = AdminAccess::Key {
-        key: VerifyingKey::from_jwk(&admin.public_jwk()).unwrap(),
-        role: "admin".to_owned(),
-    };
+    let key = VerifyingKey::from_jwk(&admin.public_jwk()).unwrap();
+    let access = AdminAccess::Key(Administrator::new(key));
     let broker = DevKeyBroker::builder().admin(access).start().await.unwrap();
     let line = format!(
         "image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key-out @kek --kbs-url {} \
-         --kbs-admin-key @admin.pem",
+         --admin-key @admin.pem",
         broker.url()
     );
     desk.run(&line).await.refused(ExitCode::Usage, "http");
@@ -460,7 +458,7 @@ async fn the_key_goes_to_the_broker_before_the_image_goes_anywhere() {
         .unwrap();
     let line = format!(
         "image encrypt @c.wasm --key-id {KEY_ID} --layout @image2 --key-out @kek2 --kbs-url {} \
-         --kbs-admin-key @admin.pem --kbs-http",
+         --admin-key @admin.pem --kbs-http",
         broker.url()
     );
     // The key that was made is not lost, and the error says what to do with it.
@@ -481,7 +479,7 @@ async fn a_broker_that_is_not_there_is_unavailable() {
     registry.shutdown().await;
     let line = format!(
         "image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key @kek --kbs-url http://{host} \
-         --kbs-admin-key @admin.pem --kbs-http --kbs-timeout 2 --json"
+         --admin-key @admin.pem --kbs-http --kbs-timeout 2 --json"
     );
     let ended = desk.run(&line).await;
     assert_eq!(ended.exit, ExitCode::Unavailable, "{ended:?}");

@@ -8,6 +8,7 @@
 
 mod host;
 mod images;
+mod kbs;
 mod keys;
 mod results;
 mod support;

@@ -292,7 +292,7 @@ async fn key_brokers_of_strangers_speak_safely() {
     });
     let line = format!(
         "image encrypt @c.wasm --key-id kbs:///default/key/1 --layout @image --key-out @kek --kbs-url {url} \
-         --kbs-admin-key @admin.pem --kbs-http"
+         --admin-key @admin.pem --kbs-http"
     );
     shown(&desk, &line).await;
 }

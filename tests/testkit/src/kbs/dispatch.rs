@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use proplet_hal::TeeName;
-use proplet_jose::{b64, jwe};
+use proplet_jose::jwe;
 use proplet_kbs::protocol::{Attestation, Request as Auth, SESSION_COOKIE, TeePublicKey, VERSION};
 use proplet_types::ResourceUri;
 use serde_json::{Map, Value, json};
@@ -19,10 +19,11 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tokio::sync::watch;
 
+use super::admin::administer;
 use super::attest::appraise;
 use super::exchange::{Asked, Reply};
 use super::fault::Endpoint;
-use super::policy::{Policy, ResourceRequest};
+use super::policy::ResourceRequest;
 use super::refusal::Refusal;
 use super::state::{Session, State};
 
@@ -72,20 +73,20 @@ pub(super) fn router(state: Arc<State>, stopped: watch::Receiver<bool>) -> Route
 
 /// A good answer.
 #[derive(Default)]
-struct Answer {
+pub(super) struct Answer {
     headers: Vec<(HeaderName, String)>,
     body: Vec<u8>,
 }
 
 impl Answer {
-    fn json(value: &Value) -> Self {
+    pub(super) fn json(value: &Value) -> Self {
         Self {
             headers: vec![(CONTENT_TYPE, "application/json".to_owned())],
             body: value.to_string().into_bytes(),
         }
     }
 
-    fn with(mut self, name: HeaderName, value: String) -> Self {
+    pub(super) fn with(mut self, name: HeaderName, value: String) -> Self {
         self.headers.push((name, value));
         self
     }
@@ -159,7 +160,9 @@ fn classify<'a>(state: &'a State, method: &Method, path: &str) -> (Endpoint, &'a
     match (method, path) {
         (&Method::POST, "auth") => (Endpoint::Auth, &counters.auth),
         (&Method::POST, "attest") => (Endpoint::Attest, &counters.attest),
-        (_, "resource-policy") => (Endpoint::Admin, &counters.admin),
+        (_, "resource-policy" | "attestation-policy" | "reference-value") => {
+            (Endpoint::Admin, &counters.admin)
+        }
         (&Method::GET, _) => (Endpoint::Resource, &counters.resources),
         _ => (Endpoint::Admin, &counters.admin),
     }
@@ -210,7 +213,7 @@ fn attest_anew(state: &State, asked: &Asked, session: &Session) -> Result<String
         attestation,
         tee,
         &state.trust,
-        &rules.reference_measurements,
+        &state.reference_measurements(),
         now,
     )?;
     let token = state
@@ -261,51 +264,6 @@ fn seal(bytes: &[u8], claims: &Value) -> Option<Value> {
     serde_json::to_value(jwe).ok()
 }
 
-fn administer(state: &State, asked: &Asked) -> Result<Answer, Refusal> {
-    state
-        .rules
-        .admin
-        .check(bearer(&asked.headers), state.now())?;
-    let (plugin, path) = asked.path.split_once('/').unwrap_or((&asked.path, ""));
-    match (&asked.method, plugin) {
-        (&Method::POST, "resource-policy") if path.is_empty() => set_policy(state, &asked.body),
-        (&Method::POST, "resource") => {
-            let uri = ResourceUri::from_path(path).map_err(|_| Refusal::plugin())?;
-            state.set_resource(uri.path(), asked.body.clone());
-            Ok(Answer::default().with(CONTENT_TYPE, "text/xml".to_owned()))
-        }
-        (&Method::DELETE, "resource") => {
-            let uri = ResourceUri::from_path(path).map_err(|_| Refusal::plugin())?;
-            if !state.delete_resource(uri.path()) {
-                return Err(Refusal::plugin());
-            }
-            Ok(Answer::default().with(CONTENT_TYPE, "text/xml".to_owned()))
-        }
-        _ => Err(Refusal::new(
-            "PluginNotFound",
-            format!("Plugin {plugin} not found"),
-        )),
-    }
-}
-
-fn set_policy(state: &State, body: &[u8]) -> Result<Answer, Refusal> {
-    let malformed = || Refusal::new("SerdeError", "Failed to parse the policy");
-    let body: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    let text = body
-        .get("policy")
-        .and_then(Value::as_str)
-        .ok_or_else(malformed)?;
-    let text = b64::decode(text).map_err(|_| malformed())?;
-    let policy = std::str::from_utf8(&text).ok().and_then(Policy::from_rego).ok_or_else(|| {
-        Refusal::new(
-            "ParsePolicyError",
-            "this development key broker evaluates no Rego; it knows the policies that allow all or nothing",
-        )
-    })?;
-    state.set_policy(policy);
-    Ok(Answer::default())
-}
-
 fn session_id(headers: &HeaderMap) -> Option<&str> {
     let mut pairs = headers
         .get_all(COOKIE)
@@ -321,7 +279,7 @@ fn session_id(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     headers
         .get(AUTHORIZATION)?
         .to_str()

@@ -12,6 +12,7 @@ use proplet_hal::TeeName;
 use proplet_hal::verify::TrustPolicy;
 use proplet_types::Clock;
 use ring::rand::{SecureRandom, SystemRandom};
+use serde_json::{Map, Value};
 
 use super::AdminAccess;
 use super::exchange::{Asked, Reply, Rewrite};
@@ -21,6 +22,9 @@ use super::token::Issuer;
 
 /// The most sessions at a time. The oldest give way.
 const MAX_SESSIONS: usize = 10_000;
+
+/// The names of reference values that are launch measurements in Trustee's default policy.
+const MEASUREMENTS: [&str; 2] = ["snp_launch_measurement", "mr_td"];
 
 /// What does not change while a broker runs.
 pub(super) struct Rules {
@@ -81,6 +85,8 @@ pub(super) struct State {
     sessions: Mutex<Sessions>,
     faults: Mutex<Vec<(Endpoint, Fault, Option<u32>)>>,
     requests: Mutex<Vec<Asked>>,
+    attestation_policies: Mutex<BTreeMap<String, String>>,
+    reference_values: Mutex<Map<String, Value>>,
 }
 
 #[derive(Default)]
@@ -102,6 +108,8 @@ impl State {
             sessions: Mutex::default(),
             faults: Mutex::default(),
             requests: Mutex::default(),
+            attestation_policies: Mutex::default(),
+            reference_values: Mutex::default(),
         })
     }
 
@@ -136,6 +144,36 @@ impl State {
 
     pub(super) fn delete_resource(&self, path: &str) -> bool {
         lock(&self.resources).remove(path).is_some()
+    }
+
+    pub(super) fn attestation_policy(&self, id: &str) -> Option<String> {
+        lock(&self.attestation_policies).get(id).cloned()
+    }
+
+    pub(super) fn set_attestation_policy(&self, id: &str, text: String) {
+        lock(&self.attestation_policies).insert(id.to_owned(), text);
+    }
+
+    pub(super) fn reference_value(&self, name: &str) -> Option<Value> {
+        lock(&self.reference_values).get(name).cloned()
+    }
+
+    pub(super) fn register(&self, values: Map<String, Value>) {
+        lock(&self.reference_values).extend(values);
+    }
+
+    /// The launch measurements that are reference values: the broker's own, and the registered ones,
+    /// which are hexadecimal texts, alone or in a list.
+    pub(super) fn reference_measurements(&self) -> Vec<Vec<u8>> {
+        let values = lock(&self.reference_values);
+        let texts = MEASUREMENTS.iter().filter_map(|name| values.get(*name));
+        let registered = texts.flat_map(|value| match value {
+            Value::Array(values) => values.iter().filter_map(Value::as_str).collect(),
+            value => Vec::from_iter(value.as_str()),
+        });
+        let registered = registered.filter_map(|text| hex::decode(text).ok());
+        let own = self.rules.reference_measurements.iter().cloned();
+        own.chain(registered).collect()
     }
 
     /// Begins a session and gives its id. `None` when there are no random bytes.

@@ -1,5 +1,6 @@
 //! The real client against the development key broker.
 
+mod admin;
 mod client;
 mod conformance;
 mod hostile;

@@ -6,7 +6,6 @@ use proplet_jose::Error;
 use proplet_jose::jws::{SigningKey, VerifyingKey};
 use serde_json::{Map, Value, json};
 
-use super::AdminAccess;
 use super::refusal::Refusal;
 
 /// Signs and verifies tokens.
@@ -63,35 +62,6 @@ impl Issuer {
             return Err(Refusal::token_verifier());
         }
         Ok(claims)
-    }
-}
-
-impl AdminAccess {
-    /// Whether the bearer of this token, if there is one, is an administrator.
-    pub(super) fn check(&self, bearer: Option<&str>, now: SystemTime) -> Result<(), Refusal> {
-        let refuse = || Refusal::new("AdminAuthAccess", "Admin access denied");
-        let (key, role) = match self {
-            Self::Everybody => return Ok(()),
-            Self::Nobody => return Err(refuse()),
-            Self::Key { key, role } => (key, role),
-        };
-        let token = bearer.ok_or_else(|| {
-            Refusal::new(
-                "AdminAuthInitialization",
-                "failed to initialize [admin] configuration: Failed to parse HTTP Auth Bearer header",
-            )
-        })?;
-        let verified = key.verify_compact(token).map_err(|_| refuse())?;
-        let claims: Value = serde_json::from_slice(&verified.payload).map_err(|_| refuse())?;
-        let lasts = claims
-            .get("exp")
-            .and_then(Value::as_u64)
-            .is_some_and(|exp| exp > seconds(now));
-        if lasts && claims.get("role").and_then(Value::as_str) == Some(role) {
-            Ok(())
-        } else {
-            Err(refuse())
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What can be typed: every subcommand, its options, and the words of `--help`.
 
 #[cfg(feature = "data-owner")]
+mod kbs;
+#[cfg(feature = "data-owner")]
 mod snp;
 #[cfg(feature = "data-owner")]
 mod tools;
@@ -10,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "data-owner")]
-pub(super) use self::{snp::*, tools::*};
+pub(super) use self::{kbs::*, snp::*, tools::*};
 
 /// The exit codes, as every `--help` shows them.
 const EXIT_CODES: &str = "\
@@ -48,6 +50,10 @@ pub(super) enum Command {
     /// Encrypt, push and inspect OCI images of components
     #[command(subcommand)]
     Image(Image),
+    #[cfg(feature = "data-owner")]
+    /// Administer a key broker: resources, policies, reference values
+    #[command(subcommand)]
+    Kbs(Box<Kbs>),
     #[cfg(feature = "data-owner")]
     /// Make a key pair that results can be sealed to
     Keygen(Keygen),

@@ -9,7 +9,10 @@ use proplet_types::{Digest, ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
 
-use super::{EXIT_CODES, SnpTrusted};
+use super::{
+    EXIT_CODES, SnpTrusted,
+    kbs::{Administrator, KeyBrokerWay},
+};
 
 /// Subcommands of `image`.
 #[derive(Debug, Subcommand)]
@@ -65,24 +68,12 @@ pub struct Encrypt {
     #[command(flatten)]
     pub types: KeyTypes,
     /// The key broker to upload the key to, as https://host:port
-    #[arg(long, value_name = "URL", requires = "kbs_admin_key")]
+    #[arg(long, value_name = "URL", requires = "credential")]
     pub kbs_url: Option<Url>,
-    /// The Ed25519 private key (PKCS#8 PEM) of an administrator of the key broker
-    #[arg(long, value_name = "FILE", requires = "kbs_url")]
-    pub kbs_admin_key: Option<PathBuf>,
-    /// Certificates (PEM) that the key broker is trusted by, instead of the system's
-    #[arg(long, value_name = "FILE", requires = "kbs_url")]
-    pub kbs_ca: Option<PathBuf>,
-    /// Reach the key broker through this proxy. HTTPS_PROXY and its like are not read
-    #[arg(long, value_name = "URL", value_parser = proxy, requires = "kbs_url")]
-    pub kbs_proxy: Option<Proxy>,
-    /// Speak plain http to the key broker: the network reads the key. For tests on loopback
-    #[arg(long, requires = "kbs_url")]
-    pub kbs_http: bool,
-    /// How long to try to reach the key broker
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "kbs_url",
-        value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub kbs_timeout: u64,
+    #[command(flatten)]
+    pub way: KeyBrokerWay,
+    #[command(flatten)]
+    pub administrator: Administrator,
     #[command(flatten)]
     pub registry: Registry,
 }
@@ -323,7 +314,7 @@ fn image_key_types(text: &str) -> Result<ImageKeyTypes, ImageKeyTypesError> {
     ImageKeyTypes::new(text.split(',').map(str::to_owned))
 }
 
-fn proxy(text: &str) -> Result<Proxy, ProxyError> {
+pub(super) fn proxy(text: &str) -> Result<Proxy, ProxyError> {
     Proxy::new(text, &[])
 }
 

@@ -6,15 +6,11 @@ use std::time::{Duration, SystemTime};
 use proplet_hal::TeeProvider;
 use proplet_hal::reference_values::ReferenceValues;
 use proplet_hal::verify::TrustPolicy;
-use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
-use proplet_kbs::admin::{AdminAuth, AdminClient, AdminKey};
 use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
 use proplet_types::ResourceUri;
 use ring::digest::{SHA256, digest};
 
-use crate::kbs::{
-    AdminAccess, Counts, DevKeyBroker, DevKeyBrokerBuilder, Endpoint, Fault, Policy, TestClock,
-};
+use crate::kbs::{Counts, DevKeyBroker, DevKeyBrokerBuilder, Endpoint, Fault, Policy, TestClock};
 use crate::tee::{FakeSnp, Sample, Tampering};
 
 fn uri() -> ResourceUri {
@@ -324,81 +320,6 @@ async fn an_answer_that_got_lost_is_asked_for_again_under_the_same_session() {
         ..
     } = broker.counts();
     assert_eq!((auth, attest, attested, tee.evidence_calls()), (1, 2, 1, 1));
-}
-
-#[tokio::test]
-async fn the_owner_administers() {
-    let key = EdDsaSigningKey::generate().unwrap();
-    let public = VerifyingKey::from_jwk(&key.public_jwk()).unwrap();
-    let access = AdminAccess::Key {
-        key: public,
-        role: "admin".to_owned(),
-    };
-    let broker = DevKeyBroker::builder().admin(access).start().await.unwrap();
-    let admin = |auth| AdminClient::new(broker.config(), auth).unwrap();
-    let owner = admin(AdminAuth::Key(AdminKey::new(key)));
-
-    owner.set_resource(&uri(), b"the resource").await.unwrap();
-    assert_eq!(
-        broker.resource(&uri()).as_deref(),
-        Some(&b"the resource"[..])
-    );
-    assert_eq!(outcome(&broker, FakeSnp::new()).await, "");
-    owner
-        .set_resource_policy("package policy\n\ndefault allow = false\n")
-        .await
-        .unwrap();
-    assert_eq!(outcome(&broker, FakeSnp::new()).await, "kbs-denied");
-    owner
-        .set_resource_policy("package policy\ndefault allow = true")
-        .await
-        .unwrap();
-    assert_eq!(outcome(&broker, FakeSnp::new()).await, "");
-    let rego = "package policy\nallow if input.x == 1";
-    assert!(
-        owner.set_resource_policy(rego).await.is_err(),
-        "it is not evaluated"
-    );
-    owner.delete_resource(&uri()).await.unwrap();
-    assert_eq!(
-        owner.delete_resource(&uri()).await.unwrap_err().code(),
-        "kbs-not-found"
-    );
-    assert_eq!(outcome(&broker, FakeSnp::new()).await, "kbs-not-found");
-
-    let stranger = AdminKey::new(EdDsaSigningKey::generate().unwrap());
-    for auth in [AdminAuth::None, AdminAuth::Key(stranger)] {
-        let error = admin(auth).set_resource(&uri(), b"x").await.unwrap_err();
-        assert_eq!(error.code(), "kbs-admin-refused");
-    }
-}
-
-#[tokio::test]
-async fn another_role_is_no_administrator_and_nobody_is_nobody() {
-    let key = EdDsaSigningKey::generate().unwrap();
-    let public = VerifyingKey::from_jwk(&key.public_jwk()).unwrap();
-    let access = AdminAccess::Key {
-        key: public,
-        role: "owner".to_owned(),
-    };
-    let auth = AdminAuth::Key(AdminKey::new(key));
-    let broker = DevKeyBroker::builder().admin(access).start().await.unwrap();
-    let admin = AdminClient::new(broker.config(), auth).unwrap();
-    assert_eq!(
-        admin.set_resource(&uri(), b"x").await.unwrap_err().code(),
-        "kbs-admin-refused"
-    );
-
-    let broker = DevKeyBroker::builder()
-        .admin(AdminAccess::Nobody)
-        .start()
-        .await
-        .unwrap();
-    let admin = AdminClient::new(broker.config(), AdminAuth::None).unwrap();
-    assert_eq!(
-        admin.set_resource(&uri(), b"x").await.unwrap_err().code(),
-        "kbs-admin-refused"
-    );
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use proplet_kbs::protocol::HashAlgorithm;
 use serde_json::{Value, json};
 
 use super::raw::{Raw, attest, attestation, begin, send};
-use crate::kbs::{AdminAccess, DevKeyBroker, Policy};
+use crate::kbs::{AdminAccess, Administrator, DevKeyBroker, Policy};
 
 /// A broker in the state of the recorded one.
 async fn broker() -> DevKeyBroker {
@@ -22,10 +22,7 @@ async fn broker() -> DevKeyBroker {
     let broker = DevKeyBroker::builder()
         .accept_sample()
         .policy(Policy::AllowAll)
-        .admin(AdminAccess::Key {
-            key,
-            role: "admin".to_owned(),
-        })
+        .admin(AdminAccess::Key(Administrator::new(key)))
         .start()
         .await
         .unwrap();
