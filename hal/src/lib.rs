@@ -23,6 +23,7 @@ mod evidence;
 mod form;
 #[cfg(target_os = "linux")]
 pub mod hardware;
+pub mod init_data;
 mod on_demand;
 mod provider;
 pub mod reference_values;
@@ -39,6 +40,8 @@ pub mod verify;
 
 pub use evidence::Evidence;
 pub use form::FormError;
+pub use init_data::InitData;
+pub use proplet_types::clock;
 pub use provider::{EvidenceError, TeeProvider};
 pub use report_data::{ReportData, ReportDataError};
 #[cfg(target_os = "linux")]
