@@ -1,13 +1,13 @@
 //! Whether the settings document is the one that the VM was started with.
 //!
 //! A confidential VM is started with 32 (SNP HOST_DATA) or 48 (TDX MRCONFIGID) bytes that its owner
-//! chooses and that every report repeats. When they are the SHA-256 of the settings document, the
-//! document is *bound*: a key broker or a relying party that checks them knows whose recipients and
-//! which key broker are in force before it releases anything. A document that is not bound could have
-//! been exchanged by whoever controls the disk, for one with other recipients. So on hardware encrypted
-//! tasks are refused then, unless the document itself says `allow_unmeasured_settings = true`; a
-//! document that is part of the launch measurement (a read-only root file system with verity) says so
-//! too, because a host cannot tell that from inside.
+//! chooses and that every report repeats. When they are the digest of the init-data document that holds
+//! the settings ([`proplet_hal::init_data`]), the settings are *bound*: a key broker or a relying party that
+//! checks them knows whose recipients and which key broker are in force before it releases anything.
+//! Settings that are not bound could have been exchanged by whoever controls the disk, for others with
+//! other recipients. So on hardware encrypted tasks are refused then, unless the document itself says
+//! `allow_unmeasured_settings = true`; a document that is part of the launch measurement (a read-only root
+//! file system with verity) says so too, because a host cannot tell that from inside.
 //!
 //! A fake TEE has nothing to bind: for it the finding is reported loudly and not enforced.
 
@@ -16,7 +16,7 @@ use std::fmt;
 use proplet_hal::TeeProvider;
 
 use proplet_settings::Settings;
-use proplet_types::{Code, Digest};
+use proplet_types::Code;
 
 use crate::{host_text, refusal::Refusal};
 
@@ -33,8 +33,10 @@ pub enum BindingRule {
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Binding {
-    /// The VM was started with the digest of this document.
+    /// The VM was started with the digest of the init-data that holds these settings.
     Bound,
+    /// The settings stand in no init-data document, so nothing can bind them.
+    NoInitData,
     /// It was started with something else.
     Different,
     /// The TEE has no such value, or it is all zeros.
@@ -44,30 +46,16 @@ pub enum Binding {
 }
 
 impl Binding {
-    /// Compares the document's digest with what the TEE reports. The TEE's field may be longer than a
-    /// digest (padded with zeros) or shorter (cut off).
+    /// Compares the init-data document with what the TEE reports.
     pub async fn of(settings: &Settings, provider: &dyn TeeProvider) -> Self {
+        let Some(init_data) = &settings.init_data else {
+            return Self::NoInitData;
+        };
         match provider.init_data().await {
             Err(error) => Self::Unknown(error.to_string()),
             Ok(None) => Self::Absent,
-            Ok(Some(field)) => Self::compare(settings.digest, &field),
-        }
-    }
-
-    fn compare(digest: Digest, field: &[u8]) -> Self {
-        // A field shorter than half a digest would make a match too cheap to forge.
-        if field.len() < 16 || field.iter().all(|byte| *byte == 0) {
-            return Self::Absent;
-        }
-        let padded = digest
-            .as_bytes()
-            .iter()
-            .copied()
-            .chain(std::iter::repeat(0));
-        if field.iter().copied().eq(padded.take(field.len())) {
-            Self::Bound
-        } else {
-            Self::Different
+            Ok(Some(field)) if init_data.is_bound_by(&field) => Self::Bound,
+            Ok(Some(_)) => Self::Different,
         }
     }
 
@@ -89,8 +77,9 @@ impl Binding {
         Err(Refusal::new(
             Code::SettingsNotMeasured,
             host_text!(
-                "encrypted tasks are refused because {}; start the VM with the SHA-256 of the settings \
-                 document as HOST_DATA or MRCONFIGID, or write allow_unmeasured_settings = true under \
+                "encrypted tasks are refused because {}; make an init-data document of the settings \
+                 with `proplet init-data make`, start the VM with its digest as HOST_DATA or MRCONFIGID and \
+                 this program with that document, or write allow_unmeasured_settings = true under \
                  [confidential]",
                 *self
             ),
@@ -101,44 +90,80 @@ impl Binding {
 impl fmt::Display for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bound => f.write_str("the settings document is bound to this VM"),
+            Self::Bound => f.write_str("the settings are bound to this VM"),
+            Self::NoInitData => f.write_str(
+                "the settings stand in no init-data document, so nothing binds them to this VM",
+            ),
             Self::Different => {
-                f.write_str("this VM was started with the digest of another settings document")
+                f.write_str("this VM was started with the digest of another init-data document")
             }
-            Self::Absent => f.write_str("this VM was started without a settings digest"),
-            Self::Unknown(error) => write!(f, "the TEE did not tell the settings digest: {error}"),
+            Self::Absent => {
+                f.write_str("this VM was started without the digest of an init-data document")
+            }
+            Self::Unknown(error) => write!(f, "the TEE did not tell the init-data digest: {error}"),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, init_data::DigestAlgorithm};
+    use proplet_settings::{environment::Environment, init_data::init_data};
+
     use super::*;
-    use proplet_settings::environment::Environment;
 
     fn settings(text: &str) -> Settings {
         Settings::parse(Some(text), &Environment::default()).unwrap()
     }
 
-    #[test]
-    fn fields_of_both_tees_are_compared() {
-        let digest = settings("").digest;
-        let mut mrconfigid = digest.as_bytes().to_vec();
-        mrconfigid.resize(48, 0);
-        assert_eq!(Binding::compare(digest, digest.as_bytes()), Binding::Bound);
-        assert_eq!(Binding::compare(digest, &mrconfigid), Binding::Bound);
-        mrconfigid[47] = 1;
-        assert_eq!(Binding::compare(digest, &mrconfigid), Binding::Different);
-        assert_eq!(Binding::compare(digest, &[0; 32]), Binding::Absent);
-        assert_eq!(
-            Binding::compare(digest, &digest.as_bytes()[..8]),
-            Binding::Absent
-        );
+    /// A TEE that reports this field.
+    struct Reports(Option<Vec<u8>>);
+
+    #[async_trait::async_trait]
+    impl TeeProvider for Reports {
+        fn tee(&self) -> TeeName {
+            TeeName::SNP
+        }
+        fn attester(&self) -> &str {
+            "test"
+        }
+        fn is_hardware(&self) -> bool {
+            true
+        }
+        async fn evidence(&self, _: &ReportData) -> Result<Evidence, EvidenceError> {
+            Err(EvidenceError::Busy { tee: TeeName::SNP })
+        }
+        async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+            Ok(self.0.clone())
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_digest_of_the_init_data_binds() {
+        let text = "[limits]\n";
+        let plain = settings(text);
+        let document = init_data(text, DigestAlgorithm::Sha384).unwrap();
+        let inside = settings(document.text());
+        let of = async |settings: &Settings, field: Option<Vec<u8>>| {
+            Binding::of(settings, &Reports(field)).await
+        };
+        let host_data = Some(document.host_data().to_vec());
+        assert_eq!(of(&inside, host_data.clone()).await, Binding::Bound);
+        let mrconfigid = Some(document.mrconfigid().to_vec());
+        assert_eq!(of(&inside, mrconfigid).await, Binding::Bound);
+        assert_eq!(of(&inside, Some(vec![1; 32])).await, Binding::Different);
+        assert_eq!(of(&inside, None).await, Binding::Absent);
+        // The settings' own digest, without a document that a key broker could check, binds nothing.
+        let own = Some(plain.digest.as_bytes().to_vec());
+        assert_eq!(of(&plain, own.clone()).await, Binding::NoInitData);
+        assert_eq!(of(&inside, own).await, Binding::Different);
+        assert_eq!(of(&plain, host_data).await, Binding::NoInitData);
     }
 
     #[test]
     fn hardware_without_binding_refuses() {
         for binding in [
+            Binding::NoInitData,
             Binding::Different,
             Binding::Absent,
             Binding::Unknown(String::new()),

@@ -169,12 +169,19 @@ impl Inner {
             .await
     }
 
+    /// The init-data document, where the VM was started with it.
+    async fn bound_init_data(&self) -> Option<InitData> {
+        let init_data = self.config.init_data.as_ref()?;
+        let field = self.provider.init_data().await.ok().flatten()?;
+        init_data.is_bound_by(&field).then(|| InitData {
+            format: "toml".to_owned(),
+            body: init_data.text().to_owned(),
+        })
+    }
+
     async fn handshake(&self, deadline: Instant) -> Result<crate::session::Grant, KbsError> {
         let key = (self.new_key)().map_err(|error| KbsError::Evidence(error.to_string()))?;
-        let init_data = self.config.init_data_toml.clone().map(|body| InitData {
-            format: "toml".to_owned(),
-            body,
-        });
+        let init_data = self.bound_init_data().await;
         let http = self.http.clone();
         let provider = self.provider.clone();
         Handshake {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use proplet_hal::InitData;
 use proplet_net::Proxy;
 use proplet_types::{KbsHost, ResourceUri};
 use url::Url;
@@ -37,9 +38,10 @@ pub struct KbsConfig {
     pub retry_delay: Duration,
     /// The largest resource in bytes. Default [`MAX_RESOURCE_BYTES`].
     pub max_resource_bytes: usize,
-    /// The init-data document (TOML), sent with the evidence so that the KBS can check it against
-    /// HOST_DATA or MRCONFIGID and show its contents to policies.
-    pub init_data_toml: Option<String>,
+    /// The init-data document that this machine was configured with. It goes with the evidence, so that
+    /// the KBS checks it and shows its contents to policies, when the TEE reports that the VM was started
+    /// with it: a KBS refuses evidence with any other.
+    pub init_data: Option<InitData>,
 }
 
 impl KbsConfig {
@@ -54,7 +56,7 @@ impl KbsConfig {
             connect_timeout: Duration::from_secs(10),
             retry_delay: Duration::from_millis(250),
             max_resource_bytes: MAX_RESOURCE_BYTES,
-            init_data_toml: None,
+            init_data: None,
         }
     }
 

@@ -17,8 +17,10 @@
 pub mod address;
 mod broker;
 mod checks;
+mod credentials;
 mod document;
 pub mod environment;
+pub mod init_data;
 pub mod secret;
 
 use std::{
@@ -29,15 +31,18 @@ use std::{
     time::Duration,
 };
 
+use proplet_hal::init_data::{InitData, InitDataError};
 use proplet_jose::jwk::PublicKey;
 use proplet_net::Proxy;
 use proplet_runtime::TaskLimits;
 use proplet_types::{Digest, ImageKeyTypes};
 use thiserror::Error;
 use url::Url;
+use zeroize::Zeroizing;
 
 use self::{
     address::{AddressError, BrokerAddress},
+    credentials::Credentials,
     document::Document,
     environment::Environment,
     secret::Secret,
@@ -66,8 +71,10 @@ pub enum SettingsError {
         why: &'static str,
     },
     /// The text is not TOML, or has a name or a type that the document does not have.
-    #[error("settings document, line {line}: {message}")]
+    #[error("{document}, line {line}: {message}")]
     Syntax {
+        /// Which document: of the settings, or of the credentials.
+        document: &'static str,
         /// Line, counted from 1.
         line: usize,
         /// What is wrong there. Never a value of a credential.
@@ -82,6 +89,36 @@ pub enum SettingsError {
         name: &'static str,
         /// What is wrong and what to write instead.
         why: String,
+    },
+    /// It is meant to be an init-data document, and is none.
+    #[error(transparent)]
+    InitData(#[from] InitDataError),
+    /// An init-data document without settings.
+    #[error(
+        "the init-data holds no settings: put them under [data] as \"proplet.toml\", or let `proplet init-data make` do it"
+    )]
+    NoSettingsInside,
+    /// A credential in what is public.
+    #[error(
+        "the settings in the init-data hold a credential, [{table}] {name}: init-data is public, so \
+         replace that credential now, and write the new one into a document of its own (--credentials)"
+    )]
+    PublicCredential {
+        /// The table.
+        table: &'static str,
+        /// The name in it.
+        name: &'static str,
+    },
+    /// The credentials document says again what the settings say.
+    #[error(
+        "the credentials document cannot override [{table}] {name} of the settings document: remove one of \
+         the two"
+    )]
+    OverridingCredential {
+        /// The table.
+        table: &'static str,
+        /// The name in it.
+        name: &'static str,
     },
     /// An environment variable does not parse.
     #[error("environment variable {name}: expected {expected}; unset it or correct it")]
@@ -128,8 +165,10 @@ impl SettingsError {
 /// Settings, checked and with defaults filled in.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Over the bytes of the document; over no bytes when there is no document.
+    /// Over the bytes of the settings document, wherever it stood; over no bytes when there is none.
     pub digest: Digest,
+    /// The init-data document that holds the settings. Without one, nothing can bind them to a VM.
+    pub init_data: Option<InitData>,
     /// True when there is a document. Without one, encrypted tasks are refused: nobody could tell
     /// which key broker is trusted.
     pub has_document: bool,
@@ -364,43 +403,62 @@ impl Settings {
         given.map(Path::to_path_buf).or_else(named).or_else(usual)
     }
 
-    /// Reads the document and applies the environment. It is at `path` when that is given, else where
-    /// `PROPLET_CONFIG_FILE` says, else `proplet.toml` in the current directory if there is one; else there
-    /// is no document.
+    /// Reads the documents and applies the environment. The settings are at `path` when that is given, else
+    /// where `PROPLET_CONFIG_FILE` says, else in `proplet.toml` in the current directory if there is one;
+    /// else there are none. The credentials are at `credentials`, else where `PROPLET_CREDENTIALS_FILE`
+    /// says, else there are none.
     ///
     /// # Errors
-    /// When the file cannot be read, is not a settings document, or a value or variable is wrong.
-    pub fn load(path: Option<&Path>, environment: &Environment) -> Result<Self, SettingsError> {
-        let Some(path) = Self::locate(path, environment) else {
-            return Self::parse(None, environment);
+    /// When a file cannot be read, is not such a document, or a value or variable is wrong.
+    pub fn load(
+        path: Option<&Path>,
+        credentials: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let path = Self::locate(path, environment);
+        let named = || {
+            environment
+                .text(&["PROPLET_CREDENTIALS_FILE"])
+                .map(PathBuf::from)
         };
-        let read = |source| SettingsError::Read {
-            path: path.clone(),
-            source,
-        };
-        let invalid = |why| SettingsError::NotADocument {
-            path: path.clone(),
-            why,
-        };
-        let mut bytes = Vec::new();
-        File::open(&path)
-            .and_then(|file| file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes))
-            .map_err(read)?;
-        if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
-            return Err(invalid("it is larger than 1 MiB"));
-        }
-        let text = std::str::from_utf8(&bytes).map_err(|_| invalid("it is not UTF-8 text"))?;
-        Self::parse(Some(text), environment)
+        let credentials = credentials.map(Path::to_path_buf).or_else(named);
+        let settings = path.as_deref().map(read_text).transpose()?;
+        let credentials = credentials.as_deref().map(read_text).transpose()?;
+        Self::parse_with_credentials(
+            settings.as_ref().map(|text| text.as_str()),
+            credentials.as_ref().map(|text| text.as_str()),
+            environment,
+        )
     }
 
     /// Checks a document, or its absence, and applies the environment.
     ///
     /// # Errors
-    /// When the text is not a settings document, or a value or variable is wrong.
+    /// When the text is neither a settings document nor an init-data document that holds one, or a value
+    /// or variable is wrong.
     pub fn parse(text: Option<&str>, environment: &Environment) -> Result<Self, SettingsError> {
-        let bytes = text.unwrap_or_default();
-        let document: Document =
-            toml::from_str(bytes).map_err(|error| checks::syntax_error(bytes, &error))?;
+        Self::parse_with_credentials(text, None, environment)
+    }
+
+    /// The same with a credentials document.
+    ///
+    /// # Errors
+    /// As [`Settings::parse`], and when the second document has other names than those of credentials or
+    /// one that the first has too.
+    pub fn parse_with_credentials(
+        text: Option<&str>,
+        credentials: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let (bytes, init_data) = init_data::unwrap(text.unwrap_or_default())?;
+        let mut document: Document = toml::from_str(&bytes)
+            .map_err(|error| checks::syntax_error("settings document", &bytes, &error))?;
+        if init_data.is_some() {
+            init_data::refuse_credentials(&document)?;
+        }
+        if let Some(credentials) = credentials {
+            Credentials::parse(credentials)?.complete(&mut document)?;
+        }
         let Document {
             proplet,
             mqtt,
@@ -433,6 +491,7 @@ impl Settings {
         }
         Ok(Self {
             digest: Digest::of(bytes.as_bytes()),
+            init_data,
             has_document: text.is_some(),
             log_level: environment
                 .text(&["PROPLET_LOG_LEVEL"])
@@ -477,6 +536,26 @@ impl Settings {
                 "PROPLET_API_KEY (or PROPLET_CLIENT_KEY)",
             ))?,
         })
+    }
+}
+
+/// Reads a document whole. It may hold a credential, so the text is wiped when dropped.
+fn read_text(path: &Path) -> Result<Zeroizing<String>, SettingsError> {
+    let path = || path.to_owned();
+    let invalid = |why| SettingsError::NotADocument { path: path(), why };
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path())
+        .and_then(|file| file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| SettingsError::Read {
+            path: path(),
+            source,
+        })?;
+    if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+        return Err(invalid("it is larger than 1 MiB"));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(invalid("it is not UTF-8 text")),
     }
 }
 

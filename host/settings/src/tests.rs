@@ -108,14 +108,14 @@ fn the_document_is_where_it_was_said_to_be() {
         found(None, &named).as_deref(),
         Some(Path::new("/etc/named.toml"))
     );
-    let error = Settings::load(Some(Path::new("/nonexistent/p.toml")), &named).unwrap_err();
+    let error = Settings::load(Some(Path::new("/nonexistent/p.toml")), None, &named).unwrap_err();
     assert!(error.to_string().contains("/nonexistent/p.toml"), "{error}");
 }
 
 #[test]
 fn a_file_that_is_no_document_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let load = || Settings::load(Some(file.path()), &Environment::default());
+    let load = || Settings::load(Some(file.path()), None, &Environment::default());
     std::fs::write(file.path(), [0xff, 0xfe]).unwrap();
     assert!(load().unwrap_err().to_string().contains("UTF-8"));
     std::fs::write(file.path(), vec![b'#'; MAX_DOCUMENT_BYTES as usize + 1]).unwrap();

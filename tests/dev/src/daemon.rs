@@ -23,6 +23,9 @@ pub struct Arguments {
     /// The settings document.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// The credentials document, for settings that hold none.
+    #[arg(long, value_name = "FILE")]
+    credentials: Option<PathBuf>,
     /// The fake to attest with.
     #[arg(long, value_enum, default_value = "fake-snp")]
     tee: Fake,
@@ -30,9 +33,13 @@ pub struct Arguments {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    let settings = Settings::load(Some(&arguments.config), &Environment::of_process())?;
+    let settings = Settings::load(
+        Some(&arguments.config),
+        arguments.credentials.as_deref(),
+        &Environment::of_process(),
+    )?;
     log::start(&settings.log_level, Format::Text)?;
-    let provider = arguments.tee.provider(settings.digest);
+    let provider = arguments.tee.provider(settings.init_data.as_ref());
     let detection = Detection::probe(Path::new("/"));
     report_tee(&detection, Some(provider.as_ref()));
     warn!(

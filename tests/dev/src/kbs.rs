@@ -61,7 +61,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Box<dyn Error>> {
         Ok(config) => config,
         Err(error) => return Ok(bad(error.as_ref())),
     };
-    let provider = arguments.tee.provider(Digest::of(b""));
+    let provider = arguments.tee.provider(None);
     let client = match KbsClient::new(config, provider) {
         Ok(client) => client,
         Err(error) => return Ok(bad(&error)),

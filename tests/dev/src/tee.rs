@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use clap::ValueEnum;
-use proplet_hal::TeeProvider;
 use proplet_hal::verify::TrustPolicy;
+use proplet_hal::{InitData, TeeProvider};
 use proplet_lab::owner::trust;
 use proplet_results::verify::Expectations;
 use proplet_testkit::tee::{FakeSnp, Sample};
-use proplet_types::Digest;
 
 /// A fake TEE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -21,14 +20,15 @@ pub enum Fake {
 }
 
 impl Fake {
-    /// The provider. `settings_digest` becomes HOST_DATA, as a VM's owner would set it at launch.
-    pub fn provider(self, settings_digest: Digest) -> Arc<dyn TeeProvider> {
+    /// The provider. The digest of the init-data becomes HOST_DATA, as a VM's owner would set it at launch;
+    /// without init-data it is unset.
+    pub fn provider(self, init_data: Option<&InitData>) -> Arc<dyn TeeProvider> {
         match self {
-            Self::FakeSnp => Arc::new(
-                FakeSnp::builder()
-                    .host_data(*settings_digest.as_bytes())
-                    .build(),
-            ),
+            Self::FakeSnp => {
+                let host_data = init_data.map(InitData::host_data);
+                let fake = FakeSnp::builder().host_data(host_data.unwrap_or_default());
+                Arc::new(fake.build())
+            }
             Self::Sample => Arc::new(Sample::new()),
         }
     }

@@ -352,7 +352,7 @@ async fn a_bound_document_passes_the_rule_and_swap_can_be_tolerated() {
     let settings = world.settings("");
     world.tee = Arc::new(
         FakeSnp::builder()
-            .host_data(*settings.digest.as_bytes())
+            .host_data(settings.init_data.as_ref().unwrap().host_data())
             .build(),
     );
     let (_, image) = world.publish(&sum(), Some(&world.policy())).await;

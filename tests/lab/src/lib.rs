@@ -17,10 +17,12 @@ use proplet_daemon::{Daemon, DaemonError};
 use proplet_executor::Host;
 use proplet_executor::harden::SwapRule;
 use proplet_hal::TeeProvider;
+use proplet_hal::init_data::DigestAlgorithm;
 use proplet_image::{ImageError, ImageReference};
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::{DocumentError, OpenError};
 use proplet_settings::environment::Environment;
+use proplet_settings::init_data::init_data;
 use proplet_settings::{Settings, SettingsError};
 use proplet_testkit::broker::{BrokerError, Manager, Outcome, Task, TestBroker};
 use proplet_testkit::kbs::DevKeyBroker;
@@ -110,6 +112,24 @@ impl Addresses {
     /// The settings document, with more text after it: members of `[kbs]` first, then tables.
     #[must_use]
     pub fn settings(&self, more: &str) -> String {
+        self.document(&format!("api_key = \"{API_KEY}\""), more)
+    }
+
+    /// The same settings as a VM is started with them: in an init-data document, with the credential in
+    /// a document of its own.
+    ///
+    /// # Errors
+    /// [`LabError`] for text that is no settings document.
+    pub fn measured(&self, more: &str) -> Result<Settings, LabError> {
+        let init_data = init_data(&self.document("", more), DigestAlgorithm::Sha256)?;
+        Ok(Settings::parse_with_credentials(
+            Some(init_data.text()),
+            Some(&format!("[proplet]\napi_key = \"{API_KEY}\"\n")),
+            &Environment::default(),
+        )?)
+    }
+
+    fn document(&self, credential: &str, more: &str) -> String {
         let file = |name: &str, path: &Option<PathBuf>| match path {
             Some(path) => format!("{name} = {:?}\n", path.display().to_string()),
             None => String::new(),
@@ -119,7 +139,7 @@ impl Addresses {
 tenant_id = "{TENANT}"
 channel_id = "{CHANNEL}"
 entity_id = "{PROPLET}"
-api_key = "{API_KEY}"
+{credential}
 results_not_before_ms = 0
 
 [mqtt]
@@ -173,14 +193,19 @@ impl Services {
     /// The settings document of a proplet in this world, with more tables after it.
     #[must_use]
     pub fn settings(&self, more: &str) -> String {
-        let addresses = Addresses {
+        self.addresses().settings(more)
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
             broker: self.broker.url(),
             broker_ca: None,
             registry: self.registry.host(),
             registry_auth: None,
             key_broker: self.key_broker.url(),
-        };
-        addresses.settings(more)
+        }
     }
 
     /// Encrypts a component, pushes it and gives its key to the key broker. The reference is by digest.

@@ -1,8 +1,10 @@
 //! Where an executor gets things from: a registry and a key broker, without MQTT.
 
+use proplet_hal::init_data::DigestAlgorithm;
 use proplet_image::ImageReference;
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
+use proplet_settings::init_data::init_data;
 use proplet_testkit::kbs::DevKeyBroker;
 use proplet_testkit::registry::Registry;
 use proplet_types::ResourceUri;
@@ -50,7 +52,11 @@ impl Sources {
             self.registry.host(),
             self.key_broker.url(),
         );
-        Ok(Settings::parse(Some(&text), &Environment::default())?)
+        let init_data = init_data(&text, DigestAlgorithm::Sha256)?;
+        Ok(Settings::parse(
+            Some(init_data.text()),
+            &Environment::default(),
+        )?)
     }
 
     /// Encrypts a component, pushes it and gives its key to the key broker. The reference is by digest.

@@ -155,6 +155,7 @@ fn vault(
     config.proxy = kbs.proxy.clone();
     config.allow_http = kbs.allow_http;
     config.timeout = kbs.timeout;
+    config.init_data = settings.init_data.clone();
     Ok(Some(Vault::new(KbsClient::new(
         config,
         Arc::clone(provider),

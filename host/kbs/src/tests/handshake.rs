@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use proplet_hal::init_data::{DigestAlgorithm, InitData};
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_testkit::kbs::{DevKeyBroker, Reply};
 use proplet_testkit::tee::Sample;
@@ -12,9 +13,7 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::{
-    RESOURCE, amiable, client, config, count, counts, refusal, rewriting, sample, started, uri,
-};
+use super::{RESOURCE, amiable, client, config, count, counts, refusal, rewriting, started, uri};
 use crate::{Failure, KbsClient, KbsError};
 
 async fn lasting(seconds: u64) -> DevKeyBroker {
@@ -297,18 +296,47 @@ async fn evidence_of_another_tee_is_not_sent() {
 }
 
 #[tokio::test]
-async fn init_data_goes_with_the_evidence() {
-    let server = lasting(300).await;
-    let mut config = config(&server.url());
-    let document = "version = \"0.1.0\"\nalgorithm = \"sha256\"\n[data]\n";
-    config.init_data_toml = Some(document.to_owned());
-    KbsClient::new(config, sample())
-        .unwrap()
-        .session()
-        .await
-        .unwrap();
-    assert_eq!(
-        server.requests()[1].json()["init-data"],
-        json!({ "format": "toml", "body": document })
-    );
+async fn init_data_goes_with_the_evidence_where_the_vm_was_started_with_it() {
+    /// Sample evidence of a machine that reports this field.
+    struct Launched(Option<Vec<u8>>);
+
+    #[async_trait]
+    impl TeeProvider for Launched {
+        fn tee(&self) -> TeeName {
+            TeeName::SAMPLE
+        }
+        fn attester(&self) -> &str {
+            "launched"
+        }
+        fn is_hardware(&self) -> bool {
+            false
+        }
+        async fn evidence(&self, data: &ReportData) -> Result<Evidence, EvidenceError> {
+            Sample::default().evidence(data).await
+        }
+        async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+            Ok(self.0.clone())
+        }
+    }
+    let init_data = InitData::holding(DigestAlgorithm::Sha384, "a", "b").unwrap();
+    let sent = json!({ "format": "toml", "body": init_data.text() });
+    for (field, expected) in [
+        (Some(init_data.host_data().to_vec()), Some(&sent)),
+        (Some(init_data.mrconfigid().to_vec()), Some(&sent)),
+        (Some(vec![1; 48]), None),
+        (None, None),
+    ] {
+        let server = lasting(300).await;
+        let mut config = config(&server.url());
+        config.init_data = Some(init_data.clone());
+        let client = KbsClient::new(config, Arc::new(Launched(field))).unwrap();
+        client.session().await.unwrap();
+        assert_eq!(
+            server.requests()[1]
+                .json()
+                .get("init-data")
+                .filter(|sent| !sent.is_null()),
+            expected
+        );
+    }
 }

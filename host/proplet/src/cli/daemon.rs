@@ -1,7 +1,5 @@
 //! `proplet` without a command: the daemon.
 
-use std::path::Path;
-
 use proplet_daemon::{
     Daemon, DaemonError,
     log::{self, Format},
@@ -11,16 +9,20 @@ use proplet_executor::Host;
 use proplet_settings::Settings;
 use proplet_types::Code;
 
-use super::{Context, blocking, console::Console, error::CliError};
+use super::{Context, arguments::SettingsFiles, blocking, console::Console, error::CliError};
 use crate::tee;
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) async fn run(
-    config: Option<&Path>,
+    files: &SettingsFiles,
     context: &Context,
     console: &Console<'_>,
 ) -> Result<(), CliError> {
-    let settings = Settings::load(config, &context.environment)?;
+    let settings = Settings::load(
+        files.config.as_deref(),
+        files.credentials.as_deref(),
+        &context.environment,
+    )?;
     start_log(&settings.log_level, console)?;
     let attestation = settings.attestation.clone();
     let found = blocking(move || Ok(tee::find(&attestation)?)).await?;

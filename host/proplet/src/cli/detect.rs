@@ -18,17 +18,28 @@ use proplet_settings::Settings;
 use proplet_types::Code;
 
 use self::report::Report;
-use super::{Context, arguments::Detect, blocking, console::Console, error::CliError, files};
+use super::{
+    Context,
+    arguments::{Detect, SettingsFiles},
+    blocking,
+    console::Console,
+    error::CliError,
+    files,
+};
 use crate::tee;
 
 /// The report, and whether this version can attest with what was found.
 pub(super) async fn run(
     arguments: &Detect,
-    config: Option<&Path>,
+    files: &SettingsFiles,
     context: &Context,
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
-    let settings = Settings::load(config, &context.environment)?;
+    let settings = Settings::load(
+        files.config.as_deref(),
+        files.credentials.as_deref(),
+        &context.environment,
+    )?;
     let attestation = settings.attestation.clone();
     let found = blocking(move || Ok(tee::find(&attestation)?)).await?;
     if found.hardware.is_some() {

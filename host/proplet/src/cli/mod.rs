@@ -45,6 +45,8 @@ mod helper;
 #[cfg(feature = "data-owner")]
 mod image;
 #[cfg(feature = "data-owner")]
+mod init_data;
+#[cfg(feature = "data-owner")]
 mod kbs;
 #[cfg(feature = "data-owner")]
 mod key_broker;
@@ -76,7 +78,7 @@ use proplet_settings::environment::Environment;
 use proplet_types::{Clock, Code, ExitCode, SystemClock};
 
 #[cfg(feature = "data-owner")]
-use self::arguments::{Image, Policy};
+use self::arguments::{Image, InitDataCommand, Policy};
 pub use self::console::Console;
 use self::{
     arguments::{Arguments, Command},
@@ -174,10 +176,10 @@ async fn dispatch(
     context: &Context,
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
-    let config = arguments.config.as_deref();
+    let files = &arguments.files;
     match arguments.command.unwrap_or(Command::Daemon) {
-        Command::Daemon => daemon::run(config, context, console).await,
-        Command::Run(run) => run::run(run, config, context, console).await,
+        Command::Daemon => daemon::run(files, context, console).await,
+        Command::Run(run) => run::run(run, files, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Image(Image::Encrypt(encrypt)) => encrypt::run(*encrypt, context, console).await,
         #[cfg(feature = "data-owner")]
@@ -192,7 +194,11 @@ async fn dispatch(
         Command::Open(open) => open::run(open, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Verify(verify) => verify::run(verify, context, console).await,
-        Command::Detect(detect) => detect::run(&detect, config, context, console).await,
+        Command::Detect(detect) => detect::run(&detect, files, context, console).await,
+        #[cfg(feature = "data-owner")]
+        Command::InitData(InitDataCommand::Make(make)) => init_data::make(&make, console),
+        #[cfg(feature = "data-owner")]
+        Command::InitData(InitDataCommand::Show(show)) => init_data::show(&show, console),
         #[cfg(feature = "data-owner")]
         Command::Policy(Policy::Check(check)) => policy::check(&check, console),
     }

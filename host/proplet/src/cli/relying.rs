@@ -4,6 +4,8 @@ use std::{path::Path, time::SystemTime};
 
 use proplet_daemon::message;
 use proplet_hal::{
+    InitData,
+    init_data::MAX_INIT_DATA_BYTES,
     reference_values::{self, ReferenceValues},
     snp::TrustRoots,
     verify::{TeeTrust, TrustPolicy},
@@ -13,7 +15,8 @@ use proplet_results::{
     digest::of_inputs,
     verify::{CheckOutcome, Expectations, ExpectedMeasurement, Report},
 };
-use proplet_types::{Check, Code};
+use proplet_settings::init_data::SETTINGS_FILE;
+use proplet_types::{Check, Code, Digest};
 use serde_json::Value;
 
 use super::{
@@ -98,13 +101,20 @@ pub(super) fn expectations(
         None => None,
     };
     let recipients = &arguments.expect_recipient;
+    let (init_data, settings) = match &arguments.init_data {
+        Some(path) => bound(path)?,
+        None => {
+            let bytes = arguments.expect_init_data.as_ref();
+            (
+                bytes.map(|bytes| bytes.0.clone()),
+                arguments.expect_settings,
+            )
+        }
+    };
     Ok(Expectations {
         measurement: measurement(arguments, values),
-        init_data: arguments
-            .expect_init_data
-            .as_ref()
-            .map(|bytes| bytes.0.clone()),
-        settings: arguments.expect_settings,
+        init_data,
+        settings,
         challenge: arguments
             .expect_challenge
             .as_ref()
@@ -120,6 +130,27 @@ pub(super) fn expectations(
         recipients: (!recipients.is_empty()).then(|| recipients.clone()),
         allow_debug: trust.allow_debug,
     })
+}
+
+/// What an init-data document says: the binding, and the digest of the settings in it.
+fn bound(path: &Path) -> Result<(Option<Vec<u8>>, Option<Digest>), CliError> {
+    let text = files::read_text("init-data", path, MAX_INIT_DATA_BYTES as u64)?;
+    let document =
+        InitData::parse(&text).map_err(|error| CliError::input("init-data", path, error))?;
+    let Some(settings) = document.file(SETTINGS_FILE) else {
+        return Err(CliError::input(
+            "init-data",
+            path,
+            format!(
+                "it holds no {SETTINGS_FILE}, so it says nothing about the settings; give its digest \
+                 with --expect-init-data instead"
+            ),
+        ));
+    };
+    Ok((
+        Some(document.digest()),
+        Some(Digest::of(settings.as_bytes())),
+    ))
 }
 
 /// None is expected unless one is named, and then nothing verifies. Those that are typed take the place of the

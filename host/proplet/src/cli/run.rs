@@ -14,17 +14,29 @@ use proplet_settings::Settings;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Context, arguments::Run, blocking, console::Console, daemon, error::CliError, files};
+use super::{
+    Context,
+    arguments::{Run, SettingsFiles},
+    blocking,
+    console::Console,
+    daemon,
+    error::CliError,
+    files,
+};
 use crate::tee;
 
 /// Runs the component to its end, or until Ctrl-C.
 pub(super) async fn run(
     arguments: Run,
-    config: Option<&Path>,
+    files: &SettingsFiles,
     context: &Context,
     console: &mut Console<'_>,
 ) -> Result<(), CliError> {
-    let settings = Settings::load(config, &context.environment)?;
+    let settings = Settings::load(
+        files.config.as_deref(),
+        files.credentials.as_deref(),
+        &context.environment,
+    )?;
     daemon::start_log("warn", console)?;
     let request = request(&arguments)?;
     let attestation = settings.attestation.clone();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::SystemTime;
 
+use proplet_hal::InitData;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::owner::{open_result, trust};
@@ -12,6 +13,7 @@ use proplet_lab::{KEY_ID, Services};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::verify::{Expectations, Report, verify_bundle};
 use proplet_results::{EvidenceBundle, Opened};
+use proplet_settings::Settings;
 use proplet_testkit::guests::{
     INFERENCE_POLICY, INFERENCE_SAMPLES, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI,
 };
@@ -98,7 +100,7 @@ impl DataOwner {
     pub fn open(
         &self,
         order: &Order,
-        settings_digest: Digest,
+        settings: &Settings,
         results: &str,
     ) -> Result<Opened, Box<dyn Error>> {
         let expectations = Expectations {
@@ -107,7 +109,7 @@ impl DataOwner {
             arguments: Some(of_arguments(&ARGUMENTS)?),
             environment: Some(of_environment(&BTreeMap::new())?),
             recipients: Some(vec![self.thumbprint()]),
-            ..known(order, settings_digest)?
+            ..known(order, settings)?
         };
         Ok(open_result(&self.recipient, results, &expectations)?)
     }
@@ -116,7 +118,7 @@ impl DataOwner {
     pub fn verify_evidence(
         &self,
         order: &Order,
-        settings_digest: Digest,
+        settings: &Settings,
         answer: &[u8],
     ) -> Result<Report, Box<dyn Error>> {
         let answer: serde_json::Value = serde_json::from_slice(answer)?;
@@ -126,7 +128,7 @@ impl DataOwner {
         let bundle = EvidenceBundle::deserialize(evidence)?;
         let expectations = Expectations {
             challenge: Some(order.nonce.clone().into_bytes()),
-            ..known(order, settings_digest)?
+            ..known(order, settings)?
         };
         Ok(verify_bundle(
             &bundle,
@@ -138,10 +140,10 @@ impl DataOwner {
 }
 
 /// What the owner knows before the task is started, whoever runs it.
-fn known(order: &Order, settings_digest: Digest) -> Result<Expectations, Box<dyn Error>> {
+fn known(order: &Order, settings: &Settings) -> Result<Expectations, Box<dyn Error>> {
     Ok(Expectations {
-        init_data: Some(settings_digest.as_bytes().to_vec()),
-        settings: Some(settings_digest),
+        init_data: settings.init_data.as_ref().map(InitData::digest),
+        settings: Some(settings.digest),
         component: Some(order.component_digest.parse()?),
         image: order.image.digest(),
         policy: Some(order.policy_digest.parse()?),

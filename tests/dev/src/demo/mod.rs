@@ -13,11 +13,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
-use proplet_hal::TeeProvider;
+use proplet_executor::Host;
+use proplet_executor::harden::SwapRule;
 use proplet_hal::detection::Detection;
+use proplet_hal::{InitData, TeeProvider};
 use proplet_lab::{CHANNEL, PROPLET, RunningProplet, Services, TENANT};
 use proplet_settings::Settings;
-use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Outcome, Task, TestBroker};
 use proplet_testkit::guests::{self, GuestName};
 use proplet_testkit::kbs::{DevKeyBroker, Policy};
@@ -56,7 +57,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     let services = start_services(&mut reporter).await?;
     let owner = DataOwner::new()?;
     let order = prepare(&mut reporter, &services, &owner, sabotage).await?;
-    let settings = services.settings("");
+    let settings = Arc::new(services.addresses().measured("")?);
     let (outcome, running) = run_task(&mut reporter, services, &settings, &order, sabotage).await?;
     let code = match &outcome.error {
         None => {
@@ -153,7 +154,7 @@ async fn prepare(
 async fn run_task(
     reporter: &mut Reporter,
     services: Services,
-    settings: &str,
+    settings: &Arc<Settings>,
     order: &Order,
     sabotage: Option<Sabotage>,
 ) -> Result<(Outcome, Running), Box<dyn Error>> {
@@ -164,14 +165,16 @@ async fn run_task(
         manager,
     } = services;
     let mut step = reporter.step("The start message, as the Manager sends it");
-    let settings_digest = Settings::parse(Some(settings), &Environment::default())?.digest;
-    let mut fake = FakeSnp::builder().host_data(*settings_digest.as_bytes());
+    let host_data = settings.init_data.as_ref().map(InitData::host_data);
+    let mut fake = FakeSnp::builder().host_data(host_data.unwrap_or_default());
     if sabotage == Some(Sabotage::Evidence) {
         fake = fake.tampering(Tampering::Signature);
     }
     let fake = Arc::new(fake.build());
     let provider: Arc<dyn TeeProvider> = fake.clone();
-    let proplet = RunningProplet::start(settings, Some(provider))?;
+    let mut host = Host::new(Arc::clone(settings), Some(provider));
+    host.swap_rule = SwapRule::Warn;
+    let proplet = RunningProplet::on(host)?;
     manager.messages("control/proplet/create", 1).await?;
     manager.messages("control/proplet/alive", 1).await?;
     let key_broker = if sabotage == Some(Sabotage::KbsDown) {
@@ -236,20 +239,19 @@ fn show_receipt_of(
     reporter: &mut Reporter,
     owner: &DataOwner,
     order: &Order,
-    settings: &str,
+    settings: &Settings,
     outcome: &Outcome,
 ) -> Result<(), Box<dyn Error>> {
     let mut step = reporter.step("The sealed result: as it went over MQTT, opened, and verified");
     step.detail("As it went over MQTT:");
     step.detail(shortened(&outcome.results));
-    let settings_digest = Settings::parse(Some(settings), &Environment::default())?.digest;
-    let opened = owner.open(order, settings_digest, &outcome.results)?;
+    let opened = owner.open(order, settings, &outcome.results)?;
     step.detail("Verified down to the test root:");
     step.detail(opened.report.to_string());
     step.detail("The component's own evidence, over the nonce in its input:");
     step.detail(
         owner
-            .verify_evidence(order, settings_digest, &opened.content)?
+            .verify_evidence(order, settings, &opened.content)?
             .to_string(),
     );
     if let Some(receipt) = &opened.report.receipt {

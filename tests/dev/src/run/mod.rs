@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use clap::Args;
 use proplet_executor::harden::SwapRule;
 use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
-use proplet_hal::TeeProvider;
+use proplet_hal::{InitData, TeeProvider};
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::Sources;
@@ -125,7 +125,8 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         settings: Some(world.settings.digest),
         // The sample has no such field.
         init_data: (arguments.tee == Fake::FakeSnp)
-            .then(|| world.settings.digest.as_bytes().to_vec()),
+            .then(|| world.settings.init_data.as_ref().map(InitData::digest))
+            .flatten(),
         task_id: Some(request.task.id.clone()),
         inputs: Some(of_inputs(&request.task.inputs)?),
         arguments: Some(of_arguments(&request.task.arguments)?),
@@ -168,7 +169,7 @@ impl World {
         }
         let image = sources.push("component", workload).await?;
         let settings = Arc::new(sources.settings("")?);
-        let provider: Arc<dyn TeeProvider> = tee.provider(settings.digest);
+        let provider: Arc<dyn TeeProvider> = tee.provider(settings.init_data.as_ref());
         show::fake(provider.attester());
         let mut host = Host::new(Arc::clone(&settings), Some(provider));
         host.swap_rule = SwapRule::Warn;

@@ -14,6 +14,7 @@ use proplet_daemon::log::{self, Format};
 use proplet_daemon::{Daemon, termination};
 use proplet_executor::Host;
 use proplet_executor::harden::SwapRule;
+use proplet_hal::InitData;
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use proplet_testkit::tee::FakeSnp;
@@ -22,10 +23,16 @@ use rustix::process::{DumpableBehavior, dumpable_behavior};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(std::env::args_os().nth(1).ok_or("lab-daemon SETTINGS")?);
-    let settings = Settings::load(Some(&path), &Environment::default())?;
+    let settings = Settings::load(Some(&path), None, &Environment::default())?;
     log::start(&settings.log_level, Format::Text)?;
     let provider = FakeSnp::builder()
-        .host_data(*settings.digest.as_bytes())
+        .host_data(
+            settings
+                .init_data
+                .as_ref()
+                .map(InitData::host_data)
+                .unwrap_or_default(),
+        )
         .build();
     let mut host = Host::new(Arc::new(settings), Some(Arc::new(provider)));
     host.swap_rule = SwapRule::Warn;

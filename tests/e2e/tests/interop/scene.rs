@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proplet_hal::TeeProvider;
+use proplet_hal::{InitData, TeeProvider};
 use proplet_image::{Artifact, ImageReference, encrypt, media};
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::owner::open_result;
@@ -11,7 +11,6 @@ use proplet_lab::{Addresses, CHANNEL, KEY_ID, PROPLET, RunningProplet, TENANT};
 use proplet_results::digest::{of_arguments, of_inputs};
 use proplet_results::verify::Expectations;
 use proplet_settings::Settings;
-use proplet_settings::environment::Environment;
 use proplet_testkit::broker::{Manager, Outcome, Task};
 use proplet_testkit::guests::{
     GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build,
@@ -129,7 +128,7 @@ impl Scene {
 
     /// The same with other addresses.
     pub fn parse(&self, addresses: &Addresses) -> Settings {
-        Settings::parse(Some(&addresses.settings("")), &Environment::default()).unwrap()
+        addresses.measured("").unwrap()
     }
 
     /// A proplet with these settings that has announced itself.
@@ -147,7 +146,7 @@ impl Scene {
         let digest =
             |text: &dyn std::fmt::Display| Some(text.to_string().parse::<Digest>().unwrap());
         let expectations = Expectations {
-            init_data: Some(settings.digest.as_bytes().to_vec()),
+            init_data: settings.init_data.as_ref().map(InitData::digest),
             settings: Some(settings.digest),
             component: digest(&order.workload.component_digest()),
             image: digest(&order.workload.image_digest()),
@@ -176,7 +175,7 @@ pub fn host(settings: &Settings, provider: Arc<dyn TeeProvider>) -> proplet_exec
 pub fn fake_snp(settings: &Settings) -> Arc<FakeSnp> {
     Arc::new(
         FakeSnp::builder()
-            .host_data(*settings.digest.as_bytes())
+            .host_data(settings.init_data.as_ref().unwrap().host_data())
             .build(),
     )
 }

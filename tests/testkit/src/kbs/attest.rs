@@ -188,3 +188,37 @@ fn tee_claims(verified: &Verified) -> Value {
         "reported_tcb_microcode": report.reported_tcb.microcode,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proplet_hal::TeeProvider as _;
+    use proplet_hal::init_data::{DigestAlgorithm, InitData as Document};
+
+    use super::*;
+    use crate::tee::{FakeSnp, test_roots};
+
+    #[tokio::test]
+    async fn init_data_is_compared_with_what_the_vm_was_launched_with() {
+        let document = Document::holding(DigestAlgorithm::Sha384, "a", "b").unwrap();
+        let sent = InitData {
+            format: "toml".to_owned(),
+            body: document.text().to_owned(),
+        };
+        for (host_data, accepted) in [
+            (document.host_data(), true),
+            ([1; 32], false),
+            ([0; 32], false),
+        ] {
+            let fake = FakeSnp::builder().host_data(host_data).build();
+            let evidence = fake
+                .evidence(&ReportData::new(&[7; 48]).unwrap())
+                .await
+                .unwrap();
+            let trust = TrustPolicy::with_snp_roots(test_roots());
+            let verified = verify(&evidence, &trust, SystemTime::now()).unwrap();
+            assert_eq!(check_init_data(&sent, &verified).is_ok(), accepted);
+        }
+    }
+}

@@ -31,12 +31,23 @@ pub(super) struct Arguments {
     /// What to do; the daemon when absent
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The settings document, for the daemon and for `run`
-    #[arg(long, global = true, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub files: SettingsFiles,
     /// Print JSON: results on standard output, an error as one object on standard error
     #[arg(long, global = true)]
     pub json: bool,
+}
+
+/// Where the settings are.
+#[derive(Debug, Args)]
+pub(super) struct SettingsFiles {
+    /// The settings, for the daemon and for `run`: a settings document, or an init-data document that
+    /// holds it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Credentials that the settings leave out, because init-data is public
+    #[arg(long, global = true, value_name = "FILE")]
+    pub credentials: Option<PathBuf>,
 }
 
 /// One subcommand each.
@@ -65,6 +76,10 @@ pub(super) enum Command {
     Verify(Verify),
     /// Say which TEE this machine has, and how we know
     Detect(Detect),
+    #[cfg(feature = "data-owner")]
+    /// Make and read what a confidential VM is started with
+    #[command(subcommand)]
+    InitData(InitDataCommand),
     #[cfg(feature = "data-owner")]
     /// Check policies of components
     #[command(subcommand)]

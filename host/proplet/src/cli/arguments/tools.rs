@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, time::SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
+use proplet_hal::init_data::DigestAlgorithm;
 use proplet_image::ImageReference;
 use proplet_net::{Proxy, ProxyError};
 use proplet_types::{Digest, ImageKeyTypes, ImageKeyTypesError, ResourceUri};
@@ -253,6 +254,10 @@ pub struct Expected {
     /// The init-data binding (HOST_DATA, MRCONFIGID), in hexadecimal
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
     pub expect_init_data: Option<Bytes>,
+    /// The init-data document that the VM was started with: its digest is the binding, and the settings in
+    /// it are the host's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["expect_init_data", "expect_settings"])]
+    pub init_data: Option<PathBuf>,
     /// The task's id
     #[arg(long, value_name = "ID")]
     pub expect_task: Option<String>,
@@ -279,6 +284,39 @@ pub struct Expected {
     /// the whole fail. `all` names all that apply, and fails for a warning too
     #[arg(long, value_name = "CHECK,…", value_delimiter = ',')]
     pub require: Vec<String>,
+}
+
+/// Subcommands of `init-data`.
+#[derive(Debug, Subcommand)]
+pub enum InitDataCommand {
+    /// Make the init-data document to start a VM with, of a settings document
+    Make(InitDataMake),
+    /// Say what an init-data document binds, and with which digest
+    Show(InitDataShow),
+}
+
+/// Arguments of `init-data make`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct InitDataMake {
+    /// The settings document. It must hold no credential, because init-data is public
+    #[arg(value_name = "SETTINGS")]
+    pub settings: PathBuf,
+    /// The digest: sha256 for SEV-SNP, sha384 for TDX; either is bound by both
+    #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
+    pub algorithm: DigestAlgorithm,
+    /// Where the document goes; a file that exists is kept
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Arguments of `init-data show`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct InitDataShow {
+    /// The init-data document
+    #[arg(value_name = "FILE")]
+    pub document: PathBuf,
 }
 
 /// Subcommands of `policy`.

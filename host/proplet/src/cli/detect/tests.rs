@@ -1,10 +1,12 @@
 use std::sync::Arc;
 
+use proplet_hal::init_data::DigestAlgorithm;
 use proplet_hal::{
     detection::Detection,
     hardware::{HardwareKind, Raw, Way, WayError},
 };
 use proplet_settings::environment::Environment;
+use proplet_settings::init_data::init_data;
 use serde_json::{Value, json};
 
 use super::*;
@@ -61,7 +63,8 @@ async fn report(found: &Found, settings: &Settings) -> (String, Value) {
 #[tokio::test]
 async fn each_way_is_tried_and_what_the_vm_is_made_of_is_told() {
     let found = found(&[("first", false), ("second", true)]);
-    let (text, json) = report(&found, &settings(Some(""))).await;
+    let document = init_data("", DigestAlgorithm::Sha256).unwrap();
+    let (text, json) = report(&found, &settings(Some(document.text()))).await;
     assert!(text.contains("first: tee-busy after"), "{text}");
     assert!(text.contains("second: works"), "{text}");
     assert!(
@@ -70,7 +73,7 @@ async fn each_way_is_tried_and_what_the_vm_is_made_of_is_told() {
     );
     assert!(text.contains(&"ab".repeat(48)), "{text}");
     assert!(
-        text.contains("digest of another settings document"),
+        text.contains("digest of another init-data document"),
         "{text}"
     );
     assert!(text.ends_with("Encrypted tasks: attested by snp"), "{text}");

@@ -144,20 +144,30 @@ async fn refuses_evidence_that_is_not_about_the_session() {
     no_evidence.tee_evidence.primary_evidence = Value::Null;
     let mut off_curve = good();
     off_curve.runtime_data.tee_pubkey.x = off_curve.runtime_data.tee_pubkey.y.clone();
-    let mut init_data = good();
-    init_data.init_data = Some(InitData {
-        format: "json".to_owned(),
-        body: "{}".to_owned(),
+    let init_data = [
+        "json {}",
+        "toml no toml",
+        "toml ",
+        "toml algorithm = \"md5\"",
+    ]
+    .map(|text| {
+        let (format, body) = text.split_once(' ').unwrap();
+        let mut bad = good();
+        bad.init_data = Some(InitData {
+            format: format.to_owned(),
+            body: body.to_owned(),
+        });
+        bad
     });
     let other_nonce = attestation(&begin(&broker, "sample").await.nonce, &key);
-    for bad in [
+    let bad = [
         other_key,
         other_additional,
         no_evidence,
         off_curve,
-        init_data,
         other_nonce,
-    ] {
+    ];
+    for bad in bad.into_iter().chain(init_data) {
         let answer = attest(&broker, &begun.cookie, &bad).await;
         assert_eq!(
             (answer.status, answer.variant().as_str()),
