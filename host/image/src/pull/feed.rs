@@ -8,29 +8,33 @@ use tokio::sync::mpsc;
 use super::{Puller, size_mismatch};
 use crate::error::ImageError;
 use crate::manifest::Descriptor;
-use crate::registry::{Request, Trouble, pause, sent_on, unavailable, unreachable};
+use crate::registry::{Request, Trouble, pause, sent_on, told, unavailable, unreachable};
 
 impl Puller {
     /// Passes a layer on until it ends, fails, or nobody wants it any more. What broke off goes on
     /// where it stopped: the passes over it have seen the beginning, and the digest decides at the end.
+    /// Gives the host that gave a part of it, when that is one that the registry sent us to.
     pub(super) async fn feed(
         &self,
         request: &Request<'_>,
         layer: &Descriptor,
         what: &str,
         sender: mpsc::Sender<Result<Bytes, ImageError>>,
-    ) {
+    ) -> Option<String> {
         let mut tries = self.registry.tries();
         let mut progress = Progress {
             received: 0,
             in_part: true,
+            foreign: None,
         };
         loop {
             let part = self.part(request, layer, what, &mut progress, &sender);
-            let Err(trouble) = part.await else { return };
+            let Err(trouble) = part.await else {
+                return progress.foreign;
+            };
             if let Err(error) = pause(&mut tries, trouble, request.deadline).await {
                 let _ = sender.send(Err(error)).await;
-                return;
+                return progress.foreign;
             }
         }
     }
@@ -59,6 +63,12 @@ impl Puller {
             }
             opened => opened?,
         };
+        let abroad = answer.foreign.then(|| answer.host.clone());
+        progress.foreign = abroad.clone().or(progress.foreign.take());
+        let passing = |error| match &abroad {
+            None => Trouble::passing(error),
+            Some(_) => Trouble::passing_abroad(told(reference, abroad.as_deref(), error)),
+        };
         let begins = match answer.response.status() {
             StatusCode::PARTIAL_CONTENT => answer
                 .response
@@ -72,7 +82,7 @@ impl Puller {
         if begins > progress.received {
             progress.in_part = false;
             let why = format!("it left out a part of {what}");
-            return Err(Trouble::passing(unavailable(reference, why)));
+            return Err(passing(unavailable(reference, why)));
         }
         let announced = answer.response.content_length();
         let whole = announced.map(|length| begins.saturating_add(length));
@@ -101,11 +111,7 @@ impl Puller {
         }
         // Without an announced length, a connection that was cut looks like an end.
         if progress.received < layer.size {
-            return Err(Trouble::passing(size_mismatch(
-                what,
-                layer,
-                progress.received,
-            )));
+            return Err(passing(size_mismatch(what, layer, progress.received)));
         }
         Ok(())
     }
@@ -117,6 +123,8 @@ struct Progress {
     received: u64,
     /// Whether the server may be asked for the rest only.
     in_part: bool,
+    /// The host that the registry sent us to for a part of it.
+    foreign: Option<String>,
 }
 
 /// The first byte that a `Content-Range` header names (RFC 9110 section 14.4).

@@ -17,7 +17,7 @@ use crate::manifest::{self, Descriptor, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Ma
 use crate::media;
 use crate::open::{self, PullPolicy, Unlocked, Wasm};
 use crate::reference::ImageReference;
-use crate::registry::{Registry, RegistryConfig, Request, unavailable};
+use crate::registry::{Registry, RegistryConfig, Request, Whole, told, unavailable};
 use crate::unpack::GivenUp;
 
 /// Chunks of the network that may wait for the decrypting threads. More would only use memory: a
@@ -62,15 +62,18 @@ impl Puller {
         let mut at = reference.clone();
         let mut index_digest = None;
         for _ in 0..=MAX_INDEXES {
-            let bytes = self.manifest_bytes(&at, deadline).await?;
-            match manifest::parse(&bytes)? {
+            let whole = self.manifest_bytes(&at, deadline).await?;
+            let bytes = &whole.bytes;
+            let parsed = manifest::parse(bytes)
+                .map_err(|error| told(reference, whole.foreign.as_deref(), error))?;
+            match parsed {
                 Parsed::Image(mut manifest) => {
                     manifest.reference = Some(reference.clone());
                     manifest.index_digest = index_digest;
                     return Ok(*manifest);
                 }
                 Parsed::Index(entry) => {
-                    index_digest = index_digest.or_else(|| Some(Digest::of(&bytes)));
+                    index_digest = index_digest.or_else(|| Some(Digest::of(bytes)));
                     at = reference.with_digest(entry.digest);
                 }
             }
@@ -154,10 +157,17 @@ impl Puller {
             open::finish(&owned, opened, unlocked, limit, &given_up)
         });
         let request = blob(reference, layer, deadline);
-        self.feed(&request, layer, &what, sender).await;
-        worker.await.map_err(|_| ImageError::Internal {
+        let foreign = self.feed(&request, layer, &what, sender).await;
+        let opened = worker.await.map_err(|_| ImageError::Internal {
             doing: "opening a layer",
-        })?
+        })?;
+        opened.map_err(|error| match error {
+            // What passes these is what the manifest names.
+            ImageError::SizeMismatch { .. } | ImageError::DigestMismatch { .. } => {
+                told(reference, foreign.as_deref(), error)
+            }
+            error => error,
+        })
     }
 
     /// Fetches the config and checks that it is the one that the manifest names. Nothing in it is
@@ -180,12 +190,13 @@ impl Puller {
             });
         }
         let request = blob(reference, config, deadline);
-        let (_, bytes) = self.registry.read(&request, config.size, &what).await?;
-        let mismatched = bytes.len() as u64 != config.size;
-        if mismatched {
-            return Err(size_mismatch(&what, config, bytes.len() as u64));
-        }
-        expect_digest(&what, config.digest, Digest::of(&bytes))
+        let Whole { bytes, foreign, .. } = self.registry.read(&request, config.size, &what).await?;
+        let checked = if bytes.len() as u64 == config.size {
+            expect_digest(&what, config.digest, Digest::of(&bytes))
+        } else {
+            Err(size_mismatch(&what, config, bytes.len() as u64))
+        };
+        checked.map_err(|error| told(reference, foreign.as_deref(), error))
     }
 
     /// Fetches a manifest or an index by digest, else by tag, and checks its digest.
@@ -193,7 +204,7 @@ impl Puller {
         &self,
         reference: &ImageReference,
         deadline: Instant,
-    ) -> Result<Vec<u8>, ImageError> {
+    ) -> Result<Whole, ImageError> {
         let name = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.to_owned(),
@@ -210,20 +221,22 @@ impl Puller {
             deadline,
         };
         let what = format!("manifest of {reference}");
-        let (headers, bytes) = self
+        let whole = self
             .registry
             .read(&request, MAX_MANIFEST_BYTES, &what)
             .await?;
-        let announced: Option<Digest> = headers
+        let announced: Option<Digest> = whole
+            .headers
             .get("docker-content-digest")
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.parse().ok());
-        let actual = Digest::of(&bytes);
+        let actual = Digest::of(&whole.bytes);
         // A registry that contradicts itself is broken, whatever the reference pins.
         for expected in [reference.digest(), announced].into_iter().flatten() {
-            expect_digest(&what, expected, actual)?;
+            expect_digest(&what, expected, actual)
+                .map_err(|error| told(reference, whole.foreign.as_deref(), error))?;
         }
-        Ok(bytes)
+        Ok(whole)
     }
 
     fn deadline(&self) -> Instant {

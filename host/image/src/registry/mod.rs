@@ -21,7 +21,9 @@ use reqwest::{Body, Method, StatusCode, Url};
 use tokio::time::Instant;
 
 pub use self::config::RegistryConfig;
-pub(crate) use self::trouble::{Trouble, body_trouble, pause, sent_on, unavailable, unreachable};
+pub(crate) use self::trouble::{
+    Trouble, body_trouble, pause, sent_on, told, unavailable, unreachable,
+};
 use crate::challenge;
 use crate::credentials::Credentials;
 use crate::error::ImageError;
@@ -84,21 +86,28 @@ impl Registry {
     }
 
     /// The whole of `path` (`manifests/…` or `blobs/…`) of the reference's repository, at most `limit`
-    /// bytes, with the headers that came with it. Tried again until the deadline.
+    /// bytes. Tried again until the deadline.
     pub(crate) async fn read(
         &self,
         request: &Request<'_>,
         limit: u64,
         what: &str,
-    ) -> Result<(HeaderMap, Vec<u8>), ImageError> {
+    ) -> Result<Whole, ImageError> {
         let mut tries = self.tries();
         loop {
             let trouble = match self.open(request, 0).await {
                 Ok(answer) => {
                     expect_length(request, &answer, what)?;
                     let headers = answer.response.headers().clone();
+                    let foreign = answer.foreign.then(|| answer.host.clone());
                     match answer.bytes(limit).await {
-                        Ok(bytes) => return Ok((headers, bytes)),
+                        Ok(bytes) => {
+                            return Ok(Whole {
+                                headers,
+                                bytes,
+                                foreign,
+                            });
+                        }
                         Err(error) => body_trouble(request.reference, error, what),
                     }
                 }
@@ -240,6 +249,14 @@ impl Registry {
         }
         authorizations.insert(scope(reference), authorization);
     }
+}
+
+/// What was read, and with what headers.
+pub(crate) struct Whole {
+    pub(crate) headers: HeaderMap,
+    pub(crate) bytes: Vec<u8>,
+    /// The host that gave it, when that is one that the registry sent us to.
+    pub(crate) foreign: Option<String>,
 }
 
 /// What is read, and until when.

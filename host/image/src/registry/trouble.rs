@@ -33,6 +33,14 @@ impl Trouble {
         }
     }
 
+    /// The same as [`Trouble::passing`], of a host that the registry sent us to.
+    pub(crate) fn passing_abroad(error: ImageError) -> Self {
+        Self {
+            foreign: true,
+            ..Self::passing(error)
+        }
+    }
+
     /// Whether the registry said that it has no such thing.
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self.error, ImageError::NotFound { .. })
@@ -136,6 +144,22 @@ pub(crate) fn unreachable(reference: &ImageReference, error: reach::Error) -> Tr
             asked: None,
         },
     }
+}
+
+/// What may be told of an error in what a host gave: everything, unless the registry sent us there. Then
+/// sizes, digests and words would tell whoever chose the registry what lies on hosts that only this machine
+/// reaches.
+pub(crate) fn told(
+    reference: &ImageReference,
+    foreign: Option<&str>,
+    error: ImageError,
+) -> ImageError {
+    let Some(host) = foreign else { return error };
+    tracing::warn!(
+        "{host}, which registry {} sent this host to: {error}",
+        reference.registry()
+    );
+    unavailable(reference, reach::foreign_words(host))
 }
 
 /// The answer of a host that the registry sent us to, of which nothing is told.

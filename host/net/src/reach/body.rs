@@ -39,8 +39,21 @@ impl Answer {
     /// gzip, which is undone, to at most `limit` bytes.
     ///
     /// # Errors
-    /// [`BodyError`].
-    pub async fn bytes(mut self, limit: u64) -> Result<Vec<u8>, BodyError> {
+    /// [`BodyError`]. Of a foreign host only [`BodyError::Broken`]: how large its answer is, and how it was
+    /// sent, is said to the log alone.
+    pub async fn bytes(self, limit: u64) -> Result<Vec<u8>, BodyError> {
+        let (foreign, host) = (self.foreign, self.host.clone());
+        match self.whole(limit).await {
+            Err(error @ (BodyError::TooLarge(_) | BodyError::Encoding(_))) if foreign => {
+                tracing::warn!("{host}, which this host was sent on to: {error}");
+                let transient = false;
+                Err(Error::Foreign { host, transient }.into())
+            }
+            read => read,
+        }
+    }
+
+    async fn whole(mut self, limit: u64) -> Result<Vec<u8>, BodyError> {
         let encoding = self.response.headers().get(CONTENT_ENCODING);
         let encoding = encoding.map_or("", |value| value.to_str().unwrap_or("?"));
         let zipped = match encoding.trim().to_ascii_lowercase().as_str() {

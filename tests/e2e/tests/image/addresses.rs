@@ -120,7 +120,15 @@ async fn statuses_of_hosts_that_a_registry_sends_us_to_are_not_told() {
         ..config
     };
     let statuses = [400, 401, 403, 404, 410, 418, 429, 500, 503].map(Fault::Status);
-    let others = [Fault::Break(3), Fault::ContentLength(7)];
+    // Nor sizes, digests, encodings.
+    let others = [
+        Fault::Break(3),
+        Fault::Cut(3),
+        Fault::Longer(1),
+        Fault::Truncate(3),
+        Fault::FlipBit(3),
+        Fault::ContentLength(7),
+    ];
     for fault in statuses.into_iter().chain(others) {
         elsewhere.heal();
         elsewhere.inject(Target::Blobs, fault.clone());

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::reach::BodyError;
 
 /// Answers every request with the same text, and remembers the requests.
 struct Server {
@@ -210,6 +211,39 @@ async fn what_a_named_host_says_to_a_stranger_is_foreign() {
     assert!(answer.foreign);
     assert_eq!(answer.host, private.host());
     assert!(!get(&client, &private.url()).await.unwrap().foreign);
+}
+
+#[tokio::test]
+async fn how_large_a_foreign_answer_is_and_how_it_was_sent_is_not_told() {
+    let answering =
+        |headers: &str| format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{headers}\r\n0123456789");
+    let mut words = std::collections::BTreeSet::new();
+    for headers in [
+        "content-length: 10\r\n",
+        "",
+        "content-length: 10\r\ncontent-encoding: br\r\n",
+        "content-length: 10\r\ncontent-encoding: gzip\r\n",
+        "content-length: 11\r\n",
+    ] {
+        let last = Server::start(answering(headers)).await;
+        let first = Server::redirect(last.url().as_str()).await;
+        let client = Client::new(config(&[&first.host(), &last.host()], &[])).unwrap();
+        let limit = if headers.contains(": gzip") { 100 } else { 9 };
+        let foreign = get(&client, &first.url()).await.unwrap();
+        let error = foreign.bytes(limit).await.unwrap_err();
+        let BodyError::Broken(Error::Foreign { host, .. }) = &error else {
+            panic!("{headers}: {error:?}");
+        };
+        words.insert(error.to_string().replace(host, "HOST"));
+        // The same of the host that was asked for is told.
+        let own = get(&client, &last.url()).await.unwrap();
+        let told = own.bytes(limit).await.unwrap_err();
+        assert!(
+            !matches!(told, BodyError::Broken(Error::Foreign { .. })),
+            "{told:?}"
+        );
+    }
+    assert_eq!(words.len(), 1, "{words:?}");
 }
 
 #[tokio::test]
