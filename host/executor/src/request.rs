@@ -5,9 +5,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use proplet_types::Code;
+use proplet_types::{Code, ResourceUri};
 
-use crate::refusal::Refusal;
+use crate::{host_text, refusal::Refusal, text::Known};
 
 /// Most inputs that one task may have.
 pub const MAX_INPUTS: usize = 4096;
@@ -17,6 +17,9 @@ pub const MAX_VARIABLES: usize = 1024;
 pub const MAX_NAME_BYTES: usize = 2048;
 /// Longest task id, in bytes. The Manager's are UUIDs of 36.
 pub const MAX_ID_BYTES: usize = 256;
+
+/// What a short text takes in memory besides its characters, in bytes.
+const TEXT_OVERHEAD: usize = 64;
 
 /// A component to run, and what on.
 #[derive(Clone, Debug)]
@@ -56,12 +59,43 @@ pub enum Source {
     Encrypted {
         /// The image reference.
         image: String,
-        /// The key that the sender expects it to be encrypted with, `repository/type/tag`.
-        kbs_resource_path: Option<String>,
+        /// The key that the sender expects it to be encrypted with: [`expected_key`].
+        expected_key: Option<ResourceUri>,
     },
 }
 
 impl Request {
+    /// About how much memory the request takes while it waits, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let Task {
+            id,
+            name,
+            inputs,
+            arguments,
+            invoke,
+            env,
+        } = &self.task;
+        let source = match &self.source {
+            Source::File(bytes) => bytes.len(),
+            Source::Plain(image) => image.len(),
+            Source::Encrypted {
+                image,
+                expected_key,
+            } => image.len() + expected_key.as_ref().map_or(0, |key| key.path().len()),
+        };
+        let texts = [id, name]
+            .into_iter()
+            .chain(inputs)
+            .chain(arguments)
+            .chain(invoke)
+            .chain(env.keys())
+            .chain(env.values());
+        texts.fold(source, |bytes, text| {
+            bytes.saturating_add(text.len() + TEXT_OVERHEAD)
+        })
+    }
+
     /// Checks the request as far as that is possible without asking anybody.
     ///
     /// # Errors
@@ -101,6 +135,28 @@ impl Request {
 #[must_use]
 pub fn is_id(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
+}
+
+/// The key that the sender of a task names as `kbs_resource_path`: `repository/type/tag`, with or without a
+/// slash or `kbs://` in front.
+///
+/// # Errors
+/// `image-key-mismatch` for text that is not the path of a resource: no key has that name.
+pub fn expected_key(text: &str) -> Result<ResourceUri, Refusal> {
+    let parsed = if text.contains("://") {
+        text.parse()
+    } else {
+        ResourceUri::from_path(text.strip_prefix('/').unwrap_or(text))
+    };
+    parsed.map_err(|error| {
+        Refusal::new(
+            Code::ImageKeyMismatch,
+            host_text!(
+                "kbs_resource_path is the name of no key: {}; write repository/type/tag",
+                Known::of_request(&error.to_string())
+            ),
+        )
+    })
 }
 
 /// The export that a task's arguments ask for. Arguments once were flags of a child process, which let the
@@ -159,6 +215,61 @@ impl fmt::Debug for Source {
             Self::File(bytes) => write!(f, "File({} bytes)", bytes.len()),
             Self::Plain(reference) => write!(f, "Plain({reference:?})"),
             Self::Encrypted { image, .. } => write!(f, "Encrypted({image:?})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_named_by_its_path_or_address() {
+        for same in [
+            "default/key/a",
+            "/default/key/a",
+            "kbs:///default/key/a",
+            "kbs://kbs.example/default/key/a",
+        ] {
+            assert_eq!(
+                expected_key(same).unwrap().path(),
+                "default/key/a",
+                "{same}"
+            );
+        }
+        // Whose key broker it is, is decided where that is known.
+        let named = expected_key("kbs://kbs.example/default/key/a").unwrap();
+        assert_eq!(named.host(), Some("kbs.example"));
+    }
+
+    #[test]
+    fn a_path_that_names_no_key_is_refused_where_it_arrives() {
+        for bad in [
+            "other",
+            "../key",
+            "//default/key/a",
+            "default/key/a/",
+            "default/key/a?b",
+            "kbs+sealed:///default/key/a",
+            "https://kbs.example/default/key/a",
+            "kbs://default/key/a",
+            "kbs://kbs:///default/key/1",
+            &"x".repeat(2000),
+        ] {
+            let refusal = expected_key(bad).unwrap_err();
+            assert_eq!(refusal.code(), Code::ImageKeyMismatch, "{bad}");
+            assert!(refusal.words().contains("kbs_resource_path"), "{refusal}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_names_a_key_or_is_refused(text in ".{0,60}|(/|kbs://)?[a-z/.]{0,30}") {
+            if let Ok(key) = expected_key(&text) {
+                prop_assert!(text.ends_with(key.path()));
+            }
         }
     }
 }

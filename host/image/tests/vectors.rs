@@ -135,7 +135,7 @@ fn every_case_opens_to_its_module() {
         let artifact = artifact(case);
         let module = file(case, "module.wasm");
         let policy = PullPolicy {
-            expected_kid_path: Some("default/key/propeller-wasm".into()),
+            expected_key: Some(KID.parse().unwrap()),
             ..PullPolicy::default()
         };
         let wasm = open(&artifact, &file(case, "key.bin"), &policy).unwrap();
@@ -190,7 +190,7 @@ fn wrong_keys_and_wrong_paths_are_refused() {
         "image-key-mismatch"
     );
     let other = PullPolicy {
-        expected_kid_path: Some("default/key/x".into()),
+        expected_key: Some("kbs:///default/key/x".parse().unwrap()),
         ..policy
     };
     assert_eq!(code(&key, &other), "image-key-mismatch");

@@ -79,7 +79,7 @@ impl Ours {
             start: Request {
                 source: Source::Encrypted {
                     image: pinned.to_string(),
-                    kbs_resource_path: None,
+                    expected_key: None,
                 },
                 task: Task {
                     id: "task-1".into(),

@@ -99,7 +99,7 @@ fn asking(image: &ImageReference, inputs: Vec<String>) -> Request {
     Request {
         source: Source::Encrypted {
             image: image.to_string(),
-            kbs_resource_path: None,
+            expected_key: None,
         },
         task: Task {
             id: "task-1".into(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_executor::{
     Refusal, Request, Source, Task, host_text,
-    request::{MAX_NAME_BYTES, invoked_export, is_id},
+    request::{MAX_NAME_BYTES, expected_key, invoked_export, is_id},
     text::HostText,
 };
 use proplet_types::Code;
@@ -163,7 +163,7 @@ fn source(
         (true, None, None) => Err(invalid("an encrypted task needs image_url")),
         (true, Some(image), None) => Ok(Source::Encrypted {
             image,
-            kbs_resource_path,
+            expected_key: kbs_resource_path.as_deref().map(expected_key).transpose()?,
         }),
         (false, _, Some(file)) => match STANDARD.decode(file) {
             Ok(bytes) => Ok(Source::File(bytes)),

@@ -29,14 +29,21 @@ impl Process {
         &self,
         confidential: &Confidential,
         image: &str,
-        kbs_resource_path: Option<String>,
+        expected_key: Option<ResourceUri>,
     ) -> Result<Arc<Workload>, Refusal> {
         confidential.pass(&self.settings).await?;
         let reference: ImageReference = self.sources.reference(image)?;
-        let expected = |kid: &ResourceUri| is_expected(kid, kbs_resource_path.as_deref());
+        let allowed = PullPolicy {
+            allow_a256ctr: self.settings.confidential.allow_a256ctr,
+            expected_key,
+            kbs: self.named_kbs(),
+            key_types: Some(self.settings.confidential.image_key_types.clone()),
+        };
         let warm = |digest: Digest| {
             let live = confidential.host.vault.live_session();
-            confidential.warm.find(digest, live, expected)
+            confidential
+                .warm
+                .find(digest, live, |kid| allowed.admits(kid))
         };
         if let Some(ready) = reference.digest().and_then(warm) {
             return Ok(ready);
@@ -47,7 +54,7 @@ impl Process {
         if let Some(ready) = warm(manifest.digest) {
             return Ok(ready);
         }
-        self.open(confidential, manifest, kbs_resource_path).await
+        self.open(confidential, manifest, &allowed).await
     }
 
     /// The cold start: key, plaintext, policy, recipients, code.
@@ -55,18 +62,12 @@ impl Process {
         &self,
         confidential: &Confidential,
         manifest: Manifest,
-        expected_kid_path: Option<String>,
+        allowed: &PullPolicy,
     ) -> Result<Arc<Workload>, Refusal> {
         let host = &confidential.host;
         let keys = ImageKeys::new(&host.vault);
-        let policy = PullPolicy {
-            allow_a256ctr: self.settings.confidential.allow_a256ctr,
-            expected_kid_path,
-            kbs: self.named_kbs(),
-            key_types: Some(self.settings.confidential.image_key_types.clone()),
-        };
         let puller = &self.sources.puller;
-        let wasm = puller.pull_encrypted(&manifest, &keys, &policy).await?;
+        let wasm = puller.pull_encrypted(&manifest, &keys, allowed).await?;
         let unreleased = || {
             Refusal::new(
                 Code::ImageNotEncrypted,
@@ -126,14 +127,6 @@ fn owner(kid: &ResourceUri) -> Owner {
     Owner::Named(kid.repository().into())
 }
 
-/// Whether this is the key that the task expects; any is when it expects none.
-fn is_expected(kid: &ResourceUri, expected: Option<&str>) -> bool {
-    expected.is_none_or(|expected| {
-        let path = expected.strip_prefix("kbs://").unwrap_or(expected);
-        path.strip_prefix('/').unwrap_or(path) == kid.path()
-    })
-}
-
 /// What a component's own policy comes to.
 struct InForce {
     /// The policy, when it counts.
@@ -177,23 +170,6 @@ mod tests {
         assert_eq!(of("kbs:///mine/key/a"), of("kbs://host/mine/key/b"));
         assert_ne!(of("kbs:///mine/key/a"), of("kbs:///yours/key/a"));
         assert_ne!(of("kbs:///mine/key/a"), Owner::Anybody);
-    }
-
-    #[test]
-    fn the_expected_key_is_compared_by_path() {
-        let kid: ResourceUri = "kbs:///default/key/a".parse().unwrap();
-        for same in ["default/key/a", "/default/key/a", "kbs:///default/key/a"] {
-            assert!(is_expected(&kid, Some(same)), "{same}");
-        }
-        assert!(is_expected(&kid, None));
-        for other in [
-            "default/key/b",
-            "default/key/a/",
-            "kbs://host/default/key/a",
-            "",
-        ] {
-            assert!(!is_expected(&kid, Some(other)), "{other}");
-        }
     }
 
     fn wasm(wrap: WrapType, bytes: Vec<u8>) -> Wasm {

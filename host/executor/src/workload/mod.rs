@@ -80,10 +80,10 @@ impl Process {
             Source::Plain(image) => self.plain_image(&image).await,
             Source::Encrypted {
                 image,
-                kbs_resource_path,
+                expected_key,
             } => match &self.confidential {
                 Ok(confidential) => {
-                    self.encrypted_image(confidential, &image, kbs_resource_path)
+                    self.encrypted_image(confidential, &image, expected_key)
                         .await
                 }
                 Err(refusal) => Err(refusal.clone()),

@@ -11,9 +11,9 @@ pub struct PullPolicy {
     /// can change the image chose the key: a policy in the component must not count
     /// ([`Wasm::wrap`](crate::Wasm::wrap)).
     pub allow_a256ctr: bool,
-    /// The path that the image's key id must have, for instance `default/key/hello` (a task's
-    /// `kbs_resource_path`). A leading `/` or `kbs:///` is accepted.
-    pub expected_kid_path: Option<String>,
+    /// The key that the image's key id must name (a task's `kbs_resource_path`), by its path. A host that it
+    /// names must be the KBS's too.
+    pub expected_key: Option<ResourceUri>,
     /// Which KBS a key id may name. One that names none always means the one that is asked.
     pub kbs: NamedKbs,
     /// Types that the key's resource may have; none allows all, which is for those who hold the key in
@@ -26,7 +26,7 @@ impl Default for PullPolicy {
     fn default() -> Self {
         Self {
             allow_a256ctr: false,
-            expected_kid_path: None,
+            expected_key: None,
             kbs: NamedKbs::default(),
             key_types: Some(ImageKeyTypes::default()),
         }
@@ -45,14 +45,29 @@ pub enum NamedKbs {
     Any,
 }
 
+impl PullPolicy {
+    /// Whether an image may be opened with the key of this id: it is kept by the KBS that is asked, and is
+    /// the one that the task expects.
+    #[must_use]
+    pub fn admits(&self, kid: &ResourceUri) -> bool {
+        check_kid(kid, self).is_ok()
+    }
+}
+
+impl NamedKbs {
+    /// Whether an address means this KBS.
+    fn is_meant_by(&self, uri: &ResourceUri) -> bool {
+        match self {
+            Self::Unconfigured => uri.host().is_none(),
+            Self::Configured(host) => host.is_meant_by(uri),
+            Self::Any => true,
+        }
+    }
+}
+
 /// Refuses a key of another KBS, and another key than the task expects, before any key is asked for.
 pub(super) fn check_kid(kid: &ResourceUri, policy: &PullPolicy) -> Result<(), String> {
-    let is_ours = match &policy.kbs {
-        NamedKbs::Unconfigured => kid.host().is_none(),
-        NamedKbs::Configured(host) => host.is_meant_by(kid),
-        NamedKbs::Any => true,
-    };
-    if !is_ours {
+    if !policy.kbs.is_meant_by(kid) {
         return Err(format!(
             "its key id {kid} names the key broker {:?}, and only the configured one is asked; \
              encrypt with a key id without host, kbs:///{}",
@@ -60,17 +75,14 @@ pub(super) fn check_kid(kid: &ResourceUri, policy: &PullPolicy) -> Result<(), St
             kid.path()
         ));
     }
-    if let Some(expected) = policy.expected_kid_path.as_deref() {
-        let path = expected.strip_prefix("kbs://").unwrap_or(expected);
-        let path = path.strip_prefix('/').unwrap_or(path);
-        if path != kid.path() {
-            let shown: String = expected.chars().take(128).collect();
-            return Err(format!(
-                "the task expects {shown:?} (kbs_resource_path) and the image names {:?}; start \
-                 the task with the right path or the right image",
-                kid.path()
-            ));
-        }
+    if let Some(expected) = &policy.expected_key
+        && (expected.path() != kid.path() || !policy.kbs.is_meant_by(expected))
+    {
+        return Err(format!(
+            "the task expects {expected} (kbs_resource_path) and the image names {:?}; start the task with \
+             the right path or the right image",
+            kid.path()
+        ));
     }
     Ok(())
 }
@@ -132,26 +144,25 @@ mod tests {
 
     #[test]
     fn the_expected_path_must_be_the_images() {
-        let check = |expected: &str| {
-            let policy = PullPolicy {
-                expected_kid_path: Some(expected.to_owned()),
-                ..PullPolicy::default()
-            };
-            check_kid(&kid("kbs:///default/key/1"), &policy)
+        let image = kid("kbs:///default/key/1");
+        let mut policy = PullPolicy {
+            kbs: NamedKbs::Configured(KbsHost::new("kbs.example", 8080)),
+            ..PullPolicy::default()
         };
-        for good in ["default/key/1", "/default/key/1", "kbs:///default/key/1"] {
-            check(good).unwrap();
+        for good in ["kbs:///default/key/1", "kbs://kbs.example/default/key/1"] {
+            policy.expected_key = Some(kid(good));
+            check_kid(&image, &policy).unwrap();
+            assert!(policy.admits(&image));
         }
         for bad in [
-            "default/key/2",
-            "",
-            "default/key/1/",
-            "kbs://kbs:///default/key/1",
+            "kbs:///default/key/2",
+            "kbs:///other/key/1",
+            "kbs://other.example/default/key/1",
         ] {
-            assert!(
-                check(bad).unwrap_err().contains("kbs_resource_path"),
-                "{bad}"
-            );
+            policy.expected_key = Some(kid(bad));
+            let error = check_kid(&image, &policy).unwrap_err();
+            assert!(error.contains("kbs_resource_path"), "{bad}: {error}");
+            assert!(!policy.admits(&image));
         }
     }
 }

@@ -164,7 +164,7 @@ async fn from_layout(path: PathBuf, name: Option<String>) -> Result<Artifact, Cl
 fn owners() -> PullPolicy {
     PullPolicy {
         allow_a256ctr: true,
-        expected_kid_path: None,
+        expected_key: None,
         kbs: NamedKbs::Any,
         key_types: None,
     }

@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use proplet_executor::{
-    Executor, Host, Request, Source, Task, TaskOutcome, request::invoked_export,
+    Executor, Host, Request, Source, Task, TaskOutcome,
+    request::{expected_key, invoked_export},
 };
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
@@ -81,7 +82,11 @@ fn request(arguments: &Run) -> Result<Request, CliError> {
     } else if arguments.encrypted {
         Source::Encrypted {
             image: arguments.component.clone(),
-            kbs_resource_path: arguments.kbs_resource_path.clone(),
+            expected_key: arguments
+                .kbs_resource_path
+                .as_deref()
+                .map(expected_key)
+                .transpose()?,
         }
     } else {
         Source::Plain(arguments.component.clone())

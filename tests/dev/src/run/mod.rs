@@ -203,7 +203,7 @@ fn request(arguments: &Arguments, image: &ImageReference) -> Request {
     Request {
         source: Source::Encrypted {
             image: image.to_string(),
-            kbs_resource_path: None,
+            expected_key: None,
         },
         task: Task {
             id: uuid::Uuid::new_v4().to_string(),

@@ -266,7 +266,7 @@ async fn keys_are_asked_for_only_when_the_policy_allows_them() {
     let keys = Keys::one(KID, &KEK);
     let manifest = puller.resolve(&named(&registry, ":secret")).await.unwrap();
     let other = PullPolicy {
-        expected_kid_path: Some("default/key/other".into()),
+        expected_key: Some("kbs:///default/key/other".parse().unwrap()),
         ..PullPolicy::default()
     };
     let error = puller

@@ -253,7 +253,7 @@ impl Still {
 fn source(image: &ImageReference) -> Source {
     Source::Encrypted {
         image: image.to_string(),
-        kbs_resource_path: None,
+        expected_key: None,
     }
 }
 

@@ -36,7 +36,7 @@ fn what_the_manager_sends_today_is_read() {
         start.source,
         Source::Encrypted {
             image: "docker.io/u/i:encrypted".into(),
-            kbs_resource_path: Some("default/key/p".into())
+            expected_key: Some("kbs:///default/key/p".parse().unwrap())
         }
     );
 }
