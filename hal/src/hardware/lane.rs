@@ -7,7 +7,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::way::{Raw, Way, WayError};
+use super::kind::Raw;
+use super::way::{Way, WayError};
 
 /// The first wait before another try; each next one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(50);

@@ -16,9 +16,11 @@
 //! to its end and cleans up behind itself, and the next one waits for that.
 
 mod endorser;
+pub(crate) mod kind;
 mod lane;
 mod read_back;
 mod way;
+mod ways;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -32,9 +34,10 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
 
 use self::endorser::Endorser;
+pub use self::kind::{HardwareKind, Raw};
 use self::lane::Lane;
 pub use self::read_back::{OwnEvidence, ReadBackError, read_back};
-pub use self::way::{HardwareKind, Raw, Way, WayError, WayFailures};
+pub use self::way::{Way, WayError, WayFailures};
 use crate::snp::provider::SevGuest;
 use crate::snp::{CertificateSource, TableKind};
 use crate::tdx::ccel;

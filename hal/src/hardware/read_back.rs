@@ -12,7 +12,7 @@ use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 use thiserror::Error;
 
-use super::way::HardwareKind;
+use super::kind::HardwareKind;
 use crate::snp::REPORT_LEN;
 use crate::tdx::Quote;
 

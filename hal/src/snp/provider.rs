@@ -21,7 +21,7 @@ use thiserror::Error;
 use super::report::REPORT_LEN;
 use crate::SystemError;
 use crate::device::{self, SNP_REQUEST_LEN, SNP_RESPONSE_LEN, SnpExit};
-use crate::hardware::{Raw, Way, WayError};
+use crate::hardware::kind::Raw;
 
 /// The kernel's device.
 const DEVICE: &str = "/dev/sev-guest";
@@ -217,7 +217,7 @@ impl SevGuest {
         }
     }
 
-    fn report(&self, report_data: &[u8; 64]) -> Result<Raw, SevGuestError> {
+    pub(crate) fn report(&self, report_data: &[u8; 64]) -> Result<Raw, SevGuestError> {
         let request = request(report_data);
         let mut response = [0; SNP_RESPONSE_LEN];
         let mut table = vec![0; TABLE_LEN];
@@ -241,16 +241,6 @@ impl SevGuest {
             }
             Some(error) => Err(error),
         }
-    }
-}
-
-impl Way for SevGuest {
-    fn name(&self) -> &'static str {
-        "sev-guest"
-    }
-
-    fn attempt(&self, report_data: &[u8; 64]) -> Result<Raw, WayError> {
-        Ok(self.report(report_data)?)
     }
 }
 

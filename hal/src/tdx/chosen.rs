@@ -145,12 +145,18 @@ impl<'a> Chosen<'a> {
     }
 }
 
-/// The kind of platform in the quote's PCK certificate.
-pub(super) fn fmspc(quote: &Quote) -> Result<[u8; 6], TdxError> {
-    let (pck, _) = chain(quote)?;
-    let extension =
-        parse_pck_extension(&pck.der).map_err(|error| FormError::malformed(CHAIN, error))?;
-    Ok(extension.fmspc)
+impl Quote {
+    /// The kind of platform that the quote is of (FMSPC), from its PCK certificate. Nothing is verified:
+    /// it says which collateral to fetch.
+    ///
+    /// # Errors
+    /// [`TdxError::Form`] when the certificate cannot be read.
+    pub fn fmspc(&self) -> Result<[u8; 6], TdxError> {
+        let (pck, _) = chain(self)?;
+        let extension =
+            parse_pck_extension(&pck.der).map_err(|error| FormError::malformed(CHAIN, error))?;
+        Ok(extension.fmspc)
+    }
 }
 
 /// The quote's PCK certificate and what comes with it.

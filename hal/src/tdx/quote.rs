@@ -175,17 +175,6 @@ impl Quote {
     }
 }
 
-impl Quote {
-    /// The kind of platform that the quote is of (FMSPC), from its PCK certificate. Nothing is verified:
-    /// it says which collateral to fetch.
-    ///
-    /// # Errors
-    /// [`TdxError::Form`] when the certificate cannot be read.
-    pub fn fmspc(&self) -> Result<[u8; 6], TdxError> {
-        super::chosen::fmspc(self)
-    }
-}
-
 /// The type and length that a body of version 5 begins with.
 fn body_type(cursor: &mut Cursor<'_>) -> Result<(BodyType, usize), TdxError> {
     let number = cursor.u16()?;

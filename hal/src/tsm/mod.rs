@@ -21,7 +21,7 @@ use rustix::io::Errno;
 pub use self::error::TsmError;
 pub use self::files::{FolderFiles, TsmFiles};
 use crate::SystemError;
-use crate::hardware::{HardwareKind, Raw, Way, WayError};
+use crate::hardware::kind::{HardwareKind, Raw};
 use crate::snp::REPORT_LEN;
 
 /// Where the kernel has its reports.
@@ -58,7 +58,7 @@ impl TsmReports {
         }
     }
 
-    fn request(&self, report_data: &[u8; 64]) -> Result<Raw, TsmError> {
+    pub(crate) fn request(&self, report_data: &[u8; 64]) -> Result<Raw, TsmError> {
         let entry = Entry::create(self.files.as_ref())?;
         let expected = self.kind.tsm_provider();
         let found = entry.text("provider", "read provider")?;
@@ -99,16 +99,6 @@ impl TsmReports {
                 certificates,
             }),
         }
-    }
-}
-
-impl Way for TsmReports {
-    fn name(&self) -> &'static str {
-        "configfs-tsm"
-    }
-
-    fn attempt(&self, report_data: &[u8; 64]) -> Result<Raw, WayError> {
-        Ok(self.request(report_data)?)
     }
 }
 

@@ -21,7 +21,6 @@ use thiserror::Error;
 
 use crate::SystemError;
 use crate::device::{self, TD_REPORT_LEN};
-use crate::hardware::{Raw, Way, WayError};
 
 /// The kernel's device.
 const DEVICE: &str = "/dev/tdx_guest";
@@ -204,7 +203,7 @@ impl QuotingService {
         }
     }
 
-    fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, QuotingError> {
+    pub(crate) fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, QuotingError> {
         // The device first: a machine without one has no business with the service.
         let td_report = self.reports.td_report(report_data)?;
         let address = || self.service.address();
@@ -227,19 +226,6 @@ impl QuotingService {
         let mut answer = vec![0; message::message_len(prefix)?];
         connection.read_exact(&mut answer).map_err(broken)?;
         message::quote(&answer)
-    }
-}
-
-impl Way for QuotingService {
-    fn name(&self) -> &'static str {
-        "quoting-service"
-    }
-
-    fn attempt(&self, report_data: &[u8; 64]) -> Result<Raw, WayError> {
-        Ok(Raw {
-            evidence: self.quote(report_data)?,
-            certificates: Vec::new(),
-        })
     }
 }
 

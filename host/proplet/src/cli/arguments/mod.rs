@@ -6,6 +6,8 @@ mod kbs;
 mod snp;
 #[cfg(feature = "data-owner")]
 mod tools;
+#[cfg(feature = "data-owner")]
+mod values;
 
 use std::path::PathBuf;
 

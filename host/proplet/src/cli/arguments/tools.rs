@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, time::SystemTime};
 use clap::{Args, Subcommand, ValueEnum};
 use proplet_hal::init_data::DigestAlgorithm;
 use proplet_image::ImageReference;
-use proplet_net::{Proxy, ProxyError};
+use proplet_net::Proxy;
 use proplet_types::{Digest, ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
@@ -13,6 +13,7 @@ use url::Url;
 use super::{
     EXIT_CODES, SnpTrusted,
     kbs::{Administrator, KeyBrokerWay},
+    values::proxy,
 };
 
 /// Subcommands of `image`.
@@ -350,10 +351,6 @@ fn hexadecimal(text: &str) -> Result<Bytes, String> {
 
 fn image_key_types(text: &str) -> Result<ImageKeyTypes, ImageKeyTypesError> {
     ImageKeyTypes::new(text.split(',').map(str::to_owned))
-}
-
-pub(super) fn proxy(text: &str) -> Result<Proxy, ProxyError> {
-    Proxy::new(text, &[])
 }
 
 /// A point in time that somebody typed.
