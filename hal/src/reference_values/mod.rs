@@ -113,8 +113,9 @@ impl ReferenceValues {
         Some(trust)
     }
 
-    /// What is demanded of evidence under these roots, for the TEEs that the values are about, and nothing else is
-    /// accepted. The measurements are not part of it, see [`Self::measurements`].
+    /// What is demanded of SNP evidence under these roots, and nothing else is accepted: TDX evidence takes
+    /// collateral too, see [`TdxReferenceValues::demand_of`]. The measurements are not part of it, see
+    /// [`Self::measurements`].
     pub fn trust_policy(&self, roots: TrustRoots) -> TrustPolicy {
         match self.snp_trust(roots) {
             Some(snp) => TrustPolicy::of(TeeTrust::Snp(Box::new(snp))),

@@ -88,8 +88,9 @@ pub struct SetAttestationPolicy {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct RegisterReferenceValues {
-    /// The values by name, in TOML or JSON: texts, numbers, truth values, or lists of these; `-` is
-    /// standard input
+    /// The values by name, in TOML or JSON: texts, numbers, truth values, or lists of these; or a file of
+    /// reference values with the tables [snp] and [tdx], whose measurements are registered; `-` is standard
+    /// input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     #[command(flatten)]
