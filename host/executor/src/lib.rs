@@ -42,7 +42,7 @@ use proplet_image::ImageError;
 use proplet_kbs::KbsError;
 use proplet_runtime::{CancelToken, RuntimeError};
 use proplet_settings::Settings;
-use proplet_types::{Clock, Code, SystemClock};
+use proplet_types::{Clock, SystemClock};
 use thiserror::Error;
 
 use self::{
@@ -132,9 +132,22 @@ impl Executor {
 
     /// Runs one task to its end: [`Executor::prepare`] and [`Executor::run`]. Cancelling ends it with the
     /// code `stopped`.
+    ///
+    /// When the session that released the component ends before it runs, it is prepared once more, so that
+    /// the key broker decides anew.
     pub async fn execute(&self, request: Request, cancel: CancelToken) -> TaskOutcome {
         let started = self.0.clock.now();
-        match self.prepare(request.source, &cancel).await {
+        let again = match &request.source {
+            source @ Source::Encrypted { .. } => Some(source.clone()),
+            Source::Plain(_) | Source::File(_) => None,
+        };
+        let mut prepared = self.prepare(request.source, &cancel).await;
+        if let (Ok(workload), Some(source)) = (&prepared, again)
+            && workload.has_ended()
+        {
+            prepared = self.prepare(source, &cancel).await;
+        }
+        match prepared {
             Ok(workload) => self.0.run(&workload, request.task, started, cancel).await,
             Err(refusal) => TaskOutcome::failed(refusal),
         }
@@ -159,12 +172,6 @@ impl Executor {
     /// Runs a workload once. It can be run any number of times, several at once, for as long as the key
     /// broker session that released it lives; afterwards the task fails with `session-ended`.
     pub async fn run(&self, workload: &Workload, task: Task, cancel: CancelToken) -> TaskOutcome {
-        if workload.has_ended() {
-            return TaskOutcome::failed(Refusal::new(
-                Code::SessionEnded,
-                "the key broker session that released this component has ended; prepare it again",
-            ));
-        }
         let started = self.0.clock.now();
         self.0.run(workload, task, started, cancel).await
     }

@@ -37,6 +37,10 @@ impl Process {
             Ok(sealer) => sealer,
             Err(refusal) => return TaskOutcome::failed(refusal),
         };
+        // To gather evidence takes as long as the TEE wants.
+        if let Err(refusal) = release.still_holds() {
+            return TaskOutcome::failed(refusal);
+        }
         let code = match &workload.code {
             Ok(code) => code,
             Err(error) => return sealer.failure("", error, &[]),
@@ -79,6 +83,7 @@ impl Process {
         task: &Task,
         started: SystemTime,
     ) -> Result<Sealer, Refusal> {
+        release.still_holds()?;
         let host = &release.host;
         let attested = host
             .instance

@@ -10,7 +10,7 @@ use proplet_component::EmbeddedPolicy;
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::SessionId;
 use proplet_runtime::{Compiled, RuntimeError, TaskLimits};
-use proplet_types::{Digest, ResourceUri};
+use proplet_types::{Code, Digest, ResourceUri};
 
 use crate::{
     process::{Process, TrustedHost},
@@ -56,12 +56,26 @@ pub(crate) struct Release {
     pub recipients: Vec<PublicKey>,
 }
 
+impl Release {
+    /// Passes for as long as the session lives in which the component was released.
+    pub(crate) fn still_holds(&self) -> Result<(), Refusal> {
+        if self.host.vault.live_session() == Some(self.session) {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Code::SessionEnded,
+            "the key broker session that released this component has ended; start the task again, and the \
+             key broker decides anew",
+        ))
+    }
+}
+
 impl Workload {
     /// Whether the session that released the component is over. A plain one needs none.
     pub(crate) fn has_ended(&self) -> bool {
         match &self.road {
             Road::Plain => false,
-            Road::Encrypted(release) => release.host.vault.live_session() != Some(release.session),
+            Road::Encrypted(release) => release.still_holds().is_err(),
         }
     }
 

@@ -1,13 +1,18 @@
 //! Invariant 4: the key broker is the settings', and what it released lives no longer than its session.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
+use async_trait::async_trait;
 use proplet_executor::{
     Executor, Host, Request, Source, Task, TaskOutcome, Workload, harden::Swap,
 };
+use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{RunningProplet, Services};
@@ -195,9 +200,19 @@ struct Still {
 
 impl Still {
     async fn new() -> Self {
-        let services = Services::start().await.unwrap();
-        let settings = Settings::parse(Some(&services.settings("")), &Environment::default());
-        let mut host = Host::new(settings.unwrap().into(), Some(Arc::new(FakeSnp::new())));
+        Self::on(Arc::new(FakeSnp::new())).await
+    }
+
+    async fn on(tee: Arc<dyn TeeProvider>) -> Self {
+        Self::among(Services::start().await.unwrap(), tee)
+    }
+
+    fn among(services: Services, tee: Arc<dyn TeeProvider>) -> Self {
+        // The clock may be moved while the key broker is asked.
+        let text = services.settings("");
+        let text = text.replace("timeout_seconds = 5", "timeout_seconds = 60");
+        let settings = Settings::parse(Some(&text), &Environment::default());
+        let mut host = Host::new(settings.unwrap().into(), Some(tee));
         host.swap = Swap::None;
         let executor = Executor::new(host).unwrap();
         let secret = CANARY.as_bytes();
@@ -211,10 +226,14 @@ impl Still {
 
     async fn publish(&self, key: &str) -> ImageReference {
         let policy = policy_for(self.owner.public(), &revealing(&[SECRET]));
+        self.publish_with(&policy, key).await
+    }
+
+    async fn publish_with(&self, policy: &str, key: &str) -> ImageReference {
         let probe = guest(GuestName::SecretProbe).await;
         let published = self
             .services
-            .publish("probe", &probe, Some(&policy), uri(key));
+            .publish("probe", &probe, Some(policy), uri(key));
         published.await.unwrap().1
     }
 
@@ -237,16 +256,53 @@ impl Still {
         self.executor.run(workload, revealing_task(), never).await
     }
 
-    /// Moves the clock. Only between requests: nobody waits for anything then.
     async fn pass(&self, seconds: u64) {
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(seconds)).await;
-        tokio::time::resume();
+        pass(seconds).await;
     }
 
     fn refuse(&self, path: &'static str) {
         let policy = Policy::predicate(move |request| request.path != path);
         self.services.key_broker.set_policy(policy);
+    }
+}
+
+/// Moves the clock. Only between requests: nobody waits for anything then.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+/// A TEE that once takes longer for the evidence of the receipt key than a session lives.
+struct Slow {
+    tee: FakeSnp,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl TeeProvider for Slow {
+    fn tee(&self) -> TeeName {
+        self.tee.tee()
+    }
+
+    fn attester(&self) -> &str {
+        self.tee.attester()
+    }
+
+    fn is_hardware(&self) -> bool {
+        false
+    }
+
+    async fn evidence(&self, report_data: &ReportData) -> Result<Evidence, EvidenceError> {
+        // The key broker asks first.
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 1 {
+            pass(301).await;
+        }
+        self.tee.evidence(report_data).await
+    }
+
+    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+        self.tee.init_data().await
     }
 }
 
@@ -384,6 +440,54 @@ async fn a_workload_is_prepared_once_and_run_for_as_long_as_its_session_lives() 
         ("session-ended", "")
     );
     assert_eq!(code(&still.run(&*still.prepare(&image).await).await), "");
+}
+
+#[tokio::test]
+async fn a_session_that_ends_before_the_component_begins_takes_it_with_it() {
+    let tee = Slow {
+        tee: FakeSnp::new(),
+        asked: AtomicUsize::new(0),
+    };
+    let still = Still::on(Arc::new(tee)).await;
+    let image = still.publish(KEY).await;
+    let broker = &still.services.key_broker;
+    let outcome = still.reveal(&image).await;
+    assert_eq!(
+        (code(&outcome), outcome.results.as_str()),
+        ("session-ended", "")
+    );
+    assert_eq!(broker.counts().released, 1, "the key, and no secret");
+    assert_eq!(code(&still.reveal(&image).await), "");
+    assert_eq!((broker.counts().attest, broker.counts().released), (2, 3));
+}
+
+#[tokio::test]
+async fn a_component_whose_session_ended_while_it_was_prepared_is_prepared_again() {
+    const READERS: &str = "kbs:///alice/recipients/all";
+    let mut services = Services::start().await.unwrap();
+    let broker = DevKeyBroker::builder().token_lifetime(Duration::from_secs(20));
+    services.key_broker = broker.start().await.unwrap();
+    let still = Still::among(services, Arc::new(FakeSnp::new()));
+    let set = serde_json::json!({"keys": [still.owner.public().to_jwk()]}).to_string();
+    let broker = &still.services.key_broker;
+    broker.set_resource(&uri(READERS), set.as_bytes());
+    let named = format!(
+        "version = 1\nrecipients_resource = {READERS:?}\n{}",
+        revealing(&[SECRET])
+    );
+    let image = still.publish_with(&named, KEY).await;
+    // The session ends as soon as the key is given for the first time, before the recipients are asked for.
+    let first = AtomicBool::new(true);
+    broker.set_policy(Policy::predicate(move |request| {
+        if request.path == uri(KEY).path() && first.swap(false, Ordering::SeqCst) {
+            tokio::spawn(pass(21));
+        }
+        true
+    }));
+    assert_eq!(code(&still.reveal(&image).await), "");
+    let counts = still.services.key_broker.counts();
+    // The key twice, the recipients and the secret.
+    assert_eq!((counts.attest, counts.released), (2, 4));
 }
 
 #[tokio::test]
