@@ -36,6 +36,7 @@ pub(super) fn stopping() -> Refusal {
 pub(super) struct Tasks {
     shared: Arc<Shared>,
     most: usize,
+    most_bytes: usize,
     ended: watch::Receiver<usize>,
 }
 
@@ -45,10 +46,17 @@ struct Shared {
     entity: String,
     max_result_bytes: usize,
     places: Semaphore,
-    known: Mutex<HashMap<String, CancelToken>>,
+    known: Mutex<HashMap<String, Started>>,
     /// How many are known.
     count: watch::Sender<usize>,
     stopping: AtomicBool,
+}
+
+/// A task that runs or waits.
+struct Started {
+    cancel: CancelToken,
+    /// What its request takes.
+    bytes: usize,
 }
 
 impl Tasks {
@@ -73,6 +81,7 @@ impl Tasks {
         Self {
             shared,
             most,
+            most_bytes: settings.limits.queue_bytes,
             ended,
         }
     }
@@ -80,6 +89,12 @@ impl Tasks {
     /// How many tasks run or wait.
     pub(super) fn count(&self) -> usize {
         *self.ended.borrow()
+    }
+
+    /// What the requests of all tasks take that run or wait, in bytes.
+    fn held_bytes(&self) -> usize {
+        self.shared
+            .with(|known| known.values().map(|task| task.bytes).sum())
     }
 
     /// Whether a task of this id runs or waits.
@@ -99,6 +114,21 @@ impl Tasks {
                 ),
             ));
         }
+        let bytes = request.bytes();
+        let held = self.held_bytes();
+        if held > 0 && held.saturating_add(bytes) > self.most_bytes {
+            return Err(Refusal::new(
+                Code::QueueFull,
+                host_text!(
+                    "the start messages of the tasks that run or wait on this proplet take {} bytes, this \
+                     one {}, and {} are allowed; start the task later or elsewhere, push the component as an \
+                     image instead of sending it as `file`, or raise [limits] queue_bytes",
+                    held,
+                    bytes,
+                    self.most_bytes
+                ),
+            ));
+        }
         if let Source::Encrypted { image, .. } = &request.source {
             info!(
                 "Encrypted workload with image_url: {}",
@@ -106,8 +136,12 @@ impl Tasks {
             );
         }
         let cancel = CancelToken::new();
+        let started = Started {
+            cancel: cancel.clone(),
+            bytes,
+        };
         self.shared
-            .with(|known| known.insert(request.task.id.clone(), cancel.clone()));
+            .with(|known| known.insert(request.task.id.clone(), started));
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             let id = request.task.id.clone();
@@ -134,8 +168,8 @@ impl Tasks {
     /// Stops a task. False when there is none of this id.
     pub(super) fn stop(&mut self, id: &str) -> bool {
         self.shared.with(|known| match known.get(id) {
-            Some(cancel) => {
-                cancel.cancel();
+            Some(task) => {
+                task.cancel.cancel();
                 true
             }
             None => false,
@@ -146,7 +180,7 @@ impl Tasks {
     pub(super) fn stop_all(&mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared
-            .with(|known| known.values().for_each(CancelToken::cancel));
+            .with(|known| known.values().for_each(|task| task.cancel.cancel()));
     }
 
     /// Ends when no task is left.
@@ -173,7 +207,7 @@ async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> Task
 }
 
 impl Shared {
-    fn with<T>(&self, change: impl FnOnce(&mut HashMap<String, CancelToken>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut HashMap<String, Started>) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut known);
         self.count.send_replace(known.len());

@@ -371,6 +371,7 @@ pub(super) fn checked_limits(document: &document::Limits) -> Result<Limits, Sett
     let limits = Limits {
         tasks: document.tasks.unwrap_or_else(|| processors.max(2)),
         queue: document.queue.unwrap_or(64),
+        queue_bytes: document.queue_bytes.unwrap_or(64 * 1024 * 1024),
         compile_ms: document.compile_ms.unwrap_or(120_000),
         task: TaskLimits {
             memory_bytes: document.memory_bytes.unwrap_or(default.memory_bytes),

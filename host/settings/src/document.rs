@@ -112,6 +112,7 @@ pub(super) struct Attestation {
 pub(super) struct Limits {
     pub tasks: Option<usize>,
     pub queue: Option<usize>,
+    pub queue_bytes: Option<usize>,
     pub compile_ms: Option<u64>,
     pub memory_bytes: Option<u64>,
     pub wall_clock_ms: Option<u64>,

@@ -383,6 +383,9 @@ pub struct Limits {
     pub tasks: usize,
     /// Tasks that wait for a place; further ones are refused.
     pub queue: usize,
+    /// Bytes that the start messages of all tasks take that run or wait; what exceeds it is refused, unless it
+    /// is alone.
+    pub queue_bytes: usize,
     /// How long a task waits for its component while it is compiled, in milliseconds.
     pub compile_ms: u64,
     /// What one task may use. A component's policy can lower it, never raise it.

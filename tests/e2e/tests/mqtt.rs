@@ -317,6 +317,53 @@ async fn what_the_broker_retained_is_not_obeyed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_messages_that_take_too_much_memory_are_refused() {
+    const LIMITS: &str = "[limits]\ntasks = 1\nqueue = 64\nqueue_bytes = 30000\n";
+    let sized = |task: Task, bytes: usize| Task {
+        env: [("LARGE".to_owned(), "x".repeat(bytes))].into(),
+        ..task
+    };
+    let scene = Scene::set(LIMITS).await;
+    for id in ["one", "two", "three"] {
+        let task = sized(spin(id), 10_000);
+        scene.manager.start(&task).await.unwrap();
+    }
+    let error = scene.manager.result("three").await.unwrap().error.unwrap();
+    assert!(error.starts_with("queue-full: "), "{error}");
+    assert!(error.contains("queue_bytes"), "{error}");
+    for id in ["two", "one"] {
+        scene.manager.stop(&spin(id)).await.unwrap();
+        let error = scene.manager.result(id).await.unwrap().error.unwrap();
+        assert!(error.starts_with("stopped: "), "{error}");
+    }
+    // What has ended takes nothing any more. A result is there a moment before its task is forgotten.
+    for attempt in 0.. {
+        let id = format!("later-{attempt}");
+        scene.manager.start(&sized(add(&id), 20_000)).await.unwrap();
+        let outcome = scene.manager.result(&id).await.unwrap();
+        match outcome.error {
+            None => break,
+            Some(error) => assert!(error.starts_with("queue-full: "), "{error}"),
+        }
+        assert!(attempt < 1000);
+    }
+    scene.proplet.stop().await;
+
+    // One that is larger than all together may be runs alone, and none beside it.
+    let scene = Scene::set(LIMITS).await;
+    let huge = sized(spin("huge"), 100_000);
+    scene.manager.start(&huge).await.unwrap();
+    scene.manager.start(&spin("beside")).await.unwrap();
+    let error = scene.manager.result("beside").await.unwrap();
+    let error = error.error.unwrap();
+    assert!(error.starts_with("queue-full: "), "{error}");
+    scene.manager.stop(&huge).await.unwrap();
+    let error = scene.manager.result("huge").await.unwrap().error.unwrap();
+    assert!(error.starts_with("stopped: "), "{error}");
+    scene.proplet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_refuses() {
     let scene = Scene::set("[limits]\ntasks = 1\nqueue = 1\n").await;
     for id in ["runs", "waits", "refused"] {
