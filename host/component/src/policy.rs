@@ -12,7 +12,6 @@
 //! a nested module or component does not count: a component that was composed from others would otherwise
 //! take over their policies.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proplet_types::{Digest, ResourceUri, ResourceUriError};
@@ -50,13 +49,11 @@ pub struct EmbeddedPolicy {
 }
 
 /// A secret that the component may ask for.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretGrant {
-    /// Its address, `kbs:///repository/type/tag`.
-    pub uri: String,
+    /// Its address, which names no key broker.
+    pub uri: ResourceUri,
     /// Whether the component may see its bytes.
-    #[serde(default)]
     pub reveal: bool,
 }
 
@@ -70,7 +67,7 @@ pub enum Recipients {
     /// caller parses them.
     Keys(Vec<serde_json::Value>),
     /// The JWK set at this address of the key broker.
-    Resource(String),
+    Resource(ResourceUri),
 }
 
 /// Limits below those of the host. None leaves the host's limit as it is.
@@ -133,7 +130,7 @@ pub enum PolicyError {
 struct Document {
     version: u32,
     #[serde(default)]
-    secrets: Vec<SecretGrant>,
+    secrets: Vec<WrittenSecret>,
     recipients: Option<Vec<serde_json::Value>>,
     recipients_resource: Option<String>,
     exports: Option<Vec<String>>,
@@ -141,6 +138,15 @@ struct Document {
     hosts: Vec<String>,
     #[serde(default)]
     limits: PolicyLimits,
+}
+
+/// A secret as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenSecret {
+    uri: String,
+    #[serde(default)]
+    reveal: bool,
 }
 
 impl Policy {
@@ -200,16 +206,7 @@ impl Document {
         if !self.hosts.is_empty() {
             return Err(PolicyError::HostsUnsupported);
         }
-        let mut seen = BTreeSet::new();
-        for secret in &self.secrets {
-            if let Err(reason) = secret_uri(&secret.uri) {
-                return invalid("secrets", format!("`{}`: {reason}", secret.uri));
-            }
-            if !seen.insert(secret.uri.as_str()) {
-                return invalid("secrets", format!("`{}` is there twice", secret.uri));
-            }
-        }
-        bounded("secrets", self.secrets.len())?;
+        let secrets = secrets(self.secrets)?;
         if let Some(exports) = &self.exports {
             bounded("exports", exports.len())?;
             if exports.iter().any(String::is_empty) {
@@ -219,7 +216,7 @@ impl Document {
         self.limits.check()?;
         let recipients = recipients(self.recipients, self.recipients_resource)?;
         Ok(Policy {
-            secrets: self.secrets,
+            secrets,
             recipients,
             exports: self.exports,
             limits: self.limits,
@@ -243,6 +240,20 @@ impl PolicyLimits {
     }
 }
 
+fn secrets(written: Vec<WrittenSecret>) -> Result<Vec<SecretGrant>, PolicyError> {
+    bounded("secrets", written.len())?;
+    let mut secrets: Vec<SecretGrant> = Vec::with_capacity(written.len());
+    for WrittenSecret { uri, reveal } in written {
+        let uri =
+            secret_uri(&uri).or_else(|reason| invalid("secrets", format!("`{uri}`: {reason}")))?;
+        if secrets.iter().any(|secret| secret.uri == uri) {
+            return invalid("secrets", format!("`{uri}` is there twice"));
+        }
+        secrets.push(SecretGrant { uri, reveal });
+    }
+    Ok(secrets)
+}
+
 fn recipients(
     keys: Option<Vec<serde_json::Value>>,
     resource: Option<String>,
@@ -254,9 +265,8 @@ fn recipients(
             "`recipients` and `recipients_resource` exclude each other".to_owned(),
         ),
         (None, Some(uri)) => {
-            if let Err(reason) = secret_uri(&uri) {
-                return invalid("recipients_resource", format!("`{uri}`: {reason}"));
-            }
+            let uri = secret_uri(&uri)
+                .or_else(|reason| invalid("recipients_resource", format!("`{uri}`: {reason}")))?;
             Ok(Recipients::Resource(uri))
         }
         (Some(keys), None) => {

@@ -12,7 +12,7 @@
 //! use async_trait::async_trait;
 //! use proplet_component::Component;
 //! use proplet_runtime::*;
-//! use proplet_types::Digest;
+//! use proplet_types::{Digest, ResourceUri};
 //! use zeroize::Zeroizing;
 //!
 //! /// A machine without a TEE, without secrets, where nothing is published.
@@ -37,8 +37,8 @@
 //!
 //! #[async_trait]
 //! impl SecretSource for Nothing {
-//!     async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-//!         Err(SecretError::NotFound(uri.to_owned()))
+//!     async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+//!         Err(SecretError::NotFound(uri.to_string()))
 //!     }
 //! }
 //!

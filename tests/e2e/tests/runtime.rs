@@ -17,7 +17,7 @@ use proplet_runtime::{
     TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_testkit::guests::{self, GuestName};
-use proplet_types::Digest;
+use proplet_types::{Digest, ResourceUri};
 use zeroize::Zeroizing;
 
 /// No TEE, one secret, and whatever is published is taken.
@@ -45,10 +45,10 @@ const SECRET: &str = "kbs:///default/key/held";
 
 #[async_trait]
 impl SecretSource for Alone {
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        match uri {
+    async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        match uri.to_string().as_str() {
             SECRET => Ok(Zeroizing::new(b"hunter2".to_vec())),
-            _ => Err(SecretError::NotFound(uri.to_owned())),
+            other => Err(SecretError::NotFound(other.to_owned())),
         }
     }
 }

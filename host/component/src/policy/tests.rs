@@ -60,7 +60,7 @@ fn recipients_may_be_a_resource() {
     let policy = Policy::parse(b"version = 1\nrecipients_resource = \"kbs:///a/b/c\"").unwrap();
     assert_eq!(
         policy.recipients,
-        Recipients::Resource("kbs:///a/b/c".into())
+        Recipients::Resource("kbs:///a/b/c".parse().unwrap())
     );
 }
 

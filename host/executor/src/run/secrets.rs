@@ -20,13 +20,13 @@ pub(super) struct NoSecrets;
 
 #[async_trait]
 impl SecretSource for NoSecrets {
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+    async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
         Err(SecretError::NotGranted(format!(
             "{uri}: no policy counts for this component"
         )))
     }
 
-    fn may_reveal(&self, _: &str) -> bool {
+    fn may_reveal(&self, _: &ResourceUri) -> bool {
         false
     }
 }
@@ -40,24 +40,21 @@ pub(super) struct Secrets {
 
 #[async_trait]
 impl SecretSource for Secrets {
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        let parsed: ResourceUri = uri
-            .parse()
-            .map_err(|error| SecretError::InvalidUri(format!("{uri}: {error}")))?;
-        if parsed.repository() != self.repository {
+    async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        if uri.repository() != self.repository {
             return Err(SecretError::NotGranted(format!(
                 "{uri} is not in the repository {:?} of the key that decrypted this component",
                 self.repository
             )));
         }
-        if !self.key_types.may_be_given(&parsed) {
+        if !self.key_types.may_be_given(uri) {
             return Err(SecretError::NotGranted(format!(
                 "{uri}: resources of type {} decrypt images, and no component is given one; put the \
                  secret under another type",
                 self.key_types
             )));
         }
-        self.vault.resource(&parsed).await.map_err(secret_error)
+        self.vault.resource(uri).await.map_err(secret_error)
     }
 }
 

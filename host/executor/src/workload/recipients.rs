@@ -59,15 +59,12 @@ fn sealable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
 
 /// The address comes from an encrypted policy, so nothing of it is in the words of a refusal.
 async fn from_resource(
-    uri: &str,
+    uri: &ResourceUri,
     repository: &str,
     settings: &Settings,
     vault: &Vault,
 ) -> Result<Vec<PublicKey>, Refusal> {
     let invalid = |words: HostText| Refusal::new(Code::RecipientsInvalid, words);
-    let uri: ResourceUri = uri.parse().map_err(|_| {
-        invalid("recipients_resource in the policy is not the address of a resource".into())
-    })?;
     if uri.repository() != repository {
         return Err(invalid(
             "recipients_resource in the policy is not in the repository of the key that decrypted the \
@@ -76,14 +73,14 @@ async fn from_resource(
         ));
     }
     let types = &settings.confidential.image_key_types;
-    if !types.may_be_given(&uri) {
+    if !types.may_be_given(uri) {
         return Err(invalid(host_text!(
             "recipients_resource in the policy is of a type that decrypts images ({}); put the JWK set \
              under another type",
             *types
         )));
     }
-    let bytes = vault.resource(&uri).await.map_err(|error| {
+    let bytes = vault.resource(uri).await.map_err(|error| {
         Refusal::new(
             error.code(),
             "the key broker did not give the recipients that recipients_resource in the policy names; \

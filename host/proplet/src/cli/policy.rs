@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proplet_component::policy::{MAX_POLICY_BYTES, Policy, Recipients};
 use proplet_jose::{jwk::PublicKey, keyfile};
-use proplet_types::{Code, Digest, ImageKeyTypes, ResourceUri, text::line};
+use proplet_types::{Code, Digest, ImageKeyTypes, text::line};
 use serde_json::{Value, json};
 
 use super::{arguments::PolicyCheck, console::Console, error::CliError, files};
@@ -45,7 +45,6 @@ pub(super) fn compose(
         Recipients::Unnamed => Vec::new(),
         Recipients::Keys(keys) => keys.clone(),
         Recipients::Resource(uri) => {
-            let uri = line(uri);
             return Err(CliError::input(
                 "policy",
                 file,
@@ -70,10 +69,7 @@ pub(super) fn keep_apart(policy: &Policy, types: &ImageKeyTypes) -> Result<(), S
         Recipients::Unnamed | Recipients::Keys(_) => None,
     };
     for (field, uri) in secrets.chain(recipients) {
-        let parsed: ResourceUri = uri
-            .parse()
-            .map_err(|error| format!("`{field}`: {}: {error}", line(uri)))?;
-        if !types.may_be_given(&parsed) {
+        if !types.may_be_given(uri) {
             return Err(format!(
                 "`{field}`: {uri} cannot be given: resources of type {types} decrypt images; put it \
                  under another type, or give --image-key-types as the hosts' settings have it"
@@ -92,14 +88,14 @@ pub(super) fn to_text(policy: &Policy) -> String {
         } else {
             ""
         };
-        text.push_str(&format!("  secret    {}{reveal}\n", line(&secret.uri)));
+        text.push_str(&format!("  secret    {}{reveal}\n", secret.uri));
     }
     match &policy.recipients {
         Recipients::Unnamed => {
             text.push_str("  recipient whoever the host's settings name\n");
         }
         Recipients::Resource(uri) => {
-            text.push_str(&format!("  recipient as {} says\n", line(uri)));
+            text.push_str(&format!("  recipient as {uri} says\n"));
         }
         Recipients::Keys(keys) => {
             for key in keys {
@@ -131,7 +127,7 @@ pub(super) fn to_json(policy: &Policy) -> Value {
     let (recipients, resource) = match &policy.recipients {
         Recipients::Unnamed => (Value::Null, Value::Null),
         Recipients::Keys(keys) => (keys.iter().map(thumbprint).collect(), Value::Null),
-        Recipients::Resource(uri) => (Value::Null, uri.as_str().into()),
+        Recipients::Resource(uri) => (Value::Null, uri.to_string().into()),
     };
     let limits: serde_json::Map<_, _> = limits(policy)
         .map(|(name, value)| (name.to_owned(), value.into()))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bindings::propeller::confidential::secrets::{self, Host, HostSecret};
 use proplet_component::policy::secret_uri;
+use proplet_types::ResourceUri;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -42,11 +43,11 @@ pub trait SecretSource: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`SecretError`]; the guest gets it as it is, so its text names addresses and causes, never contents.
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError>;
+    async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError>;
 
     /// Whether the bytes of a secret that the policy lets be revealed may be revealed here and now: a
     /// source can refuse what a policy allows, never the other way round.
-    fn may_reveal(&self, uri: &str) -> bool {
+    fn may_reveal(&self, uri: &ResourceUri) -> bool {
         let _ = uri;
         true
     }
@@ -67,17 +68,17 @@ impl State {
     }
 
     /// Whether the policy grants this secret, and to be revealed if `reveal` says so.
-    fn grants(&self, uri: &str, reveal: bool) -> bool {
+    fn grants(&self, uri: &ResourceUri, reveal: bool) -> bool {
         let secrets = self
             .grants
             .policy()
             .map_or(&[][..], |policy| &policy.secrets);
-        let granted = secrets.iter().find(|secret| secret.uri == uri);
+        let granted = secrets.iter().find(|secret| secret.uri == *uri);
         granted.is_some_and(|secret| secret.reveal || !reveal)
     }
 
     /// Why the bytes of a secret may not be revealed; none when they may.
-    pub(super) fn withheld(&self, uri: &str) -> Option<String> {
+    pub(super) fn withheld(&self, uri: &ResourceUri) -> Option<String> {
         if !self.grants(uri, true) {
             return Some(format!(
                 "the component's policy does not let `{uri}` be revealed"
@@ -120,20 +121,20 @@ fn add_to_linker(linker: &mut Linker<TaskState>) -> wasmtime::Result<()> {
 
 /// What a `secret` handle stands for.
 pub struct Secret {
-    uri: String,
+    uri: ResourceUri,
     /// Shared only for the moment in which the engine copies it into the guest.
     bytes: Arc<[u8]>,
 }
 
 impl Secret {
-    fn new(uri: String, bytes: &[u8]) -> Self {
+    fn new(uri: ResourceUri, bytes: &[u8]) -> Self {
         Self {
             uri,
             bytes: Arc::from(bytes),
         }
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(super) fn address(&self) -> &ResourceUri {
         &self.uri
     }
 
@@ -158,7 +159,7 @@ type Error = Trappable<SecretError>;
 
 impl Host for Secrets<'_> {
     async fn get(&mut self, uri: String) -> Result<Resource<Secret>, Error> {
-        secret_uri(&uri).map_err(SecretError::InvalidUri)?;
+        let uri = secret_uri(&uri).map_err(SecretError::InvalidUri)?;
         if !self.state.grants(&uri, false) {
             let reason = format!("the component's policy does not name `{uri}`");
             return Err(SecretError::NotGranted(reason).into());
@@ -194,7 +195,7 @@ impl Secrets<'_> {
 
 impl HostSecret for Secrets<'_> {
     fn uri(&mut self, secret: Resource<Secret>) -> wasmtime::Result<String> {
-        Ok(self.table.get(&secret)?.uri.clone())
+        Ok(self.table.get(&secret)?.uri.to_string())
     }
 
     fn drop(&mut self, secret: Resource<Secret>) -> wasmtime::Result<()> {
@@ -243,9 +244,13 @@ mod tests {
 
     #[async_trait]
     impl SecretSource for Nothing {
-        async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-            Err(SecretError::NotFound(uri.to_owned()))
+        async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+            Err(SecretError::NotFound(uri.to_string()))
         }
+    }
+
+    fn uri(tag: &str) -> ResourceUri {
+        format!("kbs:///a/b/{tag}").parse().unwrap()
     }
 
     fn state(grants: Grants) -> State {
@@ -265,18 +270,18 @@ mod tests {
     #[test]
     fn a_policy_grants_what_it_names() {
         let held = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"");
-        assert!(held.grants("kbs:///a/b/c", false) && !held.grants("kbs:///a/b/c", true));
-        assert!(!held.grants("kbs:///a/b/d", false));
+        assert!(held.grants(&uri("c"), false) && !held.grants(&uri("c"), true));
+        assert!(!held.grants(&uri("d"), false));
         let shown = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"\nreveal = true");
-        assert!(shown.grants("kbs:///a/b/c", true) && !shown.grants("kbs:///a/b/d", true));
-        assert!(shown.withheld("kbs:///a/b/c").is_none());
-        assert!(shown.withheld("kbs:///a/b/d").is_some());
+        assert!(shown.grants(&uri("c"), true) && !shown.grants(&uri("d"), true));
+        assert!(shown.withheld(&uri("c")).is_none());
+        assert!(shown.withheld(&uri("d")).is_some());
     }
 
     #[test]
     fn without_a_policy_nothing_is_granted() {
         let plain = state(Grants::plain());
-        assert!(!plain.grants("kbs:///a/b/c", false));
-        assert!(plain.withheld("kbs:///a/b/c").is_some());
+        assert!(!plain.grants(&uri("c"), false));
+        assert!(plain.withheld(&uri("c")).is_some());
     }
 }

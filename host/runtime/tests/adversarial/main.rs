@@ -26,7 +26,7 @@ use proplet_runtime::{
     Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskLimits, TaskSpec,
     WorkloadEvidence, WorkloadIdentity,
 };
-use proplet_types::Digest;
+use proplet_types::{Digest, ResourceUri};
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
@@ -277,8 +277,8 @@ impl Attestor for Nothing {
 
 #[async_trait]
 impl SecretSource for Nothing {
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        Err(SecretError::NotFound(uri.to_owned()))
+    async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        Err(SecretError::NotFound(uri.to_string()))
     }
 }
 

@@ -10,7 +10,7 @@ use proplet_runtime::{
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource,
     Services, TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
-use proplet_types::Digest;
+use proplet_types::{Digest, ResourceUri};
 use zeroize::Zeroizing;
 
 /// One runtime for all tests: nothing that a task does may be seen by another.
@@ -86,16 +86,17 @@ impl Attestor for Fake {
 
 #[async_trait]
 impl SecretSource for Fake {
-    async fn secret(&self, uri: &str) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        self.asked.lock().unwrap().push(uri.to_owned());
-        match self.secrets.get(uri) {
+    async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
+        let uri = uri.to_string();
+        self.asked.lock().unwrap().push(uri.clone());
+        match self.secrets.get(uri.as_str()) {
             Some(Ok(bytes)) => Ok(Zeroizing::new(bytes.clone())),
             Some(Err(error)) => Err(error.clone()),
-            None => Err(SecretError::NotFound(uri.to_owned())),
+            None => Err(SecretError::NotFound(uri)),
         }
     }
 
-    fn may_reveal(&self, _uri: &str) -> bool {
+    fn may_reveal(&self, _uri: &ResourceUri) -> bool {
         self.may_reveal
     }
 }

@@ -79,11 +79,7 @@ pub fn compose(file: Option<&Path>, asked: &Asked<'_>) -> Result<Composed, Compo
     }
     let jwk = Value::try_from(asked.reader.to_jwk()).map_err(rewrite)?;
     table.insert("recipients".to_owned(), Value::Array(vec![jwk]));
-    let named: Vec<String> = policy
-        .secrets
-        .iter()
-        .map(|secret| secret.uri.clone())
-        .collect();
+    let named: Vec<&ResourceUri> = policy.secrets.iter().map(|secret| &secret.uri).collect();
     if file.is_some() {
         notes.extend(differences(&named, asked.secrets));
     }
@@ -140,8 +136,7 @@ fn made(asked: &Asked<'_>, notes: &mut Vec<String>) -> Table {
 }
 
 /// Secrets that only one side knows.
-fn differences(named: &[String], given: &[&ResourceUri]) -> Vec<String> {
-    let given: Vec<String> = given.iter().map(ToString::to_string).collect();
+fn differences(named: &[&ResourceUri], given: &[&ResourceUri]) -> Vec<String> {
     let absent = named.iter().filter(|uri| !given.contains(uri)).map(|uri| {
         format!("the policy names {uri}, and the key broker has none: give --secret {uri}=FILE")
     });
@@ -153,19 +148,21 @@ fn differences(named: &[String], given: &[&ResourceUri]) -> Vec<String> {
 }
 
 /// The one repository of all secrets.
-fn repository(named: &[String], given: &[&ResourceUri]) -> Result<Option<String>, ComposeError> {
-    let mut all: Vec<String> = named
+fn repository(
+    named: &[&ResourceUri],
+    given: &[&ResourceUri],
+) -> Result<Option<String>, ComposeError> {
+    let mut all: Vec<&str> = named
         .iter()
-        .filter_map(|uri| uri.parse::<ResourceUri>().ok())
-        .map(|uri| uri.repository().to_owned())
-        .chain(given.iter().map(|uri| uri.repository().to_owned()))
+        .chain(given)
+        .map(|uri| uri.repository())
         .collect();
     all.sort_unstable();
     all.dedup();
     if all.len() > 1 {
         return Err(ComposeError::Repositories(all.join(" and ")));
     }
-    Ok(all.pop())
+    Ok(all.pop().map(str::to_owned))
 }
 
 fn rewrite(error: impl std::fmt::Display) -> ComposeError {
