@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::snp::{
-    CertificateSource, CertificateTable, Endorsement, SigningKey, TableKind, is_signed_by,
+    CertificateError, CertificateSource, CertificateTable, Endorsement, SigningKey, TableKind,
+    is_signed_by,
 };
 
 /// How long one source may take.
@@ -58,12 +59,9 @@ impl Endorser {
             return None;
         }
         for source in &self.sources {
-            match timeout(SOURCE_PATIENCE, source.candidates(&wanted)).await {
-                Ok(Ok(candidates)) => {
-                    if let Some(der) = candidates.into_iter().find(|der| fits(der)) {
-                        return Some(self.remember((wanted.key, der.into())));
-                    }
-                }
+            match timeout(SOURCE_PATIENCE, of_source(source.as_ref(), &wanted, fits)).await {
+                Ok(Ok(Some(der))) => return Some(self.remember((wanted.key, der.into()))),
+                Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "a source of certificates fails"),
                 Err(_) => tracing::warn!("a source of certificates did not answer in time"),
             }
@@ -96,6 +94,23 @@ impl Endorser {
     }
 }
 
+/// What fits of what a source has at hand, else what it fetches, if that fits.
+async fn of_source(
+    source: &dyn CertificateSource,
+    wanted: &Endorsement,
+    fits: impl Fn(&[u8]) -> bool,
+) -> Result<Option<Vec<u8>>, CertificateError> {
+    let candidates = source.candidates(wanted).await?;
+    if let Some(der) = candidates.into_iter().find(|der| fits(der)) {
+        return Ok(Some(der));
+    }
+    let Some(der) = source.fetch(wanted).await?.filter(|der| fits(der)) else {
+        return Ok(None);
+    };
+    source.keep(wanted, &der).await;
+    Ok(Some(der))
+}
+
 /// The kinds of certificates in a table; none when it cannot be read.
 pub(super) fn kinds(table: &[u8]) -> Vec<TableKind> {
     CertificateTable::parse(table)
@@ -110,7 +125,6 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::snp::CertificateError;
     use crate::snp::table::tests::{VCEK, table};
 
     const REPORT: &[u8] = include_bytes!("../../tests/vectors/fake-snp/report.bin");
@@ -198,6 +212,31 @@ mod tests {
         // The host's own is looked at all the same.
         let of_host = table(&[(VCEK, CERTIFICATE)]);
         assert_eq!(certificate(&endorser, &of_host).await.unwrap(), CERTIFICATE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_fits_is_kept() {
+        /// Has something at hand, and fetches.
+        struct Fetches(&'static [u8], Mutex<Vec<Vec<u8>>>);
+        #[async_trait]
+        impl CertificateSource for Fetches {
+            async fn candidates(&self, _: &Endorsement) -> Result<Vec<Vec<u8>>, CertificateError> {
+                Ok(vec![b"\x30\x00".to_vec()])
+            }
+            async fn fetch(&self, _: &Endorsement) -> Result<Option<Vec<u8>>, CertificateError> {
+                Ok(Some(self.0.to_vec()))
+            }
+            async fn keep(&self, _: &Endorsement, certificate: &[u8]) {
+                self.1.lock().unwrap().push(certificate.to_vec());
+            }
+        }
+        for (fetched, fits) in [(CERTIFICATE, true), (&b"\x30\x00"[..], false)] {
+            let source = Arc::new(Fetches(fetched, Mutex::default()));
+            let mut endorser = Endorser::default();
+            endorser.add(Arc::clone(&source) as Arc<dyn CertificateSource>);
+            assert_eq!(certificate(&endorser, &[]).await.is_some(), fits);
+            assert_eq!(source.1.lock().unwrap().len(), usize::from(fits));
+        }
     }
 
     #[tokio::test(start_paused = true)]

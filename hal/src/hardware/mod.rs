@@ -156,9 +156,12 @@ impl HardwareTee {
         for (number, lane) in self.lanes.iter().enumerate() {
             let trial = self.try_lane(lane).await;
             let answered = trial.outcome.is_ok();
+            let foul = matches!(trial.outcome, Err(WayError::ReadBack(_)));
             trials.push(trial);
             if answered {
                 self.active.store(number, Ordering::Relaxed);
+            }
+            if answered || foul {
                 break;
             }
         }
@@ -193,8 +196,11 @@ impl HardwareTee {
         let lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
         let raw = lane.ask(data, self.patience / lanes).await?;
         let own = read_back(self.kind, &raw.evidence, data)?;
-        // The first stays: none of it changes while a VM lives.
-        let _ = self.own.set(own);
+        // None of it changes while a VM lives, and not everything that answers here is the CPU.
+        if !self.own.get_or_init(|| own.clone()).is_of_the_same_vm(&own) {
+            let tee = self.kind.as_str();
+            return Err(ReadBackError::OtherVm { tee }.into());
+        }
         Ok(raw)
     }
 

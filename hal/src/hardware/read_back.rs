@@ -67,6 +67,15 @@ pub enum ReadBackError {
         /// Where the bit is.
         field: &'static str,
     },
+    /// It says something else about the VM than evidence before it.
+    #[error(
+        "the {tee} evidence says another measurement or other init-data than evidence of this VM before it: \
+         something between this process and the CPU makes some of it up; do not use this host"
+    )]
+    OtherVm {
+        /// `snp` or `tdx`.
+        tee: &'static str,
+    },
     /// The report is of a less privileged level.
     #[error(
         "the SNP report is of VMPL {vmpl}, only 0 speaks for the whole VM: start the VM without an \
@@ -98,6 +107,13 @@ pub struct OwnEvidence {
     pub measurement: Vec<u8>,
     /// Versions of what the VM stands on, by name, for people to read.
     pub versions: Vec<(&'static str, String)>,
+}
+
+impl OwnEvidence {
+    /// Whether both say the same of what does not change while a VM lives.
+    pub(super) fn is_of_the_same_vm(&self, other: &Self) -> bool {
+        (&self.init_data, &self.measurement) == (&other.init_data, &other.measurement)
+    }
 }
 
 /// Checks evidence of this VM over `asked`.

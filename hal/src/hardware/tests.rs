@@ -185,6 +185,27 @@ async fn when_no_way_works_each_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_does_not_change_while_a_vm_lives_stays() {
+    // HOST_DATA and the measurement.
+    for at in [192, 144] {
+        for first in [Answer::Good, Answer::Changed(at)] {
+            let then = match first {
+                Answer::Good => Answer::Changed(at),
+                _ => Answer::Good,
+            };
+            let (script, second) = (Script::new([first, then]), Script::default());
+            let tee = tee(&[("first", &script), ("second", &second)]);
+            tee.evidence(&asked()).await.unwrap();
+            let told = tee.init_data().await.unwrap();
+            let error = tee.evidence(&asked()).await.unwrap_err();
+            assert_eq!(error.code(), Code::TeeNotTrusted);
+            assert_eq!(second.calls(), 0);
+            assert_eq!(tee.init_data().await.unwrap(), told);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn foul_evidence_is_refused_and_not_replaced() {
     for at in [80, 143, 48, 10] {
         let first = Script::new([Answer::Changed(at)]);

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use rustix::fs::OFlags;
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 use thiserror::Error;
@@ -121,11 +123,26 @@ pub struct CertificateError {
 /// the report's signature: a source is trusted with nothing.
 #[async_trait]
 pub trait CertificateSource: Send + Sync + 'static {
-    /// Certificates (DER) that may be the key's. None is no error.
+    /// Certificates (DER) at hand that may be the key's. None is no error.
     ///
     /// # Errors
     /// [`CertificateError`].
     async fn candidates(&self, wanted: &Endorsement) -> Result<Vec<Vec<u8>>, CertificateError>;
+
+    /// A certificate from further away. Called when none at hand fits.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    async fn fetch(&self, wanted: &Endorsement) -> Result<Option<Vec<u8>>, CertificateError> {
+        let _ = wanted;
+        Ok(None)
+    }
+
+    /// Keeps what was fetched at hand. Called with nothing but a certificate that a report verifies under, so
+    /// that a stranger's bytes are not kept.
+    async fn keep(&self, wanted: &Endorsement, certificate: &[u8]) {
+        let _ = (wanted, certificate);
+    }
 }
 
 /// A folder with certificates in DER or PEM, under any names.
@@ -171,7 +188,13 @@ impl CertificateSource for CertificateFolder {
 
 /// The certificate in a file; files that are none are passed over.
 fn certificate(path: &Path) -> Option<Vec<u8>> {
-    let file = File::open(path).ok()?;
+    // Not to wait for the other end of a pipe.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
     }

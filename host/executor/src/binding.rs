@@ -5,9 +5,11 @@
 //! the settings ([`proplet_hal::init_data`]), the settings are *bound*: a key broker or a relying party that
 //! checks them knows whose recipients and which key broker are in force before it releases anything.
 //! Settings that are not bound could have been exchanged by whoever controls the disk, for others with
-//! other recipients. So on hardware encrypted tasks are refused then, unless the document itself says
-//! `allow_unmeasured_settings = true`; a document that is part of the launch measurement (a read-only root
-//! file system with verity) says so too, because a host cannot tell that from inside.
+//! other recipients. So on hardware encrypted tasks are refused then. A VM that was started without any
+//! such digest may do without, where the settings say `allow_unmeasured_settings = true`: a document that is
+//! part of the launch measurement (a read-only root file system with verity) says so, because a host cannot
+//! tell that from inside. A VM that was started with the digest of something else never does: its owner
+//! meant other settings, and a key broker that looks at the digest would take these for them.
 //!
 //! A fake TEE has nothing to bind: for it the finding is reported loudly and not enforced.
 
@@ -48,14 +50,12 @@ pub enum Binding {
 impl Binding {
     /// Compares the init-data document with what the TEE reports.
     pub async fn of(settings: &Settings, provider: &dyn TeeProvider) -> Self {
-        let Some(init_data) = &settings.init_data else {
-            return Self::NoInitData;
-        };
-        match provider.init_data().await {
-            Err(error) => Self::Unknown(error.to_string()),
-            Ok(None) => Self::Absent,
-            Ok(Some(field)) if init_data.is_bound_by(&field) => Self::Bound,
-            Ok(Some(_)) => Self::Different,
+        match (provider.init_data().await, &settings.init_data) {
+            (Err(error), _) => Self::Unknown(error.to_string()),
+            (Ok(None), None) => Self::NoInitData,
+            (Ok(None), Some(_)) => Self::Absent,
+            (Ok(Some(field)), Some(init_data)) if init_data.is_bound_by(&field) => Self::Bound,
+            (Ok(Some(_)), _) => Self::Different,
         }
     }
 
@@ -71,7 +71,13 @@ impl Binding {
         settings: &Settings,
     ) -> Result<(), Refusal> {
         let enforced = is_hardware || rule == BindingRule::Always;
-        if *self == Self::Bound || settings.confidential.allow_unmeasured_settings || !enforced {
+        if *self == Self::Bound || !enforced {
+            return Ok(());
+        }
+        // A VM that was started with other settings, or that does not say, is not waived: whoever exchanged
+        // the settings would write the waiver into his own.
+        let waivable = matches!(self, Self::NoInitData | Self::Absent);
+        if waivable && settings.confidential.allow_unmeasured_settings {
             return Ok(());
         }
         Err(Refusal::new(
@@ -155,9 +161,10 @@ mod tests {
         assert_eq!(of(&inside, None).await, Binding::Absent);
         // The settings' own digest, without a document that a key broker could check, binds nothing.
         let own = Some(plain.digest.as_bytes().to_vec());
-        assert_eq!(of(&plain, own.clone()).await, Binding::NoInitData);
+        assert_eq!(of(&plain, own.clone()).await, Binding::Different);
         assert_eq!(of(&inside, own).await, Binding::Different);
-        assert_eq!(of(&plain, host_data).await, Binding::NoInitData);
+        assert_eq!(of(&plain, host_data).await, Binding::Different);
+        assert_eq!(of(&plain, None).await, Binding::NoInitData);
     }
 
     #[test]
@@ -187,8 +194,17 @@ mod tests {
     #[test]
     fn the_document_can_allow_it_in_so_many_words() {
         let settings = settings("[confidential]\nallow_unmeasured_settings = true");
-        Binding::Absent
-            .enforce(BindingRule::OnHardware, true, &settings)
-            .unwrap();
+        for absent in [Binding::Absent, Binding::NoInitData] {
+            absent
+                .enforce(BindingRule::OnHardware, true, &settings)
+                .unwrap();
+        }
+        // But not that a VM was started with other settings, or does not say.
+        for other in [Binding::Different, Binding::Unknown(String::new())] {
+            let refusal = other
+                .enforce(BindingRule::OnHardware, true, &settings)
+                .unwrap_err();
+            assert_eq!(refusal.code(), "settings-not-measured");
+        }
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Nothing is fetched that the settings do not name. What comes is public and is trusted with nothing: the
 //! provider takes a certificate only if the machine's own report verifies under it, and verifiers ask for
-//! AMD's signature. So a cache is a plain folder, a broken file in it costs one request, and a service may be
-//! asked over plain http. What it learns is the chip's id and TCB.
+//! AMD's signature. So a cache is a plain folder, which is given only what fits and whose broken files cost
+//! one request each, and a service may be asked over plain http. What it learns is the chip's id and TCB.
 
 use std::{
     fs,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -18,6 +19,8 @@ use proplet_net::tls;
 use proplet_settings::CertificateService;
 use proplet_types::text::line;
 use reqwest::{Client, Url, redirect};
+use rustix::fs::OFlags;
+use uuid::Uuid;
 
 use crate::ExecutorError;
 
@@ -69,7 +72,7 @@ impl KeyDistribution {
         }
     }
 
-    async fn fetch(&self, path: &str) -> Result<Option<Vec<u8>>, CertificateError> {
+    async fn get(&self, path: &str) -> Result<Option<Vec<u8>>, CertificateError> {
         let address = format!("{}{path}", self.base.as_str().trim_end_matches('/'));
         let address = Url::parse(&address).map_err(|error| self.error(error))?;
         let sent = self.client.get(address).send().await;
@@ -103,17 +106,25 @@ impl KeyDistribution {
         let read = move || -> io::Result<Vec<u8>> {
             let mut bytes = Vec::new();
             let limit = MAX_CERTIFICATE_BYTES as u64;
-            fs::File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+            // Neither to wait for the other end of a pipe nor to be led elsewhere.
+            let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW).bits().cast_signed();
+            let file = fs::File::options()
+                .read(true)
+                .custom_flags(flags)
+                .open(file)?;
+            if file.metadata()?.is_file() {
+                file.take(limit).read_to_end(&mut bytes)?;
+            }
             Ok(bytes)
         };
         tokio::task::spawn_blocking(read).await.ok()?.ok()
     }
 
-    async fn keep(&self, name: &str, certificate: &[u8]) {
+    async fn write(&self, name: String, certificate: &[u8]) {
         let Some(cache) = self.cache.clone() else {
             return;
         };
-        let (name, certificate) = (name.to_owned(), certificate.to_vec());
+        let certificate = certificate.to_vec();
         let write = move || replace(&cache, &name, &certificate);
         match tokio::task::spawn_blocking(write).await {
             Ok(Ok(())) => {}
@@ -125,12 +136,23 @@ impl KeyDistribution {
     }
 }
 
-/// Writes a file as a whole or not at all.
+/// Writes a file as a whole or not at all. Its first name is new and cannot be known beforehand, so that
+/// nobody has put a link there that leads the bytes elsewhere.
 fn replace(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::create_dir_all(folder)?;
-    let part = folder.join(format!("{name}.part"));
-    fs::write(&part, bytes)?;
-    fs::rename(part, folder.join(name))
+    let part = folder.join(format!("{}.part", Uuid::new_v4().simple()));
+    let mut file = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(&part)?;
+    let written = file
+        .write_all(bytes)
+        .and_then(|()| fs::rename(&part, folder.join(name)));
+    if written.is_err() {
+        // The error that is told is the first one.
+        let _ = fs::remove_file(&part);
+    }
+    written
 }
 
 /// The cause behind the HTTP library's words, which begin with the address that we say ourselves.
@@ -148,20 +170,19 @@ fn words(error: &reqwest::Error) -> String {
 #[async_trait]
 impl CertificateSource for KeyDistribution {
     async fn candidates(&self, wanted: &Endorsement) -> Result<Vec<Vec<u8>>, CertificateError> {
-        let Some(path) = wanted.kds_path() else {
-            return Ok(Vec::new());
-        };
-        let name = wanted.file_name();
-        if let Some(certificate) = self.cached(&name).await
-            && certificate.starts_with(&[0x30])
-        {
-            return Ok(vec![certificate]);
+        let cached = self.cached(&wanted.file_name()).await;
+        Ok(cached.into_iter().collect())
+    }
+
+    async fn fetch(&self, wanted: &Endorsement) -> Result<Option<Vec<u8>>, CertificateError> {
+        match wanted.kds_path() {
+            Some(path) => self.get(&path).await,
+            None => Ok(None),
         }
-        let Some(certificate) = self.fetch(&path).await? else {
-            return Ok(Vec::new());
-        };
-        self.keep(&name, &certificate).await;
-        Ok(vec![certificate])
+    }
+
+    async fn keep(&self, wanted: &Endorsement, certificate: &[u8]) {
+        self.write(wanted.file_name(), certificate).await;
     }
 }
 
@@ -242,18 +263,41 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let cache = folder.path().join("new/folder");
         let mirror = Mirror::start(200, CERTIFICATE.to_vec()).await;
-        for _ in 0..3 {
-            // Another process finds it too.
-            let client = mirror.client(Some(&cache));
-            assert_eq!(client.candidates(&wanted()).await.unwrap(), [CERTIFICATE]);
-        }
-        assert_eq!(mirror.calls(), 1);
-        assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
-        // What is no certificate is fetched anew.
-        fs::write(cache.join(wanted().file_name()), b"").unwrap();
         let client = mirror.client(Some(&cache));
+        assert_eq!(client.candidates(&wanted()).await.unwrap().len(), 0);
+        let fetched = client.fetch(&wanted()).await.unwrap().unwrap();
+        assert_eq!(fetched, CERTIFICATE);
+        client.keep(&wanted(), &fetched).await;
+        // Another process finds it too.
+        let other = mirror.client(Some(&cache));
+        assert_eq!(other.candidates(&wanted()).await.unwrap(), [CERTIFICATE]);
+        assert_eq!(mirror.calls(), 1);
+        // A better one takes its place, and nothing else is left in the folder.
+        client.keep(&wanted(), b"better").await;
+        assert_eq!(other.candidates(&wanted()).await.unwrap(), [b"better"]);
+        assert_eq!(fs::read_dir(&cache).unwrap().count(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_cache_leads_nowhere_else_and_waits_for_nobody() {
+        let folder = TempDir::new().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, b"other").unwrap();
+        let cache = folder.path().join("cache");
+        fs::create_dir(&cache).unwrap();
+        let entry = cache.join(wanted().file_name());
+        std::os::unix::fs::symlink(&elsewhere, &entry).unwrap();
+        let mirror = Mirror::start(200, CERTIFICATE.to_vec()).await;
+        let client = mirror.client(Some(&cache));
+        assert_eq!(client.candidates(&wanted()).await.unwrap().len(), 0);
+        client.keep(&wanted(), CERTIFICATE).await;
         assert_eq!(client.candidates(&wanted()).await.unwrap(), [CERTIFICATE]);
-        assert_eq!(mirror.calls(), 2);
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"other");
+
+        fs::remove_file(&entry).unwrap();
+        let pipe = rustix::fs::Mode::from(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &entry, rustix::fs::FileType::Fifo, pipe, 0).unwrap();
+        assert_eq!(client.candidates(&wanted()).await.unwrap(), [b""]);
     }
 
     #[tokio::test]
@@ -261,7 +305,9 @@ mod tests {
         let mirror = Mirror::start(200, CERTIFICATE.to_vec()).await;
         let client = mirror.client(None);
         for _ in 0..2 {
-            assert_eq!(client.candidates(&wanted()).await.unwrap(), [CERTIFICATE]);
+            let fetched = client.fetch(&wanted()).await.unwrap().unwrap();
+            client.keep(&wanted(), &fetched).await;
+            assert_eq!(client.candidates(&wanted()).await.unwrap().len(), 0);
         }
         assert_eq!(mirror.calls(), 2);
     }
@@ -273,19 +319,16 @@ mod tests {
             chip_id: [0; 64],
             ..wanted()
         };
-        let found = mirror.client(None).candidates(&masked).await.unwrap();
-        assert_eq!((found.len(), mirror.calls()), (0, 0));
+        let found = mirror.client(None).fetch(&masked).await.unwrap();
+        assert_eq!((found, mirror.calls()), (None, 0));
     }
 
     #[tokio::test]
-    async fn answers_that_are_no_certificate_are_told_and_not_kept() {
+    async fn answers_that_are_no_certificate_are_told() {
         let folder = TempDir::new().unwrap();
         let missing = Mirror::start(404, Vec::new()).await;
-        let found = missing
-            .client(Some(folder.path()))
-            .candidates(&wanted())
-            .await;
-        assert_eq!(found.unwrap().len(), 0);
+        let found = missing.client(Some(folder.path())).fetch(&wanted()).await;
+        assert_eq!(found.unwrap(), None);
         let large = vec![0x30; MAX_CERTIFICATE_BYTES + 1];
         for (status, body, words) in [
             (429, Vec::new(), "429"),
@@ -294,7 +337,7 @@ mod tests {
         ] {
             let mirror = Mirror::start(status, body).await;
             let client = mirror.client(Some(folder.path()));
-            let error = client.candidates(&wanted()).await.unwrap_err();
+            let error = client.fetch(&wanted()).await.unwrap_err();
             assert!(error.to_string().contains(words), "{error}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -310,7 +353,7 @@ mod tests {
             address: url,
             calls,
         };
-        let error = mirror.client(None).candidates(&wanted()).await.unwrap_err();
+        let error = mirror.client(None).fetch(&wanted()).await.unwrap_err();
         assert!(error.to_string().contains(&address), "{error}");
     }
 

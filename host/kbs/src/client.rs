@@ -169,19 +169,33 @@ impl Inner {
             .await
     }
 
-    /// The init-data document, where the VM was started with it.
-    async fn bound_init_data(&self) -> Option<InitData> {
-        let init_data = self.config.init_data.as_ref()?;
-        let field = self.provider.init_data().await.ok().flatten()?;
-        init_data.is_bound_by(&field).then(|| InitData {
-            format: "toml".to_owned(),
-            body: init_data.text().to_owned(),
-        })
+    /// The init-data document, where the VM was started with it. A VM that was started with another one
+    /// does not attest: left out, the document would not be compared, and the KBS would release what it
+    /// releases to the VM's own.
+    async fn bound_init_data(&self) -> Result<Option<InitData>, KbsError> {
+        let Some(init_data) = self.config.init_data.as_ref() else {
+            return Ok(None);
+        };
+        let field = self
+            .provider
+            .init_data()
+            .await
+            .map_err(|error| KbsError::Evidence(error.to_string()))?;
+        match field {
+            None => Ok(None),
+            Some(field) if init_data.is_bound_by(&field) => Ok(Some(InitData {
+                format: "toml".to_owned(),
+                body: init_data.text().to_owned(),
+            })),
+            Some(_) => Err(KbsError::Evidence(
+                "this VM was started with another init-data document than this program".to_owned(),
+            )),
+        }
     }
 
     async fn handshake(&self, deadline: Instant) -> Result<crate::session::Grant, KbsError> {
         let key = (self.new_key)().map_err(|error| KbsError::Evidence(error.to_string()))?;
-        let init_data = self.bound_init_data().await;
+        let init_data = self.bound_init_data().await?;
         let http = self.http.clone();
         let provider = self.provider.clone();
         Handshake {

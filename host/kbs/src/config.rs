@@ -40,7 +40,7 @@ pub struct KbsConfig {
     pub max_resource_bytes: usize,
     /// The init-data document that this machine was configured with. It goes with the evidence, so that
     /// the KBS checks it and shows its contents to policies, when the TEE reports that the VM was started
-    /// with it: a KBS refuses evidence with any other.
+    /// with it. Where the VM was started with none it stays here; where with another, there is no handshake.
     pub init_data: Option<InitData>,
 }
 

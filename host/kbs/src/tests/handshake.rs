@@ -323,7 +323,6 @@ async fn init_data_goes_with_the_evidence_where_the_vm_was_started_with_it() {
     for (field, expected) in [
         (Some(init_data.host_data().to_vec()), Some(&sent)),
         (Some(init_data.mrconfigid().to_vec()), Some(&sent)),
-        (Some(vec![1; 48]), None),
         (None, None),
     ] {
         let server = lasting(300).await;
@@ -339,4 +338,12 @@ async fn init_data_goes_with_the_evidence_where_the_vm_was_started_with_it() {
             expected
         );
     }
+    let server = lasting(300).await;
+    let mut config = config(&server.url());
+    config.init_data = Some(init_data);
+    let other = Arc::new(Launched(Some(vec![1; 48])));
+    let client = KbsClient::new(config, other).unwrap();
+    let error = client.session().await.unwrap_err();
+    assert_eq!(error.code(), "kbs-no-evidence");
+    assert_eq!(count(&server, "attest"), 0);
 }

@@ -171,8 +171,8 @@ async fn init_data_must_be_what_the_vm_was_launched_with() {
     };
     assert_eq!(result(Some(&document), document.host_data()).await, "");
     assert_eq!(result(None, document.host_data()).await, "kbs-denied");
-    // The client keeps a document back that the VM was not started with.
-    assert_eq!(result(Some(&document), [1; 32]).await, "kbs-denied");
+    // A VM that was started with another document does not ask.
+    assert_eq!(result(Some(&document), [1; 32]).await, "kbs-no-evidence");
 }
 
 #[tokio::test]
