@@ -13,6 +13,7 @@
 mod expectations;
 mod on_demand;
 mod report;
+mod tdx;
 
 use std::time::SystemTime;
 
@@ -25,6 +26,7 @@ use crate::{EvidenceBundle, ResultDocument};
 
 pub use expectations::{Expectations, ExpectedMeasurement};
 pub use report::{CheckOutcome, Checked, Report};
+pub use tdx::TdxExpectations;
 
 /// Why something does not verify.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

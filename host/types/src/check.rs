@@ -69,6 +69,24 @@ checks! {
     AuthorKey = "author-key";
     /// The guest policy holds to the rules that the reader gave.
     GuestPolicy = "guest-policy";
+    /// RTMR0, what TDX firmware measured of its configuration, is as expected.
+    Rtmr0 = "rtmr0";
+    /// RTMR1, what TDX firmware measured of loader and kernel, is as expected.
+    Rtmr1 = "rtmr1";
+    /// RTMR2, what the loader measured, is as expected.
+    Rtmr2 = "rtmr2";
+    /// RTMR3, what programs measured, is as expected.
+    Rtmr3 = "rtmr3";
+    /// MROWNER, set at the VM's start, is as expected.
+    MrOwner = "mr-owner";
+    /// The event log leads to the RTMRs.
+    EventLog = "event-log";
+    /// The TDX platform's security versions have an accepted status.
+    TcbStatus = "tcb-status";
+    /// The TDX module is one that the reader named.
+    TdxModule = "tdx-module";
+    /// The TDX machine is one that the reader named.
+    TdxPlatform = "tdx-platform";
     /// The evidence was made for this challenge, so it is fresh.
     Challenge = "challenge";
     /// The evidence is about a host, as that of a receipt has to be.
@@ -154,7 +172,7 @@ mod tests {
     fn each_is_written_once_in_words_with_hyphens_and_reads_back() {
         let texts: BTreeSet<&str> = Check::ALL.iter().map(|check| check.as_str()).collect();
         assert_eq!(texts.len(), Check::ALL.len());
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'-';
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         for check in Check::ALL {
             assert!(check.as_str().bytes().all(plain), "{check}");
             assert_eq!(check.as_str().parse(), Ok(*check));

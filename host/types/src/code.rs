@@ -273,6 +273,10 @@ codes! {
     Binary = "binary", Failed;
     /// No key was made.
     Keygen = "keygen", Failed;
+    /// The service or mirror that collateral is fetched from gives none, or cannot be reached.
+    CollateralUnavailable = "collateral-unavailable", Unavailable;
+    /// What was fetched as collateral is none.
+    CollateralInvalid = "collateral-invalid", Failed;
     /// A defect of the command line.
     Internal = "internal", Failed;
 }

@@ -10,6 +10,7 @@ pub mod broker;
 pub mod forge;
 pub mod guests;
 pub mod kbs;
+pub mod pccs;
 pub mod proxy;
 pub mod registry;
 pub mod tee;

@@ -9,7 +9,7 @@ mod fault;
 mod quirk;
 mod server;
 mod store;
-mod tls;
+pub(crate) mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -18,6 +18,8 @@
 
 mod arguments;
 #[cfg(feature = "data-owner")]
+mod collateral;
+#[cfg(feature = "data-owner")]
 mod component;
 #[cfg_attr(
     not(feature = "data-owner"),
@@ -35,6 +37,8 @@ mod encrypt;
     expect(dead_code, reason = "for the tools")
 )]
 mod error;
+#[cfg(feature = "data-owner")]
+mod explain;
 #[cfg_attr(
     not(feature = "data-owner"),
     expect(dead_code, reason = "for the tools")
@@ -68,6 +72,8 @@ mod run;
 #[cfg(feature = "data-owner")]
 mod snp;
 #[cfg(feature = "data-owner")]
+mod tdx;
+#[cfg(feature = "data-owner")]
 mod verify;
 
 use std::{ffi::OsString, sync::Arc};
@@ -78,7 +84,7 @@ use proplet_settings::environment::Environment;
 use proplet_types::{Clock, Code, ExitCode, SystemClock};
 
 #[cfg(feature = "data-owner")]
-use self::arguments::{Image, InitDataCommand, Policy};
+use self::arguments::{CollateralCommand, Image, InitDataCommand, Policy};
 pub use self::console::Console;
 use self::{
     arguments::{Arguments, Command},
@@ -199,6 +205,10 @@ async fn dispatch(
         Command::InitData(InitDataCommand::Make(make)) => init_data::make(&make, console),
         #[cfg(feature = "data-owner")]
         Command::InitData(InitDataCommand::Show(show)) => init_data::show(&show, console),
+        #[cfg(feature = "data-owner")]
+        Command::Collateral(CollateralCommand::Fetch(fetch)) => {
+            collateral::fetch(fetch, context, console).await
+        }
         #[cfg(feature = "data-owner")]
         Command::Policy(Policy::Check(check)) => policy::check(&check, console),
     }

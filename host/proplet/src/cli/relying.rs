@@ -1,6 +1,6 @@
 //! What a relying party believes and expects, from the command line.
 
-use std::{path::Path, time::SystemTime};
+use std::{fmt::Display, path::Path, time::SystemTime};
 
 use proplet_daemon::message;
 use proplet_hal::{
@@ -8,6 +8,7 @@ use proplet_hal::{
     init_data::MAX_INIT_DATA_BYTES,
     reference_values::{self, ReferenceValues},
     snp::TrustRoots,
+    tdx::TdxRoot,
     verify::{TeeTrust, TrustPolicy},
 };
 use proplet_jose::json as strict;
@@ -23,7 +24,7 @@ use super::{
     Context,
     arguments::{Expected, Trust},
     error::CliError,
-    files, snp,
+    files, snp, tdx,
 };
 
 /// Stands for every check that applies.
@@ -34,26 +35,56 @@ pub(super) fn trust(
     arguments: &Trust,
     values: Option<&ReferenceValues>,
 ) -> Result<TrustPolicy, CliError> {
-    let roots = match &arguments.roots {
-        None => TrustRoots::amd()
-            .map_err(|error| CliError::new(Code::Internal, format!("built-in roots: {error}")))?,
-        Some(path) => {
-            let pem = files::read("roots", path, files::MAX_KEY_BYTES)?;
-            TrustRoots::from_pem(&pem).map_err(|error| CliError::input("roots", path, error))?
-        }
-    };
+    let (snp_roots, tdx_root) = roots(arguments)?;
     let mut policy = TrustPolicy::nothing();
     // Of a TEE that the file has no table for, nothing is known.
     if values.is_none_or(|values| values.snp.is_some()) {
         let values = values.and_then(|values| values.snp.as_ref());
-        let snp = snp::trust(&arguments.snp, values, roots)?;
+        let snp = snp::trust(&arguments.snp, values, snp_roots)?;
         policy = policy.and(TeeTrust::Snp(Box::new(snp)));
+    }
+    if values.is_none_or(|values| values.tdx.is_some()) {
+        let values = values.and_then(|values| values.tdx.as_ref());
+        let tdx = tdx::trust(&arguments.tdx, values, tdx_root)?;
+        policy = policy.and(TeeTrust::Tdx(Box::new(tdx)));
     }
     Ok(if arguments.accept_sample {
         policy.accepting_sample_evidence_that_proves_nothing()
     } else {
         policy
     })
+}
+
+/// The roots of each vendor. Given ones of one leave those of the other as they are.
+fn roots(arguments: &Trust) -> Result<(TrustRoots, TdxRoot), CliError> {
+    let built_in =
+        |error: &dyn Display| CliError::new(Code::Internal, format!("built-in roots: {error}"));
+    let (tdx_root, snp_roots) = match &arguments.roots {
+        None => (None, None),
+        Some(path) => {
+            let bad = |error: &dyn Display| CliError::input("roots", path, error);
+            let bundle = files::read("roots", path, files::MAX_KEY_BYTES)?;
+            let (tdx, rest) = TdxRoot::split_bundle(&bundle).map_err(|error| bad(&error))?;
+            let snp = match (rest, &tdx) {
+                (None, Some(_)) => None,
+                (rest, _) => {
+                    let pem = rest.unwrap_or_default();
+                    let roots = TrustRoots::from_pem(pem.as_bytes());
+                    Some(roots.map_err(|error| bad(&error))?)
+                }
+            };
+            (tdx, snp)
+        }
+    };
+    let snp_roots = match snp_roots {
+        Some(roots) => roots,
+        None => TrustRoots::amd().map_err(|error| built_in(&error))?,
+    };
+    let tdx_root = match tdx_root {
+        Some(root) => root,
+        None => TdxRoot::intel().map_err(|error| built_in(&error))?,
+    };
+    Ok((snp_roots, tdx_root))
 }
 
 /// The file of reference values, if one was named.
@@ -113,6 +144,10 @@ pub(super) fn expectations(
     };
     Ok(Expectations {
         measurement: measurement(arguments, values),
+        tdx: tdx::expectations(
+            &arguments.tdx,
+            values.and_then(|values| values.tdx.as_ref()),
+        ),
         init_data,
         settings,
         challenge: arguments

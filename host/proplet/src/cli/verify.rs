@@ -1,6 +1,10 @@
 //! `proplet verify`: evidence or a sealed result, offline and without any key.
 
-use proplet_hal::{snp::SnpError, verify::VerifyError as EvidenceError};
+use proplet_hal::{
+    snp::SnpError,
+    tdx::{TcbStatus, TdxError, time},
+    verify::VerifyError as EvidenceError,
+};
 use proplet_results::verify::{VerifyError, verify, verify_bundle};
 use proplet_types::Code;
 
@@ -11,6 +15,7 @@ use super::{
     console::Console,
     document::Document,
     error::CliError,
+    explain, files,
     relying::{self, Required},
     report,
 };
@@ -26,6 +31,7 @@ pub(super) async fn run(
     let trust = relying::trust(&arguments.trust, values.as_ref())?;
     let expectations =
         relying::expectations(&arguments.expectations, &arguments.trust, values.as_ref())?;
+    let expected = expectations.clone();
     let document = Document::read(&arguments.document, console.stdin)?;
     let now = relying::moment(&arguments.trust, context);
     let mut report = blocking(move || {
@@ -38,8 +44,17 @@ pub(super) async fn run(
     .await?;
     relying::note_moment(&arguments.trust, &mut report);
     let enforced = required.enforce(&report);
+    let tree = explain::tree(&report, &expected);
+    if let Some(path) = &arguments.html {
+        let title = format!("Verification of {}", arguments.document.display());
+        let version = env!("CARGO_PKG_VERSION");
+        let foot = format!("Judged as of {} by proplet {version}.", time::shown(now));
+        files::write_public(path, explain::page(&title, &foot, &tree).as_bytes())?;
+    }
     if console.json {
         console.value(&report::to_json(&report))?;
+    } else if arguments.explain {
+        console.text(&explain::text(&tree))?;
     } else {
         console.text(&report::to_text(&report))?;
     }
@@ -75,6 +90,16 @@ fn option_for(error: &VerifyError) -> Option<&'static str> {
             SnpError::RevocationListExpired { .. } => {
                 Some("--at TIME judges as of a time when it was good")
             }
+            _ => None,
+        },
+        VerifyError::Evidence(EvidenceError::Tdx(error)) => match error {
+            TdxError::CollateralTime { .. } | TdxError::CertificateTime { .. } => {
+                Some("--at TIME judges as of a time when it was valid")
+            }
+            TdxError::TcbStatus { status, .. } if *status != TcbStatus::Revoked => {
+                Some("--allow-tcb-status STATUS accepts a status")
+            }
+            TdxError::Chain { .. } => Some("--roots FILE gives another root"),
             _ => None,
         },
         _ => None,

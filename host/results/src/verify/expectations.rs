@@ -3,7 +3,7 @@
 use proplet_hal::verify::Verified;
 use proplet_types::{Check, Digest};
 
-use super::{Report, VerifyError, shown};
+use super::{Report, TdxExpectations, VerifyError, shown};
 use crate::claims::{Claims, Workload};
 use crate::receipt::ReceiptClaims;
 
@@ -14,6 +14,8 @@ use crate::receipt::ReceiptClaims;
 pub struct Expectations {
     /// The launch measurement.
     pub measurement: ExpectedMeasurement,
+    /// What is expected of a TDX VM besides.
+    pub tdx: TdxExpectations,
     /// The init-data binding: the digest of the init-data document, or the field (HOST_DATA, MRCONFIGID).
     /// It is cut off at the length of the TEE's field, and zeros at the end make no difference.
     pub init_data: Option<Vec<u8>>,
@@ -73,6 +75,7 @@ impl Expectations {
     fn of(measurement: ExpectedMeasurement) -> Self {
         Self {
             measurement,
+            tdx: TdxExpectations::default(),
             init_data: None,
             settings: None,
             challenge: None,
@@ -96,8 +99,11 @@ impl Expectations {
         verified: &Verified,
     ) -> Result<(), VerifyError> {
         self.check_measurement(report, &verified.measurement)?;
+        self.tdx.check(report, &verified.facts)?;
         let Some(expected) = &self.init_data else {
-            report.not_verified(Check::InitData, "no expected init-data was given");
+            if !self.tdx.check_init_data(report, &verified.facts)? {
+                report.not_verified(Check::InitData, "no expected init-data was given");
+            }
             return Ok(());
         };
         // The field is padded with zeros or cut off: a verifier may have a shorter or a longer digest in hand.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use proplet_hal::TeeName;
-use proplet_hal::verify::{Anchor, Verified};
+use proplet_hal::verify::{Anchor, TeeFacts, Verified};
 use proplet_types::Check;
 
 use crate::claims::Claims;
@@ -25,6 +25,8 @@ pub struct Report {
     pub measurement: Vec<u8>,
     /// The init-data binding (HOST_DATA), when it is set.
     pub init_data: Option<Vec<u8>>,
+    /// What only this TEE says: the report or quote, the platform, the event log.
+    pub facts: TeeFacts,
     /// The claims that the evidence signs.
     pub claims: Option<Claims>,
     /// What the receipt says. None for a bare bundle.
@@ -58,6 +60,7 @@ impl Report {
             anchor: verified.anchor,
             measurement: verified.measurement.clone(),
             init_data: verified.init_data.clone(),
+            facts: verified.facts.clone(),
             claims: None,
             receipt: None,
         }
@@ -138,6 +141,7 @@ mod tests {
             anchor: Anchor::Vendor,
             measurement: vec![1; 48],
             init_data: None,
+            facts: TeeFacts::Sample,
             claims: None,
             receipt: None,
         };

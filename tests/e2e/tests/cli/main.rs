@@ -12,4 +12,5 @@ mod kbs;
 mod keys;
 mod results;
 mod support;
+mod tdx;
 mod terminal;

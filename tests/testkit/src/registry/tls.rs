@@ -1,4 +1,4 @@
-//! TLS for a registry, under a certificate authority that is made for it alone.
+//! TLS for servers here, under a certificate authority that is made for it alone.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use tokio_rustls::server::TlsStream;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Accepts TLS connections.
-pub(super) struct TlsListener {
+pub(crate) struct TlsListener {
     inner: TcpListener,
     acceptor: TlsAcceptor,
 }
 
 impl TlsListener {
     /// TLS on a listener whose address is `127.0.0.1`, and the PEM of the authority to trust.
-    pub(super) fn new(inner: TcpListener) -> io::Result<(Self, String)> {
+    pub(crate) fn new(inner: TcpListener) -> io::Result<(Self, String)> {
         let authority_key = KeyPair::generate().map_err(io::Error::other)?;
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -5,6 +5,8 @@ mod kbs;
 #[cfg(feature = "data-owner")]
 mod snp;
 #[cfg(feature = "data-owner")]
+mod tdx;
+#[cfg(feature = "data-owner")]
 mod tools;
 #[cfg(feature = "data-owner")]
 mod values;
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 #[cfg(feature = "data-owner")]
-pub(super) use self::{kbs::*, snp::*, tools::*};
+pub(super) use self::{kbs::*, snp::*, tdx::*, tools::*};
 
 /// The exit codes, as every `--help` shows them.
 const EXIT_CODES: &str = "\
@@ -76,6 +78,10 @@ pub(super) enum Command {
     #[cfg(feature = "data-owner")]
     /// Verify evidence or a sealed result, offline, without opening it
     Verify(Verify),
+    #[cfg(feature = "data-owner")]
+    /// Fetch what TDX evidence is verified with
+    #[command(subcommand)]
+    Collateral(CollateralCommand),
     /// Say which TEE this machine has, and how we know
     Detect(Detect),
     #[cfg(feature = "data-owner")]

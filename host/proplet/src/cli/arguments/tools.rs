@@ -11,7 +11,7 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
-    EXIT_CODES, SnpTrusted,
+    EXIT_CODES, SnpTrusted, TdxExpected, TdxTrusted,
     kbs::{Administrator, KeyBrokerWay},
     values::proxy,
 };
@@ -199,6 +199,12 @@ pub struct Verify {
     /// the task; `-` is standard input
     #[arg(value_name = "DOCUMENT")]
     pub document: PathBuf,
+    /// Show everything as a tree: what the evidence says, what was checked against what, and what was not
+    #[arg(long)]
+    pub explain: bool,
+    /// Write the same as one page of HTML, which needs nothing else. The file must not exist
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     #[command(flatten)]
     pub trust: Trust,
     #[command(flatten)]
@@ -208,7 +214,8 @@ pub struct Verify {
 /// Whom to believe.
 #[derive(Debug, Args)]
 pub struct Trust {
-    /// SNP root certificates (PEM: ARK, ASK) instead of AMD's built-in ones
+    /// Root certificates (PEM): an ARK with its ASK instead of AMD's built-in ones for SNP, a root CA with a
+    /// P-256 key instead of Intel's for TDX, or both
     #[arg(long, value_name = "FILE")]
     pub roots: Option<PathBuf>,
     /// Judge certificates as of this time instead of now: 2026-01-31, or 2026-01-31T12:00:00Z. For
@@ -227,6 +234,8 @@ pub struct Trust {
     pub allow_debug: bool,
     #[command(flatten)]
     pub snp: SnpTrusted,
+    #[command(flatten)]
+    pub tdx: TdxTrusted,
 }
 
 /// What is expected. What is not given here is reported as not verified; a measurement has to be.
@@ -252,6 +261,8 @@ pub struct Expected {
     /// Accept any launch measurement, and with it any host, patched ones included
     #[arg(long, conflicts_with = "expect_measurement")]
     pub any_measurement: bool,
+    #[command(flatten)]
+    pub tdx: TdxExpected,
     /// The init-data binding (HOST_DATA, MRCONFIGID), in hexadecimal
     #[arg(long, value_name = "HEX", value_parser = hexadecimal)]
     pub expect_init_data: Option<Bytes>,
