@@ -54,6 +54,18 @@ pub enum VerifyError {
         /// What the evidence says, in hexadecimal.
         found: String,
     },
+    /// Nobody said which kernel and program are good.
+    #[error(
+        "no expected {check} was given (the evidence says {found}): the measurement of a TDX VM (MRTD) is of \
+         its firmware alone, and RTMR1 and RTMR2 are what show the kernel and the program in it; expect those \
+         of a VM image that you trust, or accept any measurement in so many words"
+    )]
+    NoExpectedRegister {
+        /// `rtmr1` or `rtmr2`.
+        check: Check,
+        /// What the evidence says, in hexadecimal.
+        found: String,
+    },
     /// The VM can be read by its host.
     #[error(
         "the evidence is of a VM that its host may debug, and so read: refused unless debug VMs are \

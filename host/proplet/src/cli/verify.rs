@@ -75,6 +75,10 @@ fn option_for(error: &VerifyError) -> Option<&'static str> {
         VerifyError::NoExpectedMeasurement { .. } => Some(
             "give --expect-measurement HEX, --reference-values FILE with measurements, or --any-measurement",
         ),
+        VerifyError::NoExpectedRegister { .. } => Some(
+            "give --expect-rtmr1 HEX and --expect-rtmr2 HEX, --reference-values FILE with rtmr1 and rtmr2, or \
+             --any-measurement",
+        ),
         VerifyError::Debug => Some("--allow-debug allows them"),
         VerifyError::Evidence(EvidenceError::SampleRefused) => Some("--accept-sample accepts it"),
         VerifyError::Evidence(EvidenceError::Snp(error)) => match error {

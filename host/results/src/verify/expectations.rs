@@ -99,6 +99,9 @@ impl Expectations {
         verified: &Verified,
     ) -> Result<(), VerifyError> {
         self.check_measurement(report, &verified.measurement)?;
+        if self.measurement != ExpectedMeasurement::Any {
+            self.tdx.demand_boot_chain(&verified.facts)?;
+        }
         self.tdx.check(report, &verified.facts)?;
         let Some(expected) = &self.init_data else {
             if !self.tdx.check_init_data(report, &verified.facts)? {

@@ -9,7 +9,8 @@ use super::{Report, VerifyError};
 /// What is expected of a TDX VM, beside its measurement (MRTD) and init-data (MRCONFIGID).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TdxExpectations {
-    /// Good values of RTMR0 to RTMR3. An empty list: any.
+    /// Good values of RTMR0 to RTMR3. An empty list: any, but for RTMR1 and RTMR2, which have to be expected
+    /// unless any measurement is accepted.
     pub rtmrs: [Vec<[u8; 48]>; 4],
     /// Good values of MROWNER. Empty: any.
     pub mr_owner: Vec<[u8; 48]>,
@@ -68,6 +69,24 @@ impl TdxExpectations {
                 Check::TdxPlatform,
                 "no list of machines was given, so the quote may be relayed from any machine of this kind",
             );
+        }
+        Ok(())
+    }
+
+    /// MRTD is the measurement of the firmware. What it starts is in RTMR1 and RTMR2, so without them a host
+    /// of anybody's making under good firmware would pass for the measured one.
+    pub(super) fn demand_boot_chain(&self, facts: &TeeFacts) -> Result<(), VerifyError> {
+        let TeeFacts::Tdx(facts) = facts else {
+            return Ok(());
+        };
+        for (check, found) in registers(facts) {
+            let is_of_the_boot = matches!(check, Check::Rtmr1 | Check::Rtmr2);
+            if is_of_the_boot && self.values(check).unwrap_or_default().is_empty() {
+                return Err(VerifyError::NoExpectedRegister {
+                    check,
+                    found: hex::encode(found),
+                });
+            }
         }
         Ok(())
     }

@@ -149,6 +149,29 @@ async fn expectations_of_tdx_hold_or_fail() {
 }
 
 #[tokio::test]
+async fn the_measurement_of_firmware_alone_shows_no_host() {
+    let log = EventLog::of_a_boot();
+    let (desk, _) = desk(FakeTdx::builder().event_log(log.clone())).await;
+    let rtmrs = log.rtmrs().map(hex::encode);
+    let measurement = hex::encode(FakeTdx::MEASUREMENT);
+    let line = VERIFY.replace(
+        "--any-measurement",
+        &format!("--expect-measurement {measurement}"),
+    );
+    for (more, missing) in [
+        (String::new(), "no expected rtmr1"),
+        (format!("--expect-rtmr1 {}", rtmrs[1]), "no expected rtmr2"),
+        (format!("--expect-rtmr2 {}", rtmrs[2]), "--expect-rtmr1 HEX"),
+    ] {
+        desk.run(&format!("{line} {more}"))
+            .await
+            .refused(ExitCode::Failed, missing);
+    }
+    let both = format!("--expect-rtmr1 {} --expect-rtmr2 {}", rtmrs[1], rtmrs[2]);
+    desk.run(&format!("{line} {both}")).await.done();
+}
+
+#[tokio::test]
 async fn expectations_of_tdx_fail_with_evidence_of_another_tee() {
     let desk = Desk::new();
     let reader = desk.keygen("key").await;
@@ -173,9 +196,10 @@ async fn reference_values_hold_for_their_own_tee() {
     let (desk, _) = desk(tee).await;
     let values = |rtmr: &[u8; 48], config: u8| {
         format!(
-            "[tdx]\nmrtd = [\"{}\"]\nrtmr1 = [\"{}\"]\nmrconfigid = [\"{}\"]\n[snp]\nmeasurements = [\"{}\"]\n",
+            "[tdx]\nmrtd = [\"{}\"]\nrtmr1 = [\"{}\"]\nrtmr2 = [\"{}\"]\nmrconfigid = [\"{}\"]\n[snp]\nmeasurements = [\"{}\"]\n",
             hex::encode(FakeTdx::MEASUREMENT),
             hex::encode(rtmr),
+            hex::encode(log.rtmrs()[2]),
             hex::encode([config; 48]),
             hex::encode(FakeSnp::MEASUREMENT),
         )
