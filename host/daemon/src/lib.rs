@@ -24,7 +24,7 @@ use proplet_executor::{
     harden::{HardenError, harden_process},
 };
 use proplet_hal::{TeeProvider, detection::Detection};
-use proplet_settings::{Identity, Settings, SettingsError};
+use proplet_settings::{BrokerIdentity, Settings, SettingsError};
 use thiserror::Error;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -73,7 +73,7 @@ pub enum DaemonError {
 /// A daemon that is set up and not connected yet.
 pub struct Daemon {
     settings: Arc<Settings>,
-    identity: Identity,
+    identity: BrokerIdentity,
     executor: Executor,
     outbox: Outbox,
 }

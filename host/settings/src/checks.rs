@@ -9,8 +9,8 @@ use proplet_types::ImageKeyTypes;
 use url::Url;
 
 use super::{
-    About, AllowList, Attestation, CertificateService, Confidential, Kbs, Limits, Mqtt,
-    PartialIdentity, Registry, SettingsError,
+    About, AllowList, Attestation, CertificateService, Confidential, ImageSources, Kbs, Limits,
+    Mqtt, PartialIdentity, SettingsError,
     broker::{self, Broker, Documented},
     document,
     environment::Environment,
@@ -227,7 +227,9 @@ pub(super) fn checked_mqtt(
     Ok((mqtt, notice))
 }
 
-pub(super) fn checked_registry(document: document::Registry) -> Result<Registry, SettingsError> {
+pub(super) fn checked_registry(
+    document: document::Registry,
+) -> Result<ImageSources, SettingsError> {
     let folders = |entry: &String| !entry.trim_end_matches("/*").contains('*');
     if !document.repositories.iter().all(folders) {
         return Err(SettingsError::value(
@@ -244,7 +246,7 @@ pub(super) fn checked_registry(document: document::Registry) -> Result<Registry,
             "it says what goes around the proxy, and there is none: set proxy too",
         ));
     }
-    Ok(Registry {
+    Ok(ImageSources {
         proxy,
         auth_file: document.auth_file,
         http_hosts: document.http_hosts,

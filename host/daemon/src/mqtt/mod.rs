@@ -24,7 +24,7 @@ mod trouble;
 
 use std::time::Duration;
 
-use proplet_settings::{Identity, Mqtt};
+use proplet_settings::{BrokerIdentity, Mqtt};
 use rumqttc::{AsyncClient, MqttOptions, QoS, Transport};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -61,7 +61,7 @@ impl Link {
     ///
     /// # Errors
     /// [`MqttError`].
-    pub fn new(settings: &Mqtt, identity: &Identity) -> Result<(Self, Driver), MqttError> {
+    pub fn new(settings: &Mqtt, identity: &BrokerIdentity) -> Result<(Self, Driver), MqttError> {
         let address = (settings.address.host(), settings.address.port());
         let mut options = MqttOptions::new(identity.entity.clone(), address);
         let keep_alive = u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX);

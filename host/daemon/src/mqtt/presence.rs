@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use proplet_settings::{About, Identity};
+use proplet_settings::{About, BrokerIdentity};
 use rumqttc::{PublishOptions, SubscribeFilterInput, SubscribeReasonCode};
 use serde::Serialize;
 use thiserror::Error;
@@ -25,7 +25,7 @@ pub struct Presence {
     /// Topics of our channel.
     pub topics: Topics,
     /// Who we are.
-    pub identity: Identity,
+    pub identity: BrokerIdentity,
     /// What we say about this machine.
     pub about: About,
     /// Time between heartbeats.

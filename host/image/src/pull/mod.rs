@@ -17,7 +17,7 @@ use crate::manifest::{self, Descriptor, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Ma
 use crate::media;
 use crate::open::{self, PullPolicy, Unlocked, Wasm};
 use crate::reference::ImageReference;
-use crate::registry::{Registry, RegistryConfig, Request, Whole, told, unavailable};
+use crate::registry::{RegistryClient, RegistryConfig, Request, Whole, told, unavailable};
 use crate::unpack::GivenUp;
 
 /// Chunks of the network that may wait for the decrypting threads. More would only use memory: a
@@ -29,7 +29,7 @@ const MAX_INDEXES: usize = 4;
 /// Pulls images. Cheap to clone; clones share connections and tokens.
 #[derive(Clone)]
 pub struct Puller {
-    registry: Arc<Registry>,
+    registry: Arc<RegistryClient>,
 }
 
 impl Puller {
@@ -39,7 +39,7 @@ impl Puller {
     /// [`ImageError::Settings`] when the credentials file or the CA cannot be used.
     pub fn new(config: RegistryConfig) -> Result<Self, ImageError> {
         Ok(Self {
-            registry: Arc::new(Registry::new(config)?),
+            registry: Arc::new(RegistryClient::new(config)?),
         })
     }
 

@@ -16,12 +16,12 @@ use crate::error::ImageError;
 use crate::manifest::MAX_MANIFEST_BYTES;
 use crate::reference::ImageReference;
 use crate::registry::{
-    Registry, RegistryConfig, Request, Trouble, body_trouble, pause, unavailable,
+    RegistryClient, RegistryConfig, Request, Trouble, body_trouble, pause, unavailable,
 };
 
 /// One push to one repository.
 pub(super) struct Session<'a> {
-    pub(super) registry: Registry,
+    pub(super) registry: RegistryClient,
     pub(super) config: &'a RegistryConfig,
     pub(super) reference: &'a ImageReference,
 }
@@ -32,7 +32,7 @@ impl<'a> Session<'a> {
         reference: &'a ImageReference,
     ) -> Result<Self, ImageError> {
         Ok(Self {
-            registry: Registry::for_push(config.clone())?,
+            registry: RegistryClient::for_push(config.clone())?,
             config,
             reference,
         })

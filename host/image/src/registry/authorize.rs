@@ -8,7 +8,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::trouble::{Trouble, body_trouble, sent_on, unavailable, unreachable};
-use super::{MAX_REDIRECTS, Registry, Rights};
+use super::{MAX_REDIRECTS, RegistryClient, Rights};
 use crate::challenge::Challenge;
 use crate::credentials::Credential;
 use crate::error::ImageError;
@@ -23,7 +23,7 @@ struct Token {
     access_token: Option<Zeroizing<String>>,
 }
 
-impl Registry {
+impl RegistryClient {
     /// The `Authorization` header that answers a challenge.
     pub(super) async fn authorize(
         &self,

@@ -37,7 +37,7 @@ const MAX_TOKENS: usize = 256;
 const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A reader of registries. Keeps the tokens that it was given.
-pub(crate) struct Registry {
+pub(crate) struct RegistryClient {
     http: Client,
     config: RegistryConfig,
     credentials: Credentials,
@@ -54,7 +54,7 @@ enum Rights {
     PullAndPush,
 }
 
-impl Registry {
+impl RegistryClient {
     pub(crate) fn new(config: RegistryConfig) -> Result<Self, ImageError> {
         Self::with_rights(config, Rights::Pull)
     }
@@ -310,7 +310,7 @@ mod tests {
             ca_pem: Some(b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".to_vec()),
             ..RegistryConfig::default()
         };
-        let error = Registry::new(config).err().unwrap();
+        let error = RegistryClient::new(config).err().unwrap();
         assert_eq!(error.code(), "image-settings");
     }
 }

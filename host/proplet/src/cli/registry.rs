@@ -6,12 +6,12 @@ use proplet_image::{
 };
 use proplet_types::Digest;
 
-use super::{Context, arguments::Registry, console::Console, error::CliError, files, helper};
+use super::{Context, arguments::RegistryWay, console::Console, error::CliError, files, helper};
 
 /// How the registry of a reference is reached, as the command line says. A credential helper that the
 /// credentials file names for it is asked here.
 pub(super) async fn config(
-    arguments: &Registry,
+    arguments: &RegistryWay,
     reference: &ImageReference,
     context: &Context,
 ) -> Result<RegistryConfig, CliError> {

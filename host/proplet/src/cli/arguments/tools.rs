@@ -29,7 +29,7 @@ pub enum Image {
 
 /// How a registry that is named on the command line is reached.
 #[derive(Debug, Args)]
-pub struct Registry {
+pub struct RegistryWay {
     /// Speak plain http to the registry of the reference
     #[arg(long)]
     pub http: bool,
@@ -77,7 +77,7 @@ pub struct Encrypt {
     #[command(flatten)]
     pub administrator: Administrator,
     #[command(flatten)]
-    pub registry: Registry,
+    pub registry: RegistryWay,
 }
 
 /// What the hosts that will run the image are set to.
@@ -128,7 +128,7 @@ pub struct Push {
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
     #[command(flatten)]
-    pub registry: Registry,
+    pub registry: RegistryWay,
 }
 
 /// Arguments of `image inspect`.
@@ -146,7 +146,7 @@ pub struct Inspect {
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     #[command(flatten)]
-    pub registry: Registry,
+    pub registry: RegistryWay,
 }
 
 /// Arguments of `keygen`.

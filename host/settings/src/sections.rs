@@ -1,0 +1,203 @@
+//! The parts of the settings, checked and with defaults filled in.
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use proplet_jose::jwk::PublicKey;
+use proplet_net::Proxy;
+use proplet_runtime::TaskLimits;
+use proplet_types::ImageKeyTypes;
+use url::Url;
+
+use super::{address::BrokerAddress, secret::Secret};
+
+/// Identity as far as it is set. Commands that need no broker do without.
+#[derive(Debug, Clone, Default)]
+pub struct PartialIdentity {
+    pub(super) tenant: Option<String>,
+    pub(super) channel: Option<String>,
+    pub(super) entity: Option<String>,
+    pub(super) api_key: Option<Secret>,
+}
+
+/// Who this proplet is on the broker.
+#[derive(Debug, Clone)]
+pub struct BrokerIdentity {
+    /// Tenant, once called domain: first part of every topic.
+    pub tenant: String,
+    /// Channel: second part of every topic.
+    pub channel: String,
+    /// Entity, once called client: MQTT client id, user name, and the proplet's id for the Manager.
+    pub entity: String,
+    /// MQTT password.
+    pub api_key: Secret,
+}
+
+/// What the discovery message says about this machine.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Namespace, `default` unless set.
+    pub namespace: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Free words.
+    pub tags: Vec<String>,
+    /// Free text.
+    pub location: Option<String>,
+    /// Whether host name, memory and the like are in the discovery message.
+    pub system_info: bool,
+}
+
+/// The connection to the broker.
+#[derive(Debug, Clone)]
+pub struct Mqtt {
+    /// Where it is.
+    pub address: BrokerAddress,
+    /// Quality of service of every publish and subscription: 0, 1 or 2.
+    pub qos: u8,
+    /// Seconds between keep-alive pings.
+    pub keep_alive: Duration,
+    /// Largest packet in either direction, in bytes.
+    pub max_packet_bytes: usize,
+    /// Largest results message, in bytes. FluxMQ's limit is 1 MiB, and it drops the connection above.
+    pub max_result_bytes: usize,
+    /// Publishes that may wait for their acknowledgement at once.
+    pub inflight: u16,
+    /// Requests that may wait for the connection.
+    pub request_queue: usize,
+    /// Results that may wait for the broker, in number.
+    pub result_queue: usize,
+    /// Results that may wait for the broker, in bytes.
+    pub result_queue_bytes: usize,
+    /// CA to trust instead of the system's, PEM file.
+    pub ca: Option<PathBuf>,
+    /// Client certificate and its key, PEM files.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where images may come from, and how they are fetched.
+#[derive(Debug, Clone)]
+pub struct ImageSources {
+    /// Docker's `config.json` with credentials.
+    pub auth_file: Option<PathBuf>,
+    /// Hosts (`name:port`) that may be asked over plain http.
+    pub http_hosts: Vec<String>,
+    /// Hosts (`name` or `name:port`) that may be at private addresses.
+    pub private_hosts: Vec<String>,
+    /// CA to trust instead of the system's, PEM file.
+    pub ca: Option<PathBuf>,
+    /// Proxy on the way to registries and to `http(s)` sources.
+    pub proxy: Option<Proxy>,
+    /// Largest layer, in bytes.
+    pub max_layer_bytes: u64,
+    /// Time for one pull.
+    pub timeout: Duration,
+    /// What may be pulled.
+    pub allowed: AllowList,
+}
+
+/// Registries and repositories that images may come from. Empty allows all.
+#[derive(Debug, Clone, Default)]
+pub struct AllowList {
+    pub(super) registries: BTreeSet<String>,
+    pub(super) repositories: BTreeSet<String>,
+}
+
+impl AllowList {
+    /// The hosts that are named here, alone or with a repository.
+    pub fn hosts(&self) -> impl Iterator<Item = &str> {
+        let of_repositories = self
+            .repositories
+            .iter()
+            .filter_map(|entry| entry.split('/').next());
+        self.registries
+            .iter()
+            .map(String::as_str)
+            .chain(of_repositories)
+    }
+
+    /// True when an image of this registry and repository may be pulled: its registry is listed, or
+    /// `registry/repository` is, exactly or under an entry that ends in `/*`.
+    #[must_use]
+    pub fn permits(&self, registry: &str, repository: &str) -> bool {
+        if self.registries.is_empty() && self.repositories.is_empty() {
+            return true;
+        }
+        let full = format!("{registry}/{repository}");
+        self.registries.contains(registry)
+            || self
+                .repositories
+                .iter()
+                .any(|entry| match entry.strip_suffix("/*") {
+                    Some(folder) => full
+                        .strip_prefix(folder)
+                        .is_some_and(|rest| rest.starts_with('/')),
+                    None => *entry == full,
+                })
+    }
+}
+
+/// The key broker.
+#[derive(Debug, Clone)]
+pub struct Kbs {
+    /// Base address.
+    pub url: Url,
+    /// CA to trust instead of the system's, PEM text.
+    pub ca_pem: Option<String>,
+    /// Proxy on the way there.
+    pub proxy: Option<Proxy>,
+    /// Whether plain http is accepted, which the document must say in so many words.
+    pub allow_http: bool,
+    /// Time for one exchange, all retries included.
+    pub timeout: Duration,
+}
+
+/// What is in force for encrypted tasks.
+#[derive(Debug, Clone)]
+pub struct Confidential {
+    /// Recipients of results when neither the component's policy nor a resource that it names has any.
+    pub recipients: Vec<PublicKey>,
+    /// Whether encrypted tasks run although the document is not bound to the VM.
+    pub allow_unmeasured_settings: bool,
+    /// Whether images whose key is wrapped with A256CTR are accepted. Their policy never counts.
+    pub allow_a256ctr: bool,
+    /// Types of the resources that decrypt images. No component is given one of these.
+    pub image_key_types: ImageKeyTypes,
+}
+
+/// How the TEE is asked for evidence, and where certificates come from that belong to it.
+#[derive(Debug, Clone)]
+pub struct Attestation {
+    /// How long one piece of evidence is waited for.
+    pub timeout: Duration,
+    /// Folder with certificates of the key that signs SNP reports, for hosts that give none.
+    pub certificates: Option<PathBuf>,
+    /// Where such certificates are fetched, when the folder has none that fits.
+    pub certificate_service: Option<CertificateService>,
+}
+
+/// AMD's key distribution service, or a mirror of it.
+#[derive(Debug, Clone)]
+pub struct CertificateService {
+    /// Base address, before `/vcek/v1`.
+    pub url: Url,
+    /// CA to trust instead of the system's, PEM text.
+    pub ca_pem: Option<String>,
+    /// Folder where what was fetched is kept. It is public.
+    pub cache: Option<PathBuf>,
+}
+
+/// Limits of tasks.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Tasks that run at once.
+    pub tasks: usize,
+    /// Tasks that wait for a place; further ones are refused.
+    pub queue: usize,
+    /// Bytes that the start messages of all tasks take that run or wait; what exceeds it is refused, unless it
+    /// is alone.
+    pub queue_bytes: usize,
+    /// How long a task waits for its component while it is compiled, in milliseconds.
+    pub compile_ms: u64,
+    /// What one task may use. A component's policy can lower it, never raise it.
+    pub task: TaskLimits,
+}
