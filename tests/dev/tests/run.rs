@@ -55,7 +55,7 @@ fn json(output: &Output) -> Value {
 fn a_pipe_gets_the_opened_result_and_nothing_else() {
     let desk = Desk::new();
     let add = desk.write("add.wasm", wat::parse_str(ADD).unwrap());
-    for tee in ["fake-snp", "sample"] {
+    for tee in ["fake-snp", "fake-tdx", "sample"] {
         let output = desk.run(&add, &["--tee", tee, "--invoke", "add", "--", "40", "-2"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert_eq!(output.stdout, b"38");

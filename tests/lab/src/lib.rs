@@ -180,12 +180,21 @@ impl Services {
     /// # Errors
     /// [`LabError`].
     pub async fn start() -> Result<Self, LabError> {
+        let key_broker = DevKeyBroker::start().await;
+        Self::with(key_broker.map_err(LabError::key_broker)?).await
+    }
+
+    /// Starts the others beside a key broker of the caller's.
+    ///
+    /// # Errors
+    /// [`LabError`].
+    pub async fn with(key_broker: DevKeyBroker) -> Result<Self, LabError> {
         let broker = TestBroker::start().await?;
         let manager = Manager::connect(&broker, TENANT, CHANNEL).await?;
         Ok(Self {
             manager,
             registry: Registry::start().await.map_err(LabError::registry)?,
-            key_broker: DevKeyBroker::start().await.map_err(LabError::key_broker)?,
+            key_broker,
             broker,
         })
     }

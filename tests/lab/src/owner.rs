@@ -4,16 +4,26 @@ use std::time::SystemTime;
 
 use proplet_hal::verify::TrustPolicy;
 use proplet_jose::jwk::PrivateKey;
-use proplet_results::verify::Expectations;
+use proplet_results::verify::{Expectations, TdxExpectations};
 use proplet_results::{Opened, ResultDocument, open};
-use proplet_testkit::tee::test_roots;
+use proplet_testkit::tee::test_trust;
 
 use crate::LabError;
 
-/// What relying parties of a lab trust: the test PKI and nothing else.
+/// What relying parties of a lab trust: the test PKI, for SNP and TDX, and nothing else.
 #[must_use]
 pub fn trust() -> TrustPolicy {
-    TrustPolicy::with_snp_roots(test_roots())
+    test_trust()
+}
+
+/// What the fake TDX measured of what its firmware started: nothing, unless it was given an event log.
+#[must_use]
+pub fn fake_boot_chain() -> TdxExpectations {
+    let nothing = || vec![[0; 48]];
+    TdxExpectations {
+        rtmrs: [Vec::new(), nothing(), nothing(), Vec::new()],
+        ..TdxExpectations::default()
+    }
 }
 
 /// Verifies a result down to the test root, now, and opens it.

@@ -84,7 +84,7 @@ impl DevKeyBroker {
         DevKeyBrokerBuilder::default()
     }
 
-    /// Starts a broker with the default settings: SNP evidence under the test PKI, released to
+    /// Starts a broker with the default settings: SNP and TDX evidence under the test PKI, released to
     /// whoever has such evidence.
     ///
     /// # Errors

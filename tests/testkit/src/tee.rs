@@ -16,6 +16,8 @@ mod tdx;
 mod tsm;
 
 use proplet_hal::snp::TrustRoots;
+use proplet_hal::tdx::{Collateral, TdxRoot, TdxTrust};
+use proplet_hal::verify::{TeeTrust, TrustPolicy};
 
 pub use qgs::{QgsFault, QuotingServiceStandIn};
 pub use sample::Sample;
@@ -40,4 +42,24 @@ pub const TEST_ROOTS_PEM: &str = concat!(
 )]
 pub fn test_roots() -> TrustRoots {
     TrustRoots::from_pem(TEST_ROOTS_PEM.as_bytes()).expect("the committed test PKI is sound")
+}
+
+/// The test PKI's TDX root with its collateral: with them, and only with them, [`FakeTdx`]'s evidence verifies.
+#[allow(
+    clippy::expect_used,
+    reason = "the committed root is constant, and a test loads it"
+)]
+pub fn test_tdx_trust() -> TdxTrust {
+    let root =
+        TdxRoot::from_pem(TDX_TEST_ROOT_PEM.as_bytes()).expect("the committed root is sound");
+    let collateral = TdxCollateral::committed().to_json().to_string();
+    let files = [("collateral.json", collateral.as_bytes())];
+    let collateral = Collateral::from_files(files).expect("the test PKI's collateral is sound");
+    TdxTrust::new(root).with_collateral(collateral)
+}
+
+/// What relying parties of the fakes trust: the test PKI for both TEEs, and nothing else.
+pub fn test_trust() -> TrustPolicy {
+    let tdx = TeeTrust::Tdx(Box::new(test_tdx_trust()));
+    TrustPolicy::with_snp_roots(test_roots()).and(tdx)
 }

@@ -4,23 +4,22 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::SystemTime;
 
-use proplet_hal::InitData;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
-use proplet_lab::owner::{open_result, trust};
 use proplet_lab::workload::with_recipients;
 use proplet_lab::{KEY_ID, Services};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::verify::{Expectations, Report, verify_bundle};
-use proplet_results::{EvidenceBundle, Opened};
+use proplet_results::{EvidenceBundle, Opened, ResultDocument, open};
 use proplet_settings::Settings;
 use proplet_testkit::guests::{
     INFERENCE_POLICY, INFERENCE_SAMPLES, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI,
 };
-use proplet_testkit::tee::FakeSnp;
 use proplet_types::{Digest, ResourceUri};
 use serde::Deserialize as _;
 use serde_json::json;
+
+use crate::tee::Fake;
 
 /// `cli_args` of the task.
 pub const ARGUMENTS: [&str; 2] = ["--invoke", "run"];
@@ -28,6 +27,8 @@ pub const ARGUMENTS: [&str; 2] = ["--invoke", "run"];
 /// Who owns component, secret and result.
 pub struct DataOwner {
     recipient: PrivateKey,
+    /// The TEE that the owner was told of.
+    tee: Fake,
 }
 
 /// A workload that is ready to be started.
@@ -52,9 +53,10 @@ pub struct Order {
 
 impl DataOwner {
     /// An owner with a fresh recipient key.
-    pub fn new() -> Result<Self, Box<dyn Error>> {
+    pub fn new(tee: Fake) -> Result<Self, Box<dyn Error>> {
         Ok(Self {
             recipient: PrivateKey::generate_p256()?,
+            tee,
         })
     }
 
@@ -109,9 +111,16 @@ impl DataOwner {
             arguments: Some(of_arguments(&ARGUMENTS)?),
             environment: Some(of_environment(&BTreeMap::new())?),
             recipients: Some(vec![self.thumbprint()]),
-            ..known(order, settings)?
+            ..self.known(order, settings)?
         };
-        Ok(open_result(&self.recipient, results, &expectations)?)
+        let document = ResultDocument::from_text(results)?;
+        Ok(open(
+            &document,
+            &self.recipient,
+            &self.tee.trust(),
+            &expectations,
+            SystemTime::now(),
+        )?)
     }
 
     /// Verifies the evidence that the component asked for and put into its answer.
@@ -128,28 +137,27 @@ impl DataOwner {
         let bundle = EvidenceBundle::deserialize(evidence)?;
         let expectations = Expectations {
             challenge: Some(order.nonce.clone().into_bytes()),
-            ..known(order, settings)?
+            ..self.known(order, settings)?
         };
         Ok(verify_bundle(
             &bundle,
-            &trust(),
+            &self.tee.trust(),
             &expectations,
             SystemTime::now(),
         )?)
     }
-}
 
-/// What the owner knows before the task is started, whoever runs it.
-fn known(order: &Order, settings: &Settings) -> Result<Expectations, Box<dyn Error>> {
-    Ok(Expectations {
-        init_data: settings.init_data.as_ref().map(InitData::digest),
-        settings: Some(settings.digest),
-        component: Some(order.component_digest.parse()?),
-        image: order.image.digest(),
-        policy: Some(order.policy_digest.parse()?),
-        task_id: Some(order.task_id.clone()),
-        ..Expectations::of_measurements([FakeSnp::MEASUREMENT.to_vec()])
-    })
+    /// What the owner knows before the task is started, whoever runs it.
+    fn known(&self, order: &Order, settings: &Settings) -> Result<Expectations, Box<dyn Error>> {
+        Ok(Expectations {
+            settings: Some(settings.digest),
+            component: Some(order.component_digest.parse()?),
+            image: order.image.digest(),
+            policy: Some(order.policy_digest.parse()?),
+            task_id: Some(order.task_id.clone()),
+            ..self.tee.expected(settings.init_data.as_ref())
+        })
+    }
 }
 
 /// Some samples of the data set, and the nonce.

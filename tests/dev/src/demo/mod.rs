@@ -16,17 +16,16 @@ use clap::Args;
 use proplet_executor::Host;
 use proplet_executor::harden::SwapRule;
 use proplet_hal::detection::Detection;
-use proplet_hal::{InitData, TeeProvider};
 use proplet_lab::{CHANNEL, PROPLET, RunningProplet, Services, TENANT};
 use proplet_settings::Settings;
 use proplet_testkit::broker::{Outcome, Task, TestBroker};
 use proplet_testkit::guests::{self, GuestName};
 use proplet_testkit::kbs::{DevKeyBroker, Policy};
 use proplet_testkit::registry::{Fault, Registry, Target};
-use proplet_testkit::tee::{FakeSnp, Tampering};
 
 use self::data_owner::{DataOwner, Order};
 use self::sabotage::Sabotage;
+use crate::tee::Fake;
 use crate::terminal::Reporter;
 
 /// Steps of the demo.
@@ -35,6 +34,9 @@ const STEPS: usize = 6;
 /// Arguments of `demo`.
 #[derive(Args)]
 pub struct Arguments {
+    /// The fake to attest with.
+    #[arg(long, value_enum, default_value = "fake-snp")]
+    tee: Fake,
     /// Break one thing and see the refusal.
     #[arg(long, value_enum)]
     sabotage: Option<Sabotage>,
@@ -51,14 +53,19 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     if arguments.log {
         proplet_daemon::log::start("info", proplet_daemon::log::Format::Text)?;
     }
-    let sabotage = arguments.sabotage;
+    let (tee, sabotage) = (arguments.tee, arguments.sabotage);
+    if tee == Fake::Sample && sabotage == Some(Sabotage::Evidence) {
+        crate::terminal::complain(&UnsignedSample);
+        return Ok(ExitCode::from(2));
+    }
     let mut reporter = Reporter::new(arguments.json, STEPS);
-    report_tee(&mut reporter);
-    let services = start_services(&mut reporter).await?;
-    let owner = DataOwner::new()?;
+    report_tee(&mut reporter, tee);
+    let services = start_services(&mut reporter, tee).await?;
+    let owner = DataOwner::new(tee)?;
     let order = prepare(&mut reporter, &services, &owner, sabotage).await?;
     let settings = Arc::new(services.addresses().measured("")?);
-    let (outcome, running) = run_task(&mut reporter, services, &settings, &order, sabotage).await?;
+    let chosen = (tee, sabotage);
+    let (outcome, running) = run_task(&mut reporter, services, &settings, &order, chosen).await?;
     let code = match &outcome.error {
         None => {
             show_receipt_of(&mut reporter, &owner, &order, &settings, &outcome)?;
@@ -77,25 +84,33 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     Ok(code)
 }
 
+/// A fault that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the evidence of `--tee sample` is signed by nobody, so it cannot be spoiled: choose `--tee fake-snp` or \
+     `--tee fake-tdx`"
+)]
+struct UnsignedSample;
+
 /// Step 1: what this machine is.
-fn report_tee(reporter: &mut Reporter) {
+fn report_tee(reporter: &mut Reporter, tee: Fake) {
     let mut step = reporter.step("TEE");
     let detection = Detection::probe(Path::new("/"));
     step.detail(detection.to_string());
     step.detail(format!("In short: {}", detection.summary()));
-    step.detail(
-        "*** A FAKE SEV-SNP IS USED: its evidence is signed by the committed TEST PKI.   ***",
-    );
-    step.detail(
-        "*** It has the structure of the real thing and protects NOTHING on this machine. ***",
-    );
+    let signed = match tee {
+        Fake::Sample => "anybody can write its evidence.",
+        Fake::FakeSnp | Fake::FakeTdx => "its evidence is signed by the committed TEST PKI.",
+    };
+    step.detail(format!("*** A {} IS USED: {signed} ***", tee.name()));
+    step.detail("*** It protects NOTHING on this machine. ***");
     step.done();
 }
 
 /// Step 2: what is usually elsewhere.
-async fn start_services(reporter: &mut Reporter) -> Result<Services, Box<dyn Error>> {
+async fn start_services(reporter: &mut Reporter, tee: Fake) -> Result<Services, Box<dyn Error>> {
     let mut step = reporter.step("MQTT broker, OCI registry and key broker on free loopback ports");
-    let services = Services::start().await?;
+    let services = Services::with(tee.key_broker().await?).await?;
     step.fact("mqtt broker", services.broker.url());
     step.fact("oci registry", services.registry.host());
     step.fact("key broker", services.key_broker.url());
@@ -156,7 +171,7 @@ async fn run_task(
     services: Services,
     settings: &Arc<Settings>,
     order: &Order,
-    sabotage: Option<Sabotage>,
+    (tee, sabotage): (Fake, Option<Sabotage>),
 ) -> Result<(Outcome, Running), Box<dyn Error>> {
     let Services {
         broker,
@@ -165,14 +180,9 @@ async fn run_task(
         manager,
     } = services;
     let mut step = reporter.step("The start message, as the Manager sends it");
-    let host_data = settings.init_data.as_ref().map(InitData::host_data);
-    let mut fake = FakeSnp::builder().host_data(host_data.unwrap_or_default());
-    if sabotage == Some(Sabotage::Evidence) {
-        fake = fake.tampering(Tampering::Signature);
-    }
-    let fake = Arc::new(fake.build());
-    let provider: Arc<dyn TeeProvider> = fake.clone();
-    let mut host = Host::new(Arc::clone(settings), Some(provider));
+    let spoiled = sabotage == Some(Sabotage::Evidence);
+    let fake = tee.start(settings.init_data.as_ref(), spoiled);
+    let mut host = Host::new(Arc::clone(settings), Some(fake.provider.clone()));
     host.swap_rule = SwapRule::Warn;
     let proplet = RunningProplet::on(host)?;
     manager.messages("control/proplet/create", 1).await?;

@@ -22,7 +22,7 @@ use std::time::SystemTime;
 use clap::Args;
 use proplet_executor::harden::SwapRule;
 use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
-use proplet_hal::{InitData, TeeProvider};
+use proplet_hal::TeeProvider;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::Sources;
@@ -32,7 +32,6 @@ use proplet_results::verify::Expectations;
 use proplet_results::{Opened, ResultDocument, open};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
-use proplet_testkit::kbs::{DevKeyBroker, Policy as Release};
 use proplet_types::{Digest, ResourceUri};
 
 use crate::tee::Fake;
@@ -123,16 +122,12 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         image: Some(workload.image_digest()),
         policy: Some(Digest::of(policy.text.as_bytes())),
         settings: Some(world.settings.digest),
-        // The sample has no such field.
-        init_data: (arguments.tee == Fake::FakeSnp)
-            .then(|| world.settings.init_data.as_ref().map(InitData::digest))
-            .flatten(),
         task_id: Some(request.task.id.clone()),
         inputs: Some(of_inputs(&request.task.inputs)?),
         arguments: Some(of_arguments(&request.task.arguments)?),
         environment: Some(of_environment(&request.task.env)?),
         recipients: Some(vec![reader.public().thumbprint()]),
-        ..arguments.tee.expected()
+        ..arguments.tee.expected(world.settings.init_data.as_ref())
     };
     let outcome = world.execute(request).await?;
     let opened = if outcome.results.is_empty() {
@@ -159,11 +154,7 @@ impl World {
         secrets: &[(ResourceUri, Vec<u8>)],
         tee: Fake,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut key_broker = DevKeyBroker::builder();
-        if tee == Fake::Sample {
-            key_broker = key_broker.accept_sample().policy(Release::AllowAll);
-        }
-        let sources = Sources::with(key_broker.start().await?).await?;
+        let sources = Sources::with(tee.key_broker().await?).await?;
         for (uri, bytes) in secrets {
             sources.key_broker.set_resource(uri, bytes);
         }

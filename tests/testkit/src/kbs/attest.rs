@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use proplet_hal::tdx::TdxFacts;
 use proplet_hal::verify::{TeeFacts, TrustPolicy, Verified, verify};
 use proplet_hal::{Evidence, ReportData, TeeName};
 use proplet_kbs::protocol::{Attestation, HashAlgorithm, InitData, RuntimeData};
@@ -132,13 +133,18 @@ fn check_init_data(sent: &InitData, verified: &Verified) -> Result<Value, Refusa
     let mut expected = digest::digest(algorithm, sent.body.as_bytes())
         .as_ref()
         .to_vec();
-    // The sample TEE has nothing to compare with.
-    if matches!(verified.facts, TeeFacts::Snp(_)) {
-        expected.resize(32, 0);
+    let field = match verified.facts {
+        TeeFacts::Snp(_) => Some(("HOST_DATA", 32)),
+        TeeFacts::Tdx(_) => Some(("MRCONFIGID", 48)),
+        // The sample TEE has nothing to compare with.
+        _ => None,
+    };
+    if let Some((name, length)) = field {
+        expected.resize(length, 0);
         if verified.init_data.as_ref() != Some(&expected) {
-            return Err(Refusal::attest(
-                "HOST_DATA is not the digest of the init-data",
-            ));
+            return Err(Refusal::attest(format!(
+                "{name} is not the digest of the init-data"
+            )));
         }
     }
     let data = document
@@ -169,23 +175,63 @@ fn submod(known: bool, annotated: Value) -> Value {
 }
 
 fn tee_claims(verified: &Verified) -> Value {
-    let TeeFacts::Snp(report) = &verified.facts else {
-        return json!({
+    match &verified.facts {
+        TeeFacts::Snp(report) => json!({
+            "measurement": hex::encode(report.measurement),
+            "chip_id": hex::encode(report.chip_id),
+            "policy_debug_allowed": report.debug,
+            "policy_migrate_ma": report.migration_agent,
+            "reported_tcb_bootloader": report.reported_tcb.bootloader,
+            "reported_tcb_tee": report.reported_tcb.tee,
+            "reported_tcb_snp": report.reported_tcb.snp,
+            "reported_tcb_microcode": report.reported_tcb.microcode,
+        }),
+        TeeFacts::Tdx(facts) => tdx_claims(facts),
+        _ => json!({
             "svn": "1",
             "launch_digest": "abcde",
             "platform_version": { "major": 1, "minor": 4 },
             "debug": verified.debug,
-        });
-    };
+        }),
+    }
+}
+
+/// Claims in the form of Trustee's verifier, numbers of the quote as little-endian bytes in hexadecimal.
+fn tdx_claims(facts: &TdxFacts) -> Value {
+    let report = &facts.report;
+    let has = |bit: u32| report.td_attributes & (1 << bit) != 0;
+    let [rtmr_0, rtmr_1, rtmr_2, rtmr_3] = report.rtmrs.map(hex::encode);
     json!({
-        "measurement": hex::encode(report.measurement),
-        "chip_id": hex::encode(report.chip_id),
-        "policy_debug_allowed": report.debug,
-        "policy_migrate_ma": report.migration_agent,
-        "reported_tcb_bootloader": report.reported_tcb.bootloader,
-        "reported_tcb_tee": report.reported_tcb.tee,
-        "reported_tcb_snp": report.reported_tcb.snp,
-        "reported_tcb_microcode": report.reported_tcb.microcode,
+        "quote": {
+            "header": { "version": hex::encode(facts.quote_version.to_le_bytes()) },
+            "body": {
+                "tcb_svn": hex::encode(report.tee_tcb_svn),
+                "mr_seam": hex::encode(report.mr_seam),
+                "mrsigner_seam": hex::encode(report.mr_signer_seam),
+                "seam_attributes": hex::encode(report.seam_attributes.to_le_bytes()),
+                "td_attributes": hex::encode(report.td_attributes.to_le_bytes()),
+                "xfam": hex::encode(report.xfam.to_le_bytes()),
+                "mr_td": hex::encode(report.mr_td),
+                "mr_config_id": hex::encode(report.mr_config_id),
+                "mr_owner": hex::encode(report.mr_owner),
+                "mr_owner_config": hex::encode(report.mr_owner_config),
+                "rtmr_0": rtmr_0,
+                "rtmr_1": rtmr_1,
+                "rtmr_2": rtmr_2,
+                "rtmr_3": rtmr_3,
+                "report_data": hex::encode(report.report_data),
+            },
+        },
+        "td_attributes": {
+            "debug": has(0),
+            "septve_disable": has(28),
+            "protection_keys": has(30),
+            "key_locker": has(31),
+            "perfmon": has(63),
+        },
+        "tcb_status": facts.tcb.status.to_string(),
+        "advisory_ids": facts.tcb.advisories,
+        "collateral_expiration_status": "0",
     })
 }
 

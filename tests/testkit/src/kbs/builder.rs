@@ -26,7 +26,7 @@ impl Default for DevKeyBrokerBuilder {
     fn default() -> Self {
         DevKeyBrokerBuilder {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            trust: TrustPolicy::with_snp_roots(crate::tee::test_roots()),
+            trust: crate::tee::test_trust(),
             rules: Rules {
                 admin: AdminAccess::Everybody,
                 reference_measurements: Vec::new(),
@@ -48,7 +48,7 @@ impl DevKeyBrokerBuilder {
         self
     }
 
-    /// Which evidence is accepted. SNP under the test PKI unless set.
+    /// Which evidence is accepted. SNP and TDX under the test PKI unless set.
     pub fn trust(mut self, trust: TrustPolicy) -> Self {
         self.trust = trust;
         self

@@ -25,10 +25,15 @@ impl ResourceRequest<'_> {
             .find(|tee| evidence.get(tee).is_some())
     }
 
-    /// The launch measurement in hexadecimal.
+    /// The launch measurement in hexadecimal; MRTD for TDX.
     pub fn measurement(&self) -> Option<&str> {
-        let pointer = "/submods/cpu0/ear.veraison.annotated-evidence/snp/measurement";
-        self.claims.pointer(pointer).and_then(Value::as_str)
+        let evidence = self
+            .claims
+            .pointer("/submods/cpu0/ear.veraison.annotated-evidence")?;
+        ["/snp/measurement", "/tdx/quote/body/mr_td"]
+            .into_iter()
+            .find_map(|pointer| evidence.pointer(pointer))
+            .and_then(Value::as_str)
     }
 
     /// Whether every submodule's `ear.status` is `affirming`, as Trustee's `affirming.rego` demands.

@@ -5,3 +5,4 @@ mod client;
 mod conformance;
 mod hostile;
 mod raw;
+mod tdx;

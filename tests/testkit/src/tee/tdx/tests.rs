@@ -1,5 +1,7 @@
 //! What the fake gives, by its form.
 
+mod verifier;
+
 use proplet_hal::tdx::Quote;
 
 use super::*;
