@@ -54,7 +54,7 @@ pub enum Error {
 ///
 /// # Errors
 ///
-/// There was one already, it is too large, the media type is none, or a plain task publishes what is
+/// There was one already, it is too large, the media type is not one, or a plain task publishes what is
 /// not text.
 pub fn publish(content: impl AsRef<[u8]>, media_type: &str) -> Result<Receipt, Error> {
     Ok(Receipt(host::publish(content.as_ref(), media_type)?))

@@ -122,13 +122,6 @@ impl HardwareTee {
         self
     }
 
-    /// Sends the event log in this file along (TDX).
-    #[must_use]
-    pub fn with_event_log(mut self, file: &Path) -> Self {
-        self.event_log = Some(file.to_path_buf());
-        self
-    }
-
     /// The names of the ways, in their order.
     pub fn ways(&self) -> impl Iterator<Item = &'static str> {
         self.lanes.iter().map(Lane::name)

@@ -15,7 +15,8 @@ use crate::{FormError, TeeName};
 pub enum VerifyError {
     /// There is no verifier for this TEE here, or the policy names nothing that vouches for it.
     #[error(
-        "evidence of the TEE `{tee}` cannot be verified here: verify it with an attestation service"
+        "evidence of the TEE `{tee}` is not accepted here: nothing that was given vouches for that TEE (your reference \
+         values may have no table for it), or this program has no verifier for it"
     )]
     Unsupported {
         /// The TEE that the evidence names.

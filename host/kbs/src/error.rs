@@ -184,7 +184,7 @@ pub enum KbsError {
     AdminRefused {
         /// What the KBS said.
         detail: String,
-        /// What it may have minded, and what to do.
+        /// What the reason may be, and what to do.
         advice: String,
     },
 }

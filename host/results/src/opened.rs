@@ -41,7 +41,7 @@ pub enum OpenError {
          not begin with a media type"
     )]
     NotAResult,
-    /// The receipt speaks of a failure, and the content is none; or the other way round.
+    /// The receipt speaks of a failure, and the content is not one; or the other way round.
     #[error("the receipt says that the run {receipt:?}, but the sealed content says otherwise")]
     Outcome {
         /// What the receipt says.

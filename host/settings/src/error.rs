@@ -18,7 +18,7 @@ pub enum SettingsError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file is larger than [`MAX_DOCUMENT_BYTES`] or not UTF-8.
+    /// The file is larger than [`crate::MAX_DOCUMENT_BYTES`] or not UTF-8.
     #[error("{path} is not a settings document: {why}")]
     NotADocument {
         /// The file.
@@ -46,7 +46,7 @@ pub enum SettingsError {
         /// What is wrong and what to write instead.
         why: String,
     },
-    /// It is meant to be an init-data document, and is none.
+    /// It is meant to be an init-data document, and cannot be read as one.
     #[error(transparent)]
     InitData(#[from] InitDataError),
     /// An init-data document without settings.

@@ -89,7 +89,7 @@ pub enum QuotingError {
     /// The service gave no quote.
     #[error("the quoting service gave an empty quote; see its log on the host")]
     Empty,
-    /// The service's answer is none.
+    /// The service's answer cannot be read.
     #[error("the quoting service's answer is malformed: {reason}; update qgsd on the host")]
     Malformed {
         /// What is wrong.

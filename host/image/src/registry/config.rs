@@ -72,7 +72,7 @@ impl RegistryConfig {
     /// The HTTP client of these settings.
     ///
     /// # Errors
-    /// [`ImageError::Settings`] when a host is none or the CA cannot be used.
+    /// [`ImageError::Settings`] when a host is not a host or the CA cannot be used.
     pub fn client(&self) -> Result<Client, ImageError> {
         // Docker Hub has one name in references and others on the wire.
         let hub = self

@@ -210,7 +210,7 @@ impl AdminClient {
         Ok(answer.body)
     }
 
-    /// The same refusal with what the KBS may have minded.
+    /// The same refusal with what the reason may be.
     fn advised(&self, error: KbsError, token: Option<&str>) -> KbsError {
         match error {
             KbsError::AdminRefused { detail, .. } => {

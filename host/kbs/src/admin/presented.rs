@@ -1,4 +1,4 @@
-//! What an administrator's token says, and which of it a KBS that refuses it may have minded.
+//! What an administrator's token says, and which of it may be the reason that a KBS refuses it.
 //!
 //! A KBS says little: that it can verify the token with none of its issuers, or that the role is not
 //! allowed. Its owner has the token, so the rest can be told here. Nothing of the token is shown but the
@@ -59,7 +59,7 @@ impl Presented {
              configurations have the role \"admin\""
         );
         if words.contains("role") || words.contains("not allowed") {
-            return format!("it may have minded {of_role}");
+            return format!("the reason may be {of_role}");
         }
         let time = match claims.exp.as_ref().and_then(Value::as_f64) {
             Some(_) => "the token's time, if the clocks of this machine and the KBS differ",
@@ -71,12 +71,12 @@ impl Presented {
         );
         if words.contains("issuer") {
             return format!(
-                "it may have minded {of_issuer}: compare them with `identity_providers` under `[admin]` \
+                "the reason may be {of_issuer}: compare them with `identity_providers` under `[admin]` \
                  in its configuration"
             );
         }
         format!(
-            "it may have minded {of_issuer}; or {of_role}: compare them with `[admin]` in its \
+            "the reason may be {of_issuer}; or {of_role}: compare them with `[admin]` in its \
              configuration"
         )
     }

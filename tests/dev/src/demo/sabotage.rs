@@ -35,11 +35,7 @@ impl Sabotage {
     /// Codes of the refusal that this must lead to: the first word of the error.
     pub fn expected_codes(self) -> &'static [&'static str] {
         match self {
-            Self::Key => &[
-                "image-key-unwrap",
-                "image-key-mismatch",
-                "image-hmac-mismatch",
-            ],
+            Self::Key => &["image-key-mismatch", "image-hmac-mismatch"],
             Self::Image => &["image-digest-mismatch"],
             Self::Evidence => &["kbs-evidence-rejected"],
             Self::Policy => &["kbs-denied"],

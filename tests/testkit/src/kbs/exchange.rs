@@ -46,7 +46,7 @@ impl Asked {
         &self.body
     }
 
-    /// The body as JSON; null where it is none.
+    /// The body as JSON; null where it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }

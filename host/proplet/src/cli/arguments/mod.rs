@@ -82,7 +82,7 @@ pub(super) enum Command {
     /// Fetch what TDX evidence is verified with
     #[command(subcommand)]
     Collateral(CollateralCommand),
-    /// Say which TEE this machine has, and how we know
+    /// Say which TEE this machine has, whether it attests, and what is missing
     Detect(Detect),
     #[cfg(feature = "data-owner")]
     /// Make and read what a confidential VM is started with

@@ -38,7 +38,7 @@ impl Report {
         let (trials, own) = match &found.hardware {
             None => {
                 missing.push(format!(
-                    "{}: see docs/hardware.md for machines that are one",
+                    "{}: see docs/hardware.md for machines that have one",
                     found.detection.summary()
                 ));
                 (Vec::new(), None)
