@@ -2,16 +2,12 @@
 
 use std::sync::Arc;
 
-use proplet_hal::TeeProvider;
-use proplet_results::ReceiptKey;
 use proplet_settings::Settings;
-use proplet_types::Digest;
 
-use super::{Vault, Warm};
+use super::{trusted_host::TrustedHost, warm::Warm};
 use crate::{
     binding::{Binding, BindingRule},
     flight::Flight,
-    identity::Instance,
     refusal::Refusal,
 };
 
@@ -22,16 +18,6 @@ pub(crate) struct Confidential {
     binding_rule: BindingRule,
     /// The TEE's value is fixed for the life of the VM, so it is asked for once. An error is not kept.
     binding: Flight<(), Binding, Binding>,
-}
-
-/// The TEE of this host and the key broker that trusts it: what keys are released to and results are
-/// signed by.
-pub(crate) struct TrustedHost {
-    pub provider: Arc<dyn TeeProvider>,
-    pub receipt_key: Arc<ReceiptKey>,
-    pub settings_digest: Digest,
-    pub vault: Arc<Vault>,
-    pub instance: Instance,
 }
 
 impl Confidential {

@@ -12,11 +12,7 @@ use proplet_results::ReceiptKey;
 use proplet_settings::Settings;
 use proplet_types::{Code, Digest};
 
-use super::{
-    Process,
-    confidential::{Confidential, TrustedHost},
-    vault::Vault,
-};
+use super::{Process, confidential::Confidential, trusted_host::TrustedHost, vault::Vault};
 use crate::{
     ExecutorError, Host,
     binding::Binding,

@@ -6,6 +6,7 @@ mod fetch;
 mod gate;
 mod shares;
 mod sources;
+pub(crate) mod trusted_host;
 mod vault;
 mod warm;
 
@@ -19,10 +20,9 @@ use proplet_types::{Clock, Digest};
 
 pub use self::gate::Readiness;
 pub(crate) use self::{
-    confidential::{Confidential, TrustedHost},
+    confidential::Confidential,
     sources::Sources,
     vault::{ImageKeys, Vault},
-    warm::Warm,
 };
 use crate::{
     ExecutorError, Host,

@@ -14,7 +14,7 @@ use proplet_kbs::SessionId;
 use proplet_types::{Digest, ResourceUri};
 
 use super::shares::{Bounds, Shares};
-use crate::workload::{Road, Workload};
+use crate::workload::ready::{Road, Workload};
 
 /// Most components that are kept ready, and bytes of their code.
 const BOUNDS: Bounds = Bounds {

@@ -1,0 +1,20 @@
+//! Whom a key broker releases to.
+
+use std::sync::Arc;
+
+use proplet_hal::TeeProvider;
+use proplet_results::ReceiptKey;
+use proplet_types::Digest;
+
+use super::vault::Vault;
+use crate::identity::Instance;
+
+/// The TEE of this host and the key broker that trusts it: what keys are released to and results are
+/// signed by.
+pub(crate) struct TrustedHost {
+    pub provider: Arc<dyn TeeProvider>,
+    pub receipt_key: Arc<ReceiptKey>,
+    pub settings_digest: Digest,
+    pub vault: Arc<Vault>,
+    pub instance: Instance,
+}
