@@ -20,6 +20,7 @@ pub mod detection;
 #[cfg(target_os = "linux")]
 mod device;
 mod evidence;
+mod evidence_error;
 mod form;
 #[cfg(target_os = "linux")]
 pub mod hardware;
@@ -39,10 +40,11 @@ pub mod tsm;
 pub mod verify;
 
 pub use evidence::Evidence;
+pub use evidence_error::EvidenceError;
 pub use form::FormError;
 pub use init_data::InitData;
 pub use proplet_types::clock;
-pub use provider::{EvidenceError, TeeProvider};
+pub use provider::TeeProvider;
 pub use report_data::{ReportData, ReportDataError};
 #[cfg(target_os = "linux")]
 pub use system_error::SystemError;

@@ -19,7 +19,7 @@ mod endorser;
 pub(crate) mod kind;
 mod lane;
 mod read_back;
-mod way;
+pub(crate) mod way;
 mod ways;
 
 use std::fs::File;
