@@ -1,20 +1,26 @@
 //! Invariant 8: every start gets an answer, here for encrypted tasks. What needs no TEE, and the ways
 //! of the broker, are tested in `mqtt.rs`.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
+use proplet_executor::{Host, harden::SwapRule};
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_lab::{RunningProplet, Services};
+use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     broker::Task,
     guests::GuestName,
     kbs::{Endpoint, Fault},
     tee::FakeSnp,
 };
+use proplet_types::Clock;
 use serde_json::json;
 
 use crate::support::*;
@@ -140,6 +146,34 @@ async fn a_full_queue_and_a_shutdown_are_answers_too() {
     }
 }
 
+/// A clock that breaks down once.
+#[derive(Default)]
+struct BrittleClock(AtomicBool);
+
+impl Clock for BrittleClock {
+    fn now(&self) -> SystemTime {
+        assert!(!self.0.swap(false, Ordering::Relaxed), "breaks down");
+        SystemTime::now()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breakdown_of_a_task_is_answered_and_ends_that_task() {
+    let services = Services::start().await.unwrap();
+    let settings = Settings::parse(Some(&services.settings("")), &Environment::default()).unwrap();
+    let clock = Arc::new(BrittleClock::default());
+    let tee = Arc::new(FakeSnp::new());
+    let mut host = Host::new(Arc::new(settings), Some(tee.clone()));
+    host.swap_rule = SwapRule::Warn;
+    host.clock = clock.clone();
+    let scene = Scene::of(services, RunningProplet::on(host).unwrap(), tee).await;
+    let (_, image) = scene.publish(&guest(GuestName::Hostile).await, "").await;
+    clock.0.store(true, Ordering::Relaxed);
+    let broken = scene.run(&task(&image, &["echo x"])).await;
+    assert_refused(&broken, "host-failed");
+    assert_eq!(scene.ask(&image, "echo x").await, b"x");
+}
+
 /// A TEE whose second call breaks down: the first is the key broker's handshake.
 #[derive(Default)]
 struct Brittle {
@@ -172,12 +206,13 @@ impl TeeProvider for Brittle {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_breakdown_inside_the_proplet_is_answered_and_ends_one_task() {
+async fn a_breakdown_of_the_tee_is_answered_and_ends_one_task() {
     let services = Services::start().await.unwrap();
     let settings = services.settings("");
     let proplet = RunningProplet::start(&settings, Some(Arc::new(Brittle::default()))).unwrap();
     let scene = Scene::of(services, proplet, Arc::new(FakeSnp::new())).await;
     let (_, image) = scene.publish(&guest(GuestName::Hostile).await, "").await;
-    assert_refused(&scene.run(&task(&image, &["echo x"])).await, "host-failed");
+    let broken = scene.run(&task(&image, &["echo x"])).await;
+    assert_refused(&broken, "evidence-unavailable");
     assert_eq!(scene.ask(&image, "echo x").await, b"x");
 }
