@@ -57,9 +57,12 @@ impl Lane {
     /// that hangs in the kernel and whose caller has gone, and nobody waits for that.
     async fn turn(&self, patience: Duration) -> Result<OwnedSemaphorePermit, WayError> {
         let mut turn = std::pin::pin!(Arc::clone(&self.turn).acquire_owned());
+        // Somebody may have taken his turn and not said so yet, so the last one that is known says nothing at once.
+        let at_least = Instant::now() + GRACE;
         loop {
             let since = *self.since.borrow();
-            match timeout_at(since + patience + GRACE, turn.as_mut()).await {
+            let end = (since + patience + GRACE).max(at_least);
+            match timeout_at(end, turn.as_mut()).await {
                 Ok(turn) => {
                     self.since.send_replace(Instant::now());
                     // The semaphore is never closed.

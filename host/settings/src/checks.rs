@@ -188,11 +188,17 @@ pub(super) fn checked_mqtt(
             "inflight and request_queue must be from 1 to 65535",
         ));
     }
-    let path =
-        |name: &str, given: Option<PathBuf>| environment.text(&[name]).map(PathBuf::from).or(given);
+    let path = |name: &'static str, given: Option<PathBuf>| match environment.text(&[name]) {
+        Some(text) if document::is_content(&text) => Err(SettingsError::Variable {
+            name,
+            expected: "the path of a file, and not what is in it",
+        }),
+        Some(text) => Ok(Some(PathBuf::from(text))),
+        None => Ok(given),
+    };
     let client = match (
-        path("PROPLET_MQTT_TLS_CLIENT_CERT", document.client_cert),
-        path("PROPLET_MQTT_TLS_CLIENT_KEY", document.client_key),
+        path("PROPLET_MQTT_TLS_CLIENT_CERT", document.client_cert)?,
+        path("PROPLET_MQTT_TLS_CLIENT_KEY", document.client_key)?,
     ) {
         (Some(certificate), Some(key)) => Some((certificate, key)),
         (None, None) => None,

@@ -10,7 +10,11 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{SettingsError, checks, document::Document, secret::Secret};
+use super::{
+    SettingsError, checks,
+    document::{Document, path},
+    secret::Secret,
+};
 
 /// The credentials document as it is written.
 #[derive(Debug, Default, Deserialize)]
@@ -31,13 +35,16 @@ struct Proplet {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Mqtt {
+    #[serde(deserialize_with = "path")]
     client_cert: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
     client_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Registry {
+    #[serde(deserialize_with = "path")]
     auth_file: Option<PathBuf>,
 }
 

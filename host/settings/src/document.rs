@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::secret::Secret;
 
@@ -54,17 +54,22 @@ pub(super) struct Mqtt {
     pub request_queue: Option<usize>,
     pub result_queue: Option<usize>,
     pub result_queue_bytes: Option<usize>,
+    #[serde(deserialize_with = "path")]
     pub ca: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
     pub client_cert: Option<PathBuf>,
+    #[serde(deserialize_with = "path")]
     pub client_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Registry {
+    #[serde(deserialize_with = "path")]
     pub auth_file: Option<PathBuf>,
     pub http_hosts: Vec<String>,
     pub private_hosts: Vec<String>,
+    #[serde(deserialize_with = "path")]
     pub ca: Option<PathBuf>,
     pub proxy: Option<Secret>,
     pub no_proxy: Vec<String>,
@@ -101,9 +106,11 @@ pub(super) struct Confidential {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Attestation {
     pub timeout_seconds: Option<u64>,
+    #[serde(deserialize_with = "path")]
     pub certificates: Option<PathBuf>,
     pub certificates_url: Option<String>,
     pub certificates_ca_pem: Option<String>,
+    #[serde(deserialize_with = "path")]
     pub certificates_cache: Option<PathBuf>,
 }
 
@@ -121,4 +128,23 @@ pub(super) struct Limits {
     pub handles: Option<u32>,
     pub evidence_quota: Option<u32>,
     pub secret_quota: Option<u32>,
+}
+
+/// The path of a file. What is in a file, a private key for example, is refused without being repeated: as a
+/// path it would come back in an error.
+pub(super) fn path<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if is_content(&text) {
+        return Err(D::Error::custom(
+            "expected the path of a file, and not what is in it",
+        ));
+    }
+    Ok(Some(PathBuf::from(text)))
+}
+
+/// Whether somebody wrote what is in a file where its path belongs.
+pub(super) fn is_content(path: &str) -> bool {
+    path.contains(['\n', '\r']) || path.contains("-----BEGIN")
 }

@@ -296,3 +296,38 @@ fn addresses_of_certificates_are_checked() {
     }
     assert!(parse("[attestation]\ncertificate = \"x\"").is_err());
 }
+
+#[test]
+fn what_is_in_a_file_is_no_path_and_is_not_repeated() {
+    let pem = "-----BEGIN PRIVATE KEY-----\\nhunter2\\n-----END PRIVATE KEY-----\\n";
+    for (table, name) in [
+        ("mqtt", "client_key"),
+        ("mqtt", "client_cert"),
+        ("mqtt", "ca"),
+        ("registry", "auth_file"),
+        ("registry", "ca"),
+    ] {
+        let document = format!("[{table}]\n{name} = \"{pem}\"\n");
+        let words = parse(&document).unwrap_err().to_string();
+        assert!(words.contains("path of a file"), "{words}");
+        assert!(!words.contains("hunter2"), "{words}");
+    }
+    let error = Settings::parse_with_credentials(
+        Some(""),
+        Some(&format!("[mqtt]\nclient_key = \"{pem}\"\n")),
+        &Environment::default(),
+    );
+    let words = error.unwrap_err().to_string();
+    assert!(
+        words.contains("path of a file") && !words.contains("hunter2"),
+        "{words}"
+    );
+    let variable = environment(&[("PROPLET_MQTT_TLS_CLIENT_KEY", "a\nhunter2")]);
+    let words = Settings::parse(Some(""), &variable)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        words.contains("path of a file") && !words.contains("hunter2"),
+        "{words}"
+    );
+}
