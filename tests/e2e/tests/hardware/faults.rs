@@ -89,13 +89,13 @@ async fn each_fault_is_survived_or_named(kind: HardwareKind) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs root, /dev/fuse and the commands mount and unshare"]
+#[ignore = "needs root, /dev/fuse and the commands mount and unshare; .ci/run runs it"]
 async fn an_snp_guest_survives_or_names_each_fault() {
     each_fault_is_survived_or_named(HardwareKind::Snp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs root, /dev/fuse and the commands mount and unshare"]
+#[ignore = "needs root, /dev/fuse and the commands mount and unshare; .ci/run runs it"]
 async fn a_tdx_guest_survives_or_names_each_fault() {
     each_fault_is_survived_or_named(HardwareKind::Tdx).await;
 }

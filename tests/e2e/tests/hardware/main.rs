@@ -53,13 +53,13 @@ async fn the_whole_way(kind: HardwareKind) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs root, /dev/fuse and the commands mount and unshare"]
+#[ignore = "needs root, /dev/fuse and the commands mount and unshare; .ci/run runs it"]
 async fn an_snp_guest_attests_and_runs_an_encrypted_task() {
     the_whole_way(HardwareKind::Snp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs root, /dev/fuse and the commands mount and unshare"]
+#[ignore = "needs root, /dev/fuse and the commands mount and unshare; .ci/run runs it"]
 async fn a_tdx_guest_attests_and_runs_an_encrypted_task() {
     the_whole_way(HardwareKind::Tdx).await;
 }

@@ -121,7 +121,7 @@ async fn each_fault_in_memory_ends_as_it_should() {
 }
 
 #[tokio::test]
-#[ignore = "needs root and /dev/fuse"]
+#[ignore = "needs root and /dev/fuse; .ci/run runs it"]
 async fn each_fault_as_files_ends_as_it_should() {
     for kind in BOTH {
         let folder = tempfile::tempdir().unwrap();

@@ -310,7 +310,7 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Errno {
 }
 
 #[test]
-#[ignore = "needs root and /dev/fuse"]
+#[ignore = "needs root and /dev/fuse; .ci/run runs it"]
 fn plain_files_give_a_report_that_verifies() {
     let mounted = Mounted::new(TsmDevice::snp(FakeSnp::new()));
     fs::create_dir(mounted.path("a")).unwrap();
@@ -343,7 +343,7 @@ fn plain_files_give_a_report_that_verifies() {
 }
 
 #[test]
-#[ignore = "needs root and /dev/fuse"]
+#[ignore = "needs root and /dev/fuse; .ci/run runs it"]
 fn a_long_quote_is_read_whole() {
     let mounted = Mounted::new(TsmDevice::tdx(FakeTdx::builder().padding(20_000).build()));
     fs::create_dir(mounted.path("a")).unwrap();
@@ -359,7 +359,7 @@ fn a_long_quote_is_read_whole() {
 }
 
 #[test]
-#[ignore = "needs root and /dev/fuse"]
+#[ignore = "needs root and /dev/fuse; .ci/run runs it"]
 fn errors_arrive_by_their_numbers() {
     let mounted = Mounted::new(TsmDevice::snp(FakeSnp::new()));
     fs::create_dir(mounted.path("a")).unwrap();
@@ -389,7 +389,7 @@ fn errors_arrive_by_their_numbers() {
 }
 
 #[test]
-#[ignore = "needs root and /dev/fuse"]
+#[ignore = "needs root and /dev/fuse; .ci/run runs it"]
 fn everybody_waits_for_a_slow_device() {
     let mounted = Mounted::new(TsmDevice::tdx(FakeTdx::new()));
     let delay = Duration::from_millis(200);
