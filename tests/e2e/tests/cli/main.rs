@@ -11,6 +11,7 @@ mod images;
 mod kbs;
 mod keys;
 mod results;
+mod snp;
 mod support;
 mod tdx;
 mod terminal;
