@@ -14,12 +14,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::TeeName;
+pub use crate::hyper_v::HyperVIsolation;
 
 /// Where the kernel's TSM report interface appears once configfs is mounted.
 const TSM_REPORTS: &str = "sys/kernel/config/tsm/report";
 /// Where the hypervisor's firmware says what machine this is.
 const ASSET_TAG: &str = "sys/class/dmi/id/chassis_asset_tag";
-/// What it says on Azure.
+/// What it says on Azure: digits that stand for the letters of "MSFT AZURE VM", as Azure's own documentation has it.
 const AZURE_ASSET_TAG: &str = "7783-7084-3265-9085-8269-3286-77";
 /// `/proc/cpuinfo` repeats itself for each CPU; this holds the first one's entry.
 const CPUINFO_LEN: u64 = 64 * 1024;
@@ -49,6 +50,10 @@ pub struct Detection {
     pub tsm: bool,
     /// The machine is a VM of Azure. Its confidential VMs have no guest device: they attest by a vTPM.
     pub azure: bool,
+    /// The TEE that isolates this VM below a paravisor of Hyper-V's, on Azure or elsewhere: it attests by a vTPM.
+    pub hyper_v: Option<HyperVIsolation>,
+    /// `/dev/tpmrm0` exists. Information only.
+    pub tpm: bool,
     /// The provider behind TSM reports, `sev_guest` or `tdx_guest`, when it could be read.
     pub tsm_provider: Option<String>,
 }
@@ -59,6 +64,10 @@ impl Detection {
     /// The TSM provider is read from an existing report entry; when there is none, one is made and
     /// removed again, which takes root. What cannot be read counts as absent.
     pub fn probe(root: &Path) -> Self {
+        Self::with_cpu(root, HyperVIsolation::of_cpu())
+    }
+
+    fn with_cpu(root: &Path, hyper_v: Option<HyperVIsolation>) -> Self {
         let cpuinfo = read_head(&root.join("proc/cpuinfo"), CPUINFO_LEN).unwrap_or_default();
         let has = |path: &str| root.join(path).exists();
         let reports = root.join(TSM_REPORTS);
@@ -72,6 +81,8 @@ impl Detection {
             tsm: reports.is_dir(),
             azure: read_head(&root.join(ASSET_TAG), PROVIDER_LEN)
                 .is_some_and(|tag| tag.trim() == AZURE_ASSET_TAG),
+            hyper_v,
+            tpm: has("dev/tpmrm0"),
             tsm_provider: tsm_provider(&reports),
         }
     }
@@ -107,6 +118,14 @@ impl Detection {
             Some(tee) => format!("TEE: {tee} ({})", found.join(", ")),
             None if found.is_empty() && self.sev => {
                 "TEE: none (/dev/sev is the interface of a host, not of a guest)".to_owned()
+            }
+            None if let (true, Some(isolation)) = (found.is_empty(), self.hyper_v) => {
+                let place = if self.azure { "Azure" } else { "Hyper-V" };
+                let tpm = if self.tpm { "" } else { ", and no /dev/tpmrm0 is there either" };
+                format!(
+                    "TEE: none (a confidential VM of {place} below a paravisor: it attests by a vTPM, as \
+                     {isolation}, which this version does not support{tpm}; use a VM whose guest device is there)"
+                )
             }
             None if found.is_empty() && self.azure => {
                 "TEE: none (a VM of Azure: its confidential VMs attest by a vTPM, as az-snp-vtpm or \
@@ -208,7 +227,7 @@ mod tests {
     }
 
     fn probe(cpuinfo: &str, files: &[(&str, &str)]) -> Detection {
-        Detection::probe(machine(cpuinfo, files).path())
+        Detection::with_cpu(machine(cpuinfo, files).path(), None)
     }
 
     #[test]
@@ -268,9 +287,53 @@ mod tests {
     }
 
     #[test]
+    fn vms_below_a_paravisor_are_refused_by_what_they_attest_with() {
+        let tag = "sys/class/dmi/id/chassis_asset_tag";
+        let azure: &[_] = &[
+            (tag, "7783-7084-3265-9085-8269-3286-77\n"),
+            ("dev/tpmrm0", ""),
+        ];
+        for (isolation, cpuinfo, files, name, place) in [
+            (
+                HyperVIsolation::Snp,
+                AMD,
+                azure,
+                "az-snp-vtpm",
+                "VM of Azure",
+            ),
+            (
+                HyperVIsolation::Tdx,
+                INTEL,
+                azure,
+                "az-tdx-vtpm",
+                "VM of Azure",
+            ),
+            (
+                HyperVIsolation::Snp,
+                AMD,
+                &[],
+                "az-snp-vtpm",
+                "VM of Hyper-V",
+            ),
+        ] {
+            let root = machine(cpuinfo, files);
+            let found = Detection::with_cpu(root.path(), Some(isolation));
+            assert_eq!(found.tee(), None);
+            let summary = found.summary();
+            assert!(summary.contains(&format!("as {name}")), "{summary}");
+            assert!(summary.contains(place), "{summary}");
+            assert_eq!(summary.contains("no /dev/tpmrm0"), files.is_empty());
+        }
+        // One whose own device is there attests by it.
+        let root = machine(AMD, &[("dev/sev-guest", "")]);
+        let found = Detection::with_cpu(root.path(), Some(HyperVIsolation::Snp));
+        assert_eq!(found.tee(), Some(TeeName::SNP));
+    }
+
+    #[test]
     fn an_empty_tree_is_no_tee() {
         let root = TempDir::new().unwrap();
-        let found = Detection::probe(root.path());
+        let found = Detection::with_cpu(root.path(), None);
         assert_eq!(found, Detection::default());
         assert_eq!(
             found.summary(),
@@ -296,7 +359,7 @@ mod tests {
         let root = TempDir::new().unwrap();
         let reports = root.path().join(TSM_REPORTS);
         fs::create_dir_all(&reports).unwrap();
-        let found = Detection::probe(root.path());
+        let found = Detection::with_cpu(root.path(), None);
         assert!(found.tsm && found.tsm_provider.is_none());
         assert_eq!(fs::read_dir(&reports).unwrap().count(), 0);
     }

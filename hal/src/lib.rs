@@ -24,6 +24,7 @@ mod evidence_error;
 mod form;
 #[cfg(target_os = "linux")]
 pub mod hardware;
+mod hyper_v;
 pub mod init_data;
 mod on_demand;
 mod provider;

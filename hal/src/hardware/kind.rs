@@ -1,6 +1,7 @@
 //! What every way to evidence has in common: the TEE that it leads to, and what it gives.
 
 use crate::TeeName;
+use crate::device::TD_REPORT_LEN;
 
 /// The hardware TEEs that this version attests with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,10 +51,12 @@ impl HardwareKind {
 }
 
 /// What a way gave, unchecked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Raw {
     /// An SNP report or a TDX quote.
     pub evidence: Vec<u8>,
     /// The host's certificate table (SNP); empty when it has none.
     pub certificates: Vec<u8>,
+    /// What the TDX module told this VM itself over the same report data, when it was asked.
+    pub td_report: Option<Box<[u8; TD_REPORT_LEN]>>,
 }

@@ -15,9 +15,11 @@
 //! request that is under way. A caller that gives up leaves the queue; if its request is under way, it goes
 //! to its end and cleans up behind itself, and the next one waits for that.
 
+mod compared;
 mod endorser;
 pub(crate) mod kind;
 mod lane;
+mod local;
 mod read_back;
 pub(crate) mod way;
 mod ways;
@@ -25,7 +27,7 @@ mod ways;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -33,6 +35,7 @@ use async_trait::async_trait;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::time::Instant;
 
+pub use self::compared::Compared;
 use self::endorser::Endorser;
 pub use self::kind::{HardwareKind, Raw};
 use self::lane::Lane;
@@ -40,8 +43,8 @@ pub use self::read_back::{OwnEvidence, ReadBackError, read_back};
 pub use self::way::{Way, WayError, WayFailures};
 use crate::snp::provider::SevGuest;
 use crate::snp::{CertificateSource, TableKind};
-use crate::tdx::ccel;
 use crate::tdx::provider::QuotingService;
+use crate::tdx::{Quote, ccel};
 use crate::tsm::TsmReports;
 use crate::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 
@@ -63,6 +66,8 @@ pub struct HardwareTee {
     event_log: Option<PathBuf>,
     /// Read once: the firmware wrote it before this process began.
     trimmed_log: OnceLock<Option<Vec<u8>>>,
+    /// Whether it was said that the log does not lead to the registers.
+    log_told: AtomicBool,
     /// Fixed for the life of the VM, so it is known from the first evidence on.
     own: OnceLock<OwnEvidence>,
 }
@@ -82,14 +87,18 @@ impl HardwareTee {
     /// The kernel's own ways to the TEE of this machine, in their order.
     #[must_use]
     pub fn of_machine(kind: HardwareKind) -> Self {
-        let tsm: Box<dyn Way> = Box::new(TsmReports::of_kernel(kind));
+        let tsm = TsmReports::of_kernel(kind);
         let ways: Vec<Box<dyn Way>> = match kind {
-            HardwareKind::Snp => vec![tsm, Box::new(SevGuest::of_kernel())],
-            HardwareKind::Tdx => vec![Box::new(QuotingService::of_host()), tsm],
+            HardwareKind::Snp => vec![Box::new(tsm), Box::new(SevGuest::of_kernel())],
+            HardwareKind::Tdx => vec![
+                Box::new(QuotingService::of_host()),
+                Box::new(Compared::with_kernel(tsm)),
+            ],
         };
-        Self {
-            event_log: (kind == HardwareKind::Tdx).then(|| EVENT_LOG.into()),
-            ..Self::with_ways(kind, ways)
+        let tee = Self::with_ways(kind, ways);
+        match kind {
+            HardwareKind::Snp => tee,
+            HardwareKind::Tdx => tee.with_event_log(EVENT_LOG.into()),
         }
     }
 
@@ -104,6 +113,7 @@ impl HardwareTee {
             endorser: Endorser::default(),
             event_log: None,
             trimmed_log: OnceLock::new(),
+            log_told: AtomicBool::new(false),
             own: OnceLock::new(),
         }
     }
@@ -112,6 +122,13 @@ impl HardwareTee {
     #[must_use]
     pub fn with_certificates(mut self, source: Arc<dyn CertificateSource>) -> Self {
         self.endorser.add(source);
+        self
+    }
+
+    /// Sends the event log in this file along with quotes that it leads to.
+    #[must_use]
+    pub fn with_event_log(mut self, file: PathBuf) -> Self {
+        self.event_log = Some(file);
         self
     }
 
@@ -144,10 +161,13 @@ impl HardwareTee {
     /// Tries the ways in their order and uses the first that answers. Gives how each did that was tried; the
     /// last one answered, or none did. Without one the host goes on asking in the same order whenever
     /// evidence is needed: a quoting service may start later than this VM.
-    pub async fn choose(&self) -> Vec<Trial> {
+    ///
+    /// `patience` is for all of them together, and each has its share of it, so that one that takes requests and
+    /// never answers does not keep the others from being tried.
+    pub async fn choose(&self, patience: Duration) -> Vec<Trial> {
         let mut trials = Vec::new();
         for (number, lane) in self.lanes.iter().enumerate() {
-            let trial = self.try_lane(lane).await;
+            let trial = self.try_lane(lane, patience).await;
             let answered = trial.outcome.is_ok();
             let foul = matches!(trial.outcome, Err(WayError::ReadBack(_)));
             trials.push(trial);
@@ -165,15 +185,15 @@ impl HardwareTee {
     pub async fn try_all(&self) -> Vec<Trial> {
         let mut trials = Vec::new();
         for lane in &self.lanes {
-            trials.push(self.try_lane(lane).await);
+            trials.push(self.try_lane(lane, self.patience).await);
         }
         trials
     }
 
-    async fn try_lane(&self, lane: &Lane) -> Trial {
+    async fn try_lane(&self, lane: &Lane, patience: Duration) -> Trial {
         let started = Instant::now();
         let outcome = match random() {
-            Ok(data) => self.ask(lane, &data).await,
+            Ok(data) => self.ask(lane, &data, patience).await,
             Err(error) => Err(error),
         };
         Trial {
@@ -183,12 +203,12 @@ impl HardwareTee {
         }
     }
 
-    /// One lane's evidence, read back.
-    async fn ask(&self, lane: &Lane, data: &[u8; 64]) -> Result<Raw, WayError> {
+    /// One lane's evidence, read back. `patience` is for all lanes together.
+    async fn ask(&self, lane: &Lane, data: &[u8; 64], patience: Duration) -> Result<Raw, WayError> {
         // Each way has its share of the time, so that one that hangs leaves some to the next.
         let lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX).max(1);
-        let raw = lane.ask(data, self.patience / lanes).await?;
-        let own = read_back(self.kind, &raw.evidence, data)?;
+        let raw = lane.ask(data, patience / lanes).await?;
+        let own = read_back(self.kind, &raw, data)?;
         // None of it changes while a VM lives, and not everything that answers here is the CPU.
         if !self.own.get_or_init(|| own.clone()).is_of_the_same_vm(&own) {
             let tee = self.kind.as_str();
@@ -205,7 +225,7 @@ impl HardwareTee {
         let numbered = self.lanes.iter().enumerate();
         let in_turn = numbered.clone().skip(first).chain(numbered.take(first));
         for (number, lane) in in_turn {
-            match self.ask(lane, data).await {
+            match self.ask(lane, data, self.patience).await {
                 Ok(raw) => {
                     lane.recovered();
                     if number != first {
@@ -228,6 +248,31 @@ impl HardwareTee {
             tee,
             failures: WayFailures::new(failures),
         })
+    }
+
+    /// Whether the log leads to the quote's registers. One that does not is worth nothing to anybody, and key
+    /// brokers refuse the evidence that it comes with: the hypervisor can write into it, and programs in the VM
+    /// may have extended registers since.
+    fn is_log_of(&self, log: &[u8], quote: &[u8]) -> bool {
+        let Ok(quote) = Quote::parse(quote) else {
+            return false;
+        };
+        let checked = match ccel::EventLog::parse(log) {
+            Ok(log) => log.check(&quote.report.rtmrs),
+            Err(error) => Err(error.into()),
+        };
+        match checked {
+            Ok(()) => {
+                self.log_told.store(false, Ordering::Relaxed);
+                true
+            }
+            Err(error) => {
+                if !self.log_told.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "evidence goes without the event log");
+                }
+                false
+            }
+        }
     }
 
     async fn trimmed_log(&self) -> Option<Vec<u8>> {
@@ -268,6 +313,7 @@ impl TeeProvider for HardwareTee {
             }
             HardwareKind::Tdx => {
                 let log = self.trimmed_log().await;
+                let log = log.filter(|log| self.is_log_of(log, &raw.evidence));
                 Evidence::from_tdx_quote(&raw.evidence, log.as_deref())
             }
         }

@@ -12,7 +12,8 @@ use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 use thiserror::Error;
 
-use super::kind::HardwareKind;
+use super::kind::{HardwareKind, Raw};
+use super::local;
 use crate::snp::REPORT_LEN;
 use crate::tdx::Quote;
 
@@ -76,6 +77,15 @@ pub enum ReadBackError {
         /// `snp` or `tdx`.
         tee: &'static str,
     },
+    /// The TDX module says something else of this VM.
+    #[error(
+        "the TDX quote says another {field} than the TDX module told this VM itself: the host's quoting \
+         service answers with quotes of another VM, or makes them up; do not use this host"
+    )]
+    OtherThanModule {
+        /// What differs, as the TDX module's documentation calls it.
+        field: &'static str,
+    },
     /// The report is of a less privileged level.
     #[error(
         "the SNP report is of VMPL {vmpl}, only 0 speaks for the whole VM: start the VM without an \
@@ -122,12 +132,12 @@ impl OwnEvidence {
 /// [`ReadBackError`].
 pub fn read_back(
     kind: HardwareKind,
-    evidence: &[u8],
+    raw: &Raw,
     asked: &[u8; 64],
 ) -> Result<OwnEvidence, ReadBackError> {
     match kind {
-        HardwareKind::Snp => snp(evidence, asked),
-        HardwareKind::Tdx => tdx(evidence, asked),
+        HardwareKind::Snp => snp(&raw.evidence, asked),
+        HardwareKind::Tdx => tdx(raw, asked),
     }
 }
 
@@ -155,11 +165,15 @@ fn snp(report: &[u8], asked: &[u8; 64]) -> Result<OwnEvidence, ReadBackError> {
     })
 }
 
-fn tdx(quote: &[u8], asked: &[u8; 64]) -> Result<OwnEvidence, ReadBackError> {
-    let report = Quote::parse(quote)
+fn tdx(raw: &Raw, asked: &[u8; 64]) -> Result<OwnEvidence, ReadBackError> {
+    let report = Quote::parse(&raw.evidence)
         .map_err(|error| malformed("tdx", error.to_string()))?
         .report;
     check_report_data("tdx", &report.report_data, asked)?;
+    if let Some(td_report) = &raw.td_report {
+        local::compare(&report, td_report)
+            .map_err(|field| ReadBackError::OtherThanModule { field })?;
+    }
     let (tee, field) = ("tdx", "TD attributes");
     if report.debug() {
         return Err(ReadBackError::Debug { tee, field });
@@ -275,8 +289,15 @@ mod tests {
         quote
     }
 
+    fn raw(evidence: &[u8]) -> Raw {
+        Raw {
+            evidence: evidence.to_vec(),
+            ..Raw::default()
+        }
+    }
+
     fn read(kind: HardwareKind, evidence: &[u8]) -> Result<OwnEvidence, ReadBackError> {
-        read_back(kind, evidence, &ASKED)
+        read_back(kind, &raw(evidence), &ASKED)
     }
 
     #[test]
@@ -314,8 +335,27 @@ mod tests {
             let refusal = read(kind, &zero).unwrap_err();
             assert_eq!(refusal, ReadBackError::ZeroReportData { tee });
             // Even where zeros were asked for: they bind nothing.
-            let refusal = read_back(kind, &zero, &[0; 64]).unwrap_err();
+            let refusal = read_back(kind, &raw(&zero), &[0; 64]).unwrap_err();
             assert_eq!(refusal, ReadBackError::ZeroReportData { tee });
+        }
+    }
+
+    #[test]
+    fn a_quote_of_another_vm_than_the_module_knows_is_refused() {
+        for (version, body) in [(4, 48), (5, 54)] {
+            let mut raw = raw(&quote(version));
+            let mut told = [0; 1024];
+            told[128..192].copy_from_slice(&ASKED);
+            told[528..576].fill(5);
+            raw.td_report = Some(Box::new(told));
+            let own = read_back(HardwareKind::Tdx, &raw, &ASKED).unwrap();
+            assert_eq!(own.measurement, [5; 48]);
+            raw.evidence[body + 136] ^= 1;
+            let field = "MRTD";
+            assert_eq!(
+                read_back(HardwareKind::Tdx, &raw, &ASKED),
+                Err(ReadBackError::OtherThanModule { field })
+            );
         }
     }
 

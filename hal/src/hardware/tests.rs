@@ -68,7 +68,7 @@ impl Way for Scripted {
         }
         Ok(Raw {
             evidence,
-            certificates: Vec::new(),
+            ..Raw::default()
         })
     }
 }
@@ -159,7 +159,7 @@ async fn the_first_way_that_answers_is_chosen() {
     let second = Script::default();
     let third = Script::default();
     let tee = tee(&[("first", &first), ("second", &second), ("third", &third)]);
-    let trials = tee.choose().await;
+    let trials = tee.choose(PATIENCE).await;
     assert_eq!(trials.len(), 2);
     assert_eq!(trials[0].outcome, Err(gone()));
     assert_eq!(trials[1].outcome, Ok(Vec::new()));
@@ -239,6 +239,39 @@ async fn a_way_that_hangs_is_left_behind_and_never_asked_twice_at_once() {
         "its one thread hangs, and there is no other"
     );
     drop(hold);
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_start_a_silent_way_leaves_time_for_the_others() {
+    let (hold, gate) = mpsc::channel();
+    let (silent, second) = (Script::new([Answer::Waits(gate)]), Script::default());
+    // Whatever one piece of evidence may take later on.
+    let tee = tee(&[("silent", &silent), ("second", &second)]).with_patience(PATIENCE * 10);
+    // Time goes on by itself only while nothing blocks, and the silent way does.
+    let started = Instant::now();
+    let choosing = tee.choose(Duration::from_secs(20));
+    let mut choosing = std::pin::pin!(choosing);
+    while silent.calls() == 0 {
+        assert!(poll_once(choosing.as_mut()).await.is_none());
+        tokio::task::yield_now().await;
+    }
+    tokio::time::advance(Duration::from_secs(10)).await;
+    let trials = choosing.await;
+    assert_eq!(started.elapsed().as_secs(), 10);
+    assert_eq!(trials[0].outcome, Err(WayError::TimedOut { seconds: 10 }));
+    assert_eq!(trials[1].outcome, Ok(Vec::new()));
+    assert_eq!(tee.way(), Some("second"));
+    drop(hold);
+}
+
+async fn poll_once<T>(mut future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    std::future::poll_fn(|context| {
+        std::task::Poll::Ready(match future.as_mut().poll(context) {
+            std::task::Poll::Ready(value) => Some(value),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 #[tokio::test]

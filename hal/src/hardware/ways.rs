@@ -32,9 +32,11 @@ impl Way for QuotingService {
     }
 
     fn attempt(&self, report_data: &[u8; 64]) -> Result<Raw, WayError> {
+        let (quote, td_report) = self.quote(report_data)?;
         Ok(Raw {
-            evidence: self.quote(report_data)?,
-            certificates: Vec::new(),
+            evidence: quote,
+            td_report: Some(Box::new(td_report)),
+            ..Raw::default()
         })
     }
 }

@@ -226,6 +226,7 @@ impl SevGuest {
             None => Ok(Raw {
                 evidence: report_of(&response)?,
                 certificates: table,
+                ..Raw::default()
             }),
             // The host's table does not fit, or the host knows nothing of tables.
             Some(SevGuestError::Refused { .. }) => {
@@ -234,7 +235,7 @@ impl SevGuest {
                 match failure(&exit) {
                     None => Ok(Raw {
                         evidence: report_of(&response)?,
-                        certificates: Vec::new(),
+                        ..Raw::default()
                     }),
                     Some(error) => Err(error),
                 }

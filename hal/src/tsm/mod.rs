@@ -97,6 +97,7 @@ impl TsmReports {
             _ => Ok(Raw {
                 evidence,
                 certificates,
+                ..Raw::default()
             }),
         }
     }

@@ -14,9 +14,8 @@ use proplet_hal::{
     snp::CertificateFolder,
 };
 use proplet_settings::Attestation;
-use tokio::time::timeout;
 
-/// How long the start of the daemon waits for a first answer.
+/// How long the start of the daemon waits for a first answer, by all ways together.
 const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// What this machine is: the report, and the TEE if there is one.
@@ -68,8 +67,7 @@ impl Found {
         let Some(hardware) = &self.hardware else {
             return;
         };
-        let trials = timeout(START_PATIENCE, hardware.choose());
-        for trial in trials.await.unwrap_or_default() {
+        for trial in hardware.choose(START_PATIENCE).await {
             match &trial.outcome {
                 Ok(_) => {
                     let latency_ms = trial.latency.as_millis();

@@ -13,7 +13,7 @@ mod message;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proplet_types::Code;
 use rustix::io::Errno;
@@ -26,7 +26,7 @@ use crate::device::{self, TD_REPORT_LEN};
 const DEVICE: &str = "/dev/tdx_guest";
 /// The host, as vsock numbers it.
 const HOST_CID: u32 = 2;
-/// How long one read or write may wait.
+/// How long one read or write may wait, and how long after the first one the last may begin.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why the quoting service gave no quote.
@@ -66,6 +66,12 @@ pub enum QuotingError {
         /// What the system said.
         error: SystemError,
     },
+    /// A register changed while a quote was made.
+    #[error(
+        "a program in this VM extended an RTMR while the quote was made: try again; find the program if this \
+         goes on"
+    )]
+    Extended,
     /// The service answers too slowly, or the connection broke.
     #[error(
         "the quoting service at {address} did not answer to the end ({error}): try again; see its \
@@ -102,7 +108,7 @@ impl QuotingError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Broken { .. } => true,
+            Self::Broken { .. } | Self::Extended => true,
             Self::NoReport { error } => error.is_one_of(&[Errno::BUSY, Errno::AGAIN, Errno::INTR]),
             _ => false,
         }
@@ -115,7 +121,7 @@ impl QuotingError {
             Self::NoDevice { .. } | Self::NoService { .. } => Code::TeeUnreachable,
             Self::NoPermission { .. } => Code::TeePermission,
             Self::NoReport { .. } | Self::Refused { .. } => Code::TeeFailed,
-            Self::Broken { .. } => Code::TeeBusy,
+            Self::Broken { .. } | Self::Extended => Code::TeeBusy,
             Self::Empty | Self::Malformed { .. } => Code::TeeMalformed,
         }
     }
@@ -148,7 +154,7 @@ pub trait Dial: Send + Sync + 'static {
 }
 
 /// `/dev/tdx_guest`.
-struct KernelReports;
+pub(crate) struct KernelReports;
 
 impl TdReports for KernelReports {
     fn td_report(&self, report_data: &[u8; 64]) -> Result<[u8; TD_REPORT_LEN], QuotingError> {
@@ -203,7 +209,11 @@ impl QuotingService {
         }
     }
 
-    pub(crate) fn quote(&self, report_data: &[u8; 64]) -> Result<Vec<u8>, QuotingError> {
+    /// A quote, and the TDREPORT that it was asked for with.
+    pub(crate) fn quote(
+        &self,
+        report_data: &[u8; 64],
+    ) -> Result<(Vec<u8>, [u8; TD_REPORT_LEN]), QuotingError> {
         // The device first: a machine without one has no business with the service.
         let td_report = self.reports.td_report(report_data)?;
         let address = || self.service.address();
@@ -221,12 +231,35 @@ impl QuotingService {
         connection
             .write_all(&message::request(&td_report))
             .map_err(broken)?;
+        let asked = Instant::now();
+        let over = || asked.elapsed() > PATIENCE;
         let mut prefix = [0; 4];
-        connection.read_exact(&mut prefix).map_err(broken)?;
+        read(connection.as_mut(), &mut prefix, over).map_err(broken)?;
         let mut answer = vec![0; message::message_len(prefix)?];
-        connection.read_exact(&mut answer).map_err(broken)?;
-        message::quote(&answer)
+        read(connection.as_mut(), &mut answer, over).map_err(broken)?;
+        Ok((message::quote(&answer)?, td_report))
     }
+}
+
+/// Fills the buffer. A service that sends a byte now and then never lets a read wait too long, and would keep
+/// this thread for days: the whole answer has an end as well.
+fn read(
+    connection: &mut dyn Connection,
+    mut buffer: &mut [u8],
+    over: impl Fn() -> bool,
+) -> io::Result<()> {
+    while !buffer.is_empty() {
+        if over() {
+            return Err(Errno::TIMEDOUT.into());
+        }
+        match connection.read(buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => buffer = buffer.get_mut(read..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -280,10 +313,17 @@ mod tests {
         [&len[..], message].concat()
     }
 
-    fn ask(answer: Vec<u8>) -> (Result<Vec<u8>, QuotingError>, Vec<u8>) {
+    type Asked = (Result<Vec<u8>, QuotingError>, Vec<u8>);
+
+    fn ask(answer: Vec<u8>) -> Asked {
         let (_folder, path, served) = service(answer);
         let quote = QuotingService::with(Fixed, Socket(path)).quote(&[7; 64]);
-        (quote, served.join().unwrap())
+        let request = served.join().unwrap();
+        let quote = quote.map(|(quote, td_report)| {
+            assert_eq!(request[28..], td_report);
+            quote
+        });
+        (quote, request)
     }
 
     #[test]
@@ -307,6 +347,34 @@ mod tests {
         assert_eq!(quote, Err(QuotingError::Refused { error: 0x11 }));
         let (quote, _) = ask(vec![0xff; 64]);
         assert_eq!(quote.unwrap_err().code(), Code::TeeMalformed);
+    }
+
+    #[test]
+    fn an_answer_byte_by_byte_has_an_end() {
+        /// Gives a byte whenever it is asked.
+        struct Drips;
+        impl Read for Drips {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                buffer[0] = 7;
+                Ok(1)
+            }
+        }
+        impl Write for Drips {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut buffer = [0; 1000];
+        read(&mut Drips, &mut buffer, || false).unwrap();
+        assert_eq!(buffer, [7; 1000]);
+        let reads = std::cell::Cell::new(0);
+        let over = || reads.replace(reads.get() + 1) == 10;
+        let error = read(&mut Drips, &mut buffer, over).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(reads.get(), 11);
     }
 
     #[test]

@@ -76,7 +76,7 @@ mod tdx;
 #[cfg(feature = "data-owner")]
 mod verify;
 
-use std::{ffi::OsString, sync::Arc};
+use std::{ffi::OsString, sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use proplet_executor::harden;
@@ -91,6 +91,9 @@ use self::{
     error::CliError,
 };
 use crate::output;
+
+/// How long threads that nobody waits for any more may take to end.
+const LAST_THREADS: Duration = Duration::from_secs(2);
 
 /// What a command may use of the world besides the files that it is told of.
 pub struct Context {
@@ -127,8 +130,8 @@ pub fn main() -> std::process::ExitCode {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime
-            .block_on(async {
+        Ok(runtime) => {
+            let code = runtime.block_on(async {
                 let mut streams = console::Standard::default();
                 main_with(
                     std::env::args_os(),
@@ -136,8 +139,12 @@ pub fn main() -> std::process::ExitCode {
                     &mut streams.console(),
                 )
                 .await
-            })
-            .into(),
+            });
+            // Whatever had to be done has been waited for. What is left, a request to a TEE that never answers
+            // for example, must not keep the process.
+            runtime.shutdown_timeout(LAST_THREADS);
+            code.into()
+        }
         Err(error) => {
             output::error(&format!("error: no threads: {error}"));
             ExitCode::Failed.into()

@@ -29,7 +29,7 @@ const INVALID_TYPE: u32 = 0x1_2005;
 const INVALID_SIZE: u32 = 0x1_2006;
 
 /// How the stand-in misbehaves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum QgsFault {
     /// It answers with this error and no quote.
     Refuses(u32),
@@ -47,6 +47,8 @@ pub enum QgsFault {
     QuoteLength(u32),
     /// Its quote is empty.
     Empty,
+    /// Its quote is another VM's, over the same report data.
+    OtherVm(Arc<FakeTdx>),
 }
 
 /// A quoting service on a Unix socket. It stops when dropped.
@@ -170,6 +172,12 @@ impl Shared {
         let quote = match fault {
             Some(QgsFault::Refuses(error)) => Err(*error),
             Some(QgsFault::Empty) => Ok(Vec::new()),
+            Some(QgsFault::OtherVm(other)) => {
+                let data = message
+                    .get(HEADER_LEN + 8 + 128..)
+                    .and_then(<[u8]>::first_chunk);
+                data.map(|data| other.quote(data)).ok_or(INVALID_SIZE)
+            }
             _ => self.quote(message),
         };
         let (error, quote) = match quote {

@@ -5,16 +5,18 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use proplet_hal::hardware::{HardwareKind, HardwareTee, Way};
+use proplet_hal::TeeProvider as _;
+use proplet_hal::hardware::{Compared, HardwareKind, HardwareTee, Way};
 use proplet_hal::tdx::provider::{Connection, Dial, QuotingError, QuotingService, TdReports};
 use proplet_hal::tsm::TsmReports;
 use proplet_testkit::tee::{
-    FakeTdx, QgsFault, QuotingServiceStandIn, TD_REPORT_LEN, TsmDevice, TsmTree, TsmTreeFiles,
+    EventLog, FakeTdx, QgsFault, QuotingServiceStandIn, TD_REPORT_LEN, TsmDevice, TsmTree,
+    TsmTreeFiles,
 };
 use proplet_types::Code;
 use tempfile::TempDir;
 
-use super::{outcome, tee};
+use super::{asked, outcome, tee};
 
 /// `/dev/tdx_guest`, as far as a fake can be one.
 struct Device(Arc<FakeTdx>);
@@ -117,6 +119,85 @@ async fn what_the_service_does_not_give_configfs_does() {
     assert_eq!(outcome(&tee).await, Ok(()));
     assert_eq!(world.tree.counts().reports, 1);
     assert_eq!(tee.way(), Some("configfs-tsm"));
+}
+
+/// Each part of a VM that its own report and a quote both have, changed.
+fn other_vms() -> Vec<(&'static str, FakeTdx)> {
+    let vm = || FakeTdx::builder().mr_config_id([9; 48]);
+    let one = |number: usize| {
+        let mut rtmrs = [[0; 48]; 4];
+        rtmrs[number] = [1; 48];
+        rtmrs
+    };
+    vec![
+        ("MRTD", vm().measurement([1; 48]).build()),
+        ("MRCONFIGID", vm().mr_config_id([1; 48]).build()),
+        ("RTMR0", vm().rtmrs(one(0)).build()),
+        ("RTMR1", vm().rtmrs(one(1)).build()),
+        ("RTMR2", vm().rtmrs(one(2)).build()),
+        ("RTMR3", vm().rtmrs(one(3)).build()),
+        (
+            "TD attributes",
+            vm().td_attributes(1 << 28 | 1 << 30).build(),
+        ),
+        ("XFAM", vm().xfam(0x3).build()),
+        ("MROWNER", vm().mr_owner([1; 48]).build()),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quote_of_another_vm_is_refused_and_not_replaced() {
+    for (field, other) in other_vms() {
+        let world = World::new();
+        let tee = world.both();
+        world.service.inject(QgsFault::OtherVm(Arc::new(other)));
+        let error = tee.evidence(&asked()).await.unwrap_err();
+        assert_eq!(error.code(), Code::TeeNotTrusted, "{field}: {error}");
+        let words = format!("another {field} than the TDX module told");
+        assert!(error.to_string().contains(&words), "{error}");
+        assert_eq!(world.tree.counts().reports, 0);
+        // Nothing of it is believed for good.
+        world.service.heal();
+        assert_eq!(outcome(&tee).await, Ok(()), "{field}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn configfs_is_compared_too_where_the_device_is_there() {
+    let world = World::new();
+    let by_configfs = |vm: FakeTdx, device: &Arc<FakeTdx>| {
+        let tree = Arc::new(TsmTree::new(TsmDevice::tdx(vm)));
+        let reports = TsmReports::with(HardwareKind::Tdx, TsmTreeFiles::new(tree));
+        let way = Compared::with(reports, Device(device.clone()));
+        tee(HardwareKind::Tdx, vec![Box::new(way)])
+    };
+    let same = FakeTdx::builder().mr_config_id([9; 48]).build();
+    assert_eq!(outcome(&by_configfs(same, &world.fake)).await, Ok(()));
+    for (field, other) in other_vms() {
+        let tee = by_configfs(other, &world.fake);
+        let error = tee.evidence(&asked()).await.unwrap_err();
+        assert_eq!(error.code(), Code::TeeNotTrusted, "{field}: {error}");
+        assert!(error.to_string().contains(field), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_log_goes_along_when_it_leads_to_the_registers() {
+    let fake = || FakeTdx::builder().event_log(EventLog::of_a_boot());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), fake().build().event_log().unwrap()).unwrap();
+    let sent = async |vm: FakeTdx| {
+        let tree = Arc::new(TsmTree::new(TsmDevice::tdx(vm)));
+        let reports = TsmReports::with(HardwareKind::Tdx, TsmTreeFiles::new(tree));
+        let tee = tee(HardwareKind::Tdx, vec![Box::new(reports)]);
+        let tee = tee.with_event_log(file.path().to_path_buf());
+        let evidence = tee.evidence(&asked()).await.unwrap();
+        assert_eq!(outcome(&tee).await, Ok(()));
+        !evidence.evidence["cc_eventlog"].is_null()
+    };
+    assert!(sent(fake().build()).await);
+    // A program in the VM extended a register since, or the hypervisor wrote the log.
+    assert!(!sent(fake().rtmrs([[1; 48]; 4]).build()).await);
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,7 +33,7 @@ impl Way for Fixed {
         evidence[192..224].fill(0xcd);
         Ok(Raw {
             evidence,
-            certificates: Vec::new(),
+            ..Raw::default()
         })
     }
 }
