@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::TcbStatus;
+use super::tcb::TcbStatus;
 use crate::FormError;
 
 /// Why TDX evidence, or what it is to be verified under, was refused.

@@ -17,14 +17,13 @@ use std::sync::Arc;
 use proplet_types::{Digest, ResourceUri, ResourceUriError};
 use serde::Deserialize;
 
+mod error;
+mod format;
 mod section;
 
-/// Name of the custom section.
-pub const SECTION: &str = "propeller:policy";
-/// Largest policy, in bytes of TOML.
-pub const MAX_POLICY_BYTES: usize = 64 * 1024;
-/// Most entries of `secrets`, `recipients` and `exports`, each.
-const MAX_ENTRIES: usize = 256;
+pub use error::PolicyError;
+use format::MAX_ENTRIES;
+pub use format::{MAX_POLICY_BYTES, SECTION};
 
 /// A policy that was read and checked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -88,40 +87,6 @@ pub struct PolicyLimits {
     pub evidence_quota: Option<u32>,
     /// How often the task may ask for a secret.
     pub secret_quota: Option<u32>,
-}
-
-/// Why there is no policy, or none that can be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// The bytes are not a WebAssembly component or module.
-    #[error("not a WebAssembly component or module: {0}")]
-    NotWasm(String),
-    /// There is more than one policy section.
-    #[error("the component has more than one `{SECTION}` section; build it again with one")]
-    Duplicate,
-    /// A policy is there already.
-    #[error("the component has a policy already; start from the component without one")]
-    Present,
-    /// The policy is too large.
-    #[error("the policy has {0} bytes; at most {MAX_POLICY_BYTES} are read")]
-    TooLarge(usize),
-    /// Not TOML of the policy format.
-    #[error("the policy is not valid: {0}")]
-    Syntax(String),
-    /// A value that cannot be meant.
-    #[error("the policy's `{field}` is not valid: {reason}")]
-    Value {
-        /// The key.
-        field: &'static str,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Asks for something that this version does not do.
-    #[error(
-        "the policy's `hosts` is not supported yet: this host gives no network to components; remove it"
-    )]
-    HostsUnsupported,
 }
 
 /// The document as it is written.

@@ -7,6 +7,7 @@
 //! engine's reader drops a record's unknown field, this one refuses it: a misspelt optional field would
 //! otherwise silently mean `none`.
 
+mod failed;
 mod read;
 mod shape;
 mod tokens;
@@ -15,25 +16,9 @@ mod write;
 use wasmtime::component::{Val, wasm_wave};
 use zeroize::Zeroizing;
 
-use crate::limits::Passed;
-
+pub(crate) use failed::Failed;
 pub(crate) use read::read;
 pub(crate) use write::{write, write_cut};
-
-/// Why there is no value or no text.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Failed {
-    /// The task has to end.
-    Passed(Passed),
-    /// The text is not of the type, or the value has no text.
-    Invalid(String),
-}
-
-impl From<Passed> for Failed {
-    fn from(passed: Passed) -> Self {
-        Self::Passed(passed)
-    }
-}
 
 /// The text as a WAVE string, in quotes.
 pub(crate) fn string(text: &str) -> Zeroizing<String> {

@@ -12,10 +12,10 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use super::{
-    SettingsError,
+use crate::{
     address::{AddressError, BrokerAddress},
     environment::Environment,
+    error::SettingsError,
 };
 
 const ADDRESS: &str = "PROPLET_MQTT_ADDRESS";

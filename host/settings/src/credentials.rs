@@ -10,9 +10,9 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{
-    SettingsError, checks,
+use crate::{
     document::{Document, path},
+    error::{SettingsError, syntax_error},
     secret::Secret,
 };
 
@@ -50,8 +50,7 @@ struct Registry {
 
 impl Credentials {
     pub(super) fn parse(text: &str) -> Result<Self, SettingsError> {
-        toml::from_str(text)
-            .map_err(|error| checks::syntax_error("credentials document", text, &error))
+        toml::from_str(text).map_err(|error| syntax_error("credentials document", text, &error))
     }
 
     /// Adds what the settings leave out.

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use super::{SettingsError, secret::Secret};
+use crate::{error::SettingsError, secret::Secret};
 
 /// Variables that deployments of upstream's proplet set and that have no effect here, with the reason
 /// for the log.

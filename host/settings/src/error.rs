@@ -117,3 +117,18 @@ impl SettingsError {
         }
     }
 }
+
+/// The parser's own display quotes the line, which may hold a credential: only its message is kept.
+pub(super) fn syntax_error(
+    document: &'static str,
+    text: &str,
+    error: &toml::de::Error,
+) -> SettingsError {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or(text);
+    SettingsError::Syntax {
+        document,
+        line: before.matches('\n').count().saturating_add(1),
+        message: error.message().to_owned(),
+    }
+}

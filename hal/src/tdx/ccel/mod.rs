@@ -9,40 +9,13 @@
 //! Sources: TCG PC Client Platform Firmware Profile 1.06, section 10; UEFI 2.11, section 38.4.1
 //! (register 0 is MRTD, 1 to 4 are RTMR0 to RTMR3).
 
+mod log;
 mod parse;
 mod record;
 mod replay;
 mod trim;
 
+pub use log::{EventLog, MAX_LOG_LEN};
 pub use record::{AaelEvent, Record, TaggedEvent};
 pub use replay::Rtmrs;
 pub use trim::trim;
-
-use crate::FormError;
-
-/// Larger than any log: firmware sets one MiB aside, and little of it is used.
-pub const MAX_LOG_LEN: usize = 2 * 1024 * 1024;
-/// More records than firmware, loader and kernel make together.
-const MAX_RECORDS: usize = 32 * 1024;
-/// Digests of one record: one for each algorithm that a log can have.
-const MAX_DIGESTS: usize = 8;
-/// What an error calls the log.
-const WHAT: &str = "event log";
-
-/// A parsed log. Nothing in it is verified before [`EventLog::check`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EventLog {
-    /// Every record after the first, which only describes the log.
-    pub records: Vec<Record>,
-}
-
-impl EventLog {
-    /// Parses a log: the ACPI table's whole area, or only the used part of it.
-    ///
-    /// # Errors
-    /// [`FormError`] when it is larger than [`MAX_LOG_LEN`], or malformed anywhere before its end mark.
-    pub fn parse(log: &[u8]) -> Result<Self, FormError> {
-        FormError::check_size(WHAT, log.len(), MAX_LOG_LEN)?;
-        Ok(parse::log(log)?.0)
-    }
-}

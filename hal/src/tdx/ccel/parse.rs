@@ -1,10 +1,15 @@
 //! The bytes of a log.
 
-use super::record::{NO_ACTION, SHA384_LEN};
-use super::{EventLog, MAX_DIGESTS, MAX_RECORDS, Record, WHAT};
+use super::log::{EventLog, MAX_LOG_LEN, WHAT};
+use super::record::{NO_ACTION, Record, SHA384_LEN};
 use crate::FormError;
 use crate::cursor::Cursor;
 
+/// More records than firmware, loader and kernel make together.
+const MAX_RECORDS: usize = 32 * 1024;
+
+/// Digests of one record: one for each algorithm that a log can have.
+const MAX_DIGESTS: usize = 8;
 /// SHA-384 in TCG's registry of algorithms.
 const SHA384: u16 = 0x0c;
 /// Algorithms with the length of their digests.
@@ -19,6 +24,17 @@ const ALGORITHMS: [(u16, usize); 5] = [
 const SIGNATURES: [[u8; 16]; 2] = [*b"Spec ID Event03\0", [0; 16]];
 /// What stands in place of a record's first bytes after the last one.
 const END_LEN: usize = 8;
+
+impl EventLog {
+    /// Parses a log: the ACPI table's whole area, or only the used part of it.
+    ///
+    /// # Errors
+    /// [`FormError`] when it is larger than [`MAX_LOG_LEN`], or malformed anywhere before its end mark.
+    pub fn parse(log: &[u8]) -> Result<Self, FormError> {
+        FormError::check_size(WHAT, log.len(), MAX_LOG_LEN)?;
+        Ok(self::log(log)?.0)
+    }
+}
 
 /// The log, and how many bytes of the area it takes, without the end mark.
 pub(super) fn log(area: &[u8]) -> Result<(EventLog, usize), FormError> {

@@ -2,7 +2,7 @@
 
 use ring::digest::{SHA384, digest};
 
-use super::EventLog;
+use super::log::EventLog;
 use super::record::{NO_ACTION, SHA384_LEN};
 use crate::tdx::TdxError;
 

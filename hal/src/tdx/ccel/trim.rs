@@ -1,6 +1,7 @@
 //! The used part of a log's area.
 
-use super::{MAX_LOG_LEN, WHAT, parse};
+use super::log::{MAX_LOG_LEN, WHAT};
+use super::parse;
 use crate::FormError;
 
 /// What ends a log that is sent.

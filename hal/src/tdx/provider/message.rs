@@ -6,7 +6,7 @@
 //!
 //! Source: Intel SGX DCAP, `QuoteGeneration/quote_wrapper/qgs_msg_lib/inc/qgs_msg_lib.h`.
 
-use super::QuotingError;
+use super::error::QuotingError;
 use crate::device::TD_REPORT_LEN;
 
 /// Major version of the messages.

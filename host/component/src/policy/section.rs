@@ -2,7 +2,8 @@
 
 use wasmparser::{Parser, Payload};
 
-use super::{PolicyError, SECTION};
+use super::error::PolicyError;
+use super::format::SECTION;
 
 /// The contents of the policy section at the top level. The whole binary structure is walked, so bytes
 /// that only look like a section do not count.

@@ -5,6 +5,7 @@
 //! numbers or strings as inputs; unknown members) and strict in everything that would change what runs.
 //! What goes out is exactly what the Manager reads, with the names it has always had.
 
+mod addressee;
 pub mod outgoing;
 pub mod start;
 pub mod stop;
@@ -34,11 +35,4 @@ pub fn read_inputs(inputs: serde_json::Value) -> Result<Vec<String>, serde_json:
         ));
     }
     Ok(inputs)
-}
-
-/// Whether a message that names `proplet_id` is for `entity`. An empty name counts as absent, and a
-/// message without a name is for everybody: Managers before 2026-04 never named one.
-#[must_use]
-pub(crate) fn addressed_to(proplet_id: Option<&str>, broadcast: bool, entity: &str) -> bool {
-    broadcast || proplet_id.is_none_or(|id| id.is_empty() || id == entity)
 }

@@ -11,7 +11,7 @@ use proplet_executor::{
 use proplet_types::Code;
 use serde::Deserialize;
 
-use super::{addressed_to, tolerant};
+use super::{addressee::addressed_to, tolerant};
 
 /// A start message that cannot be run, with what is needed to answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]

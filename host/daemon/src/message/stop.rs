@@ -3,7 +3,7 @@
 use proplet_executor::request::is_id;
 use serde::Deserialize;
 
-use super::{addressed_to, tolerant};
+use super::{addressee::addressed_to, tolerant};
 
 /// A request to stop a task. Managers have sent the id alone, the id with the proplet, and the whole
 /// task: only these members are read.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::{
-    Link,
+    link::Link,
     outbox::{Item, Outbox},
 };
 use crate::message::ResultMessage;

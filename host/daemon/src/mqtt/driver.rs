@@ -7,10 +7,14 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, trace, warn};
 
 use super::{
-    Connection,
     backoff::{Backoff, GOOD_CONNECTION},
     trouble::Parties,
 };
+
+/// Whether there is a connection, and its number, counted from the start of the process. Every
+/// connection is a new session for the broker, so what belongs to a session is done anew when the number
+/// changes.
+pub type Connection = Option<u64>;
 
 /// A message that arrived.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use thiserror::Error;
 use tokio::{sync::watch, time::MissedTickBehavior};
 use tracing::{error, info, warn};
 
-use super::{Connection, Link};
+use super::{driver::Connection, link::Link};
 use crate::message::{Alive, Create, Topics, outgoing::Metadata};
 
 /// How long to wait after a refused subscription: until somebody has changed the broker's rules.

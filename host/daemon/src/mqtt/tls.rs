@@ -7,7 +7,7 @@ use proplet_settings::Mqtt;
 use rumqttc::TlsConfiguration;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
-use super::MqttError;
+use super::error::MqttError;
 
 /// The configuration that the settings ask for: with a CA file that CA alone is trusted, without one the
 /// system's are. There is no way to skip verification.

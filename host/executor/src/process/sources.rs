@@ -6,7 +6,7 @@ use proplet_settings::{AllowList, Settings};
 use proplet_types::Code;
 
 use super::fetch::Fetcher;
-use crate::{ExecutorError, host_text, refusal::Refusal, text::Known};
+use crate::{error::ExecutorError, host_text, refusal::Refusal, text::Known};
 
 /// The clients of registries and of the web.
 pub(crate) struct Sources {

@@ -19,7 +19,7 @@ use crate::{
     process::Process,
     refusal::Refusal,
     request::Task,
-    unless_stopped,
+    stopped::unless_stopped,
     workload::{Release, Workload},
 };
 

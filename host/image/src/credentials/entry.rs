@@ -5,7 +5,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
-use super::Credential;
+use super::credential::Credential;
 use super::file::RawEntry;
 
 /// What tools write who follow the standard to different degrees.

@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{Credential, short};
+use super::credential::Credential;
 use crate::error::ImageError;
 
 /// What every helper's program is called, before its own name.
@@ -118,6 +118,10 @@ impl Helper {
             ),
         }
     }
+}
+
+pub(super) fn short(name: &str) -> String {
+    name.chars().take(128).collect()
 }
 
 #[cfg(test)]

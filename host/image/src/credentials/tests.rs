@@ -2,6 +2,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
 use super::*;
 
 fn read(json: &str) -> Credentials {

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
+use proplet_types::Digest;
 use proptest::prelude::*;
 
 use super::*;
 use crate::encrypt::{EncryptedLayer, encrypt_layer};
+use crate::ocicrypt::{PrivateOptions, PublicOptions};
 
 const KEK: [u8; 32] = [1; 32];
 const MAX: u64 = 64 << 20;

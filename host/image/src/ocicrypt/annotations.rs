@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{AnnotationPacket, OcicryptError, PublicOptions};
+use super::error::OcicryptError;
+use super::options::PublicOptions;
+use super::packet::AnnotationPacket;
 
 /// What every annotation of OCIcrypt starts with.
 const PREFIX: &str = "org.opencontainers.image.enc.";

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use proplet_types::ResourceUri;
 use serde::{Deserialize, Serialize};
 
-use super::OcicryptError;
+use super::error::OcicryptError;
 
 /// The only version that version 2 packets have had.
 const VERSION_2: &str = "0.1.0";

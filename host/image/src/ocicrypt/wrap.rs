@@ -8,7 +8,9 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::{AnnotationPacket, OcicryptError, PrivateOptions, WrapType};
+use super::error::OcicryptError;
+use super::options::PrivateOptions;
+use super::packet::{AnnotationPacket, WrapType};
 
 /// Opens the private options in `packet` with the key-encryption key `kek` (32 bytes).
 ///

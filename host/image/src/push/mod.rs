@@ -9,6 +9,7 @@
 //! held to the same rules as for pulls (TLS, or a host that the caller listed), and an address for an
 //! upload that is not the registry's own is not shown who we are.
 
+mod progress;
 mod refused;
 mod session;
 mod upload;
@@ -17,24 +18,13 @@ use bytes::Bytes;
 use proplet_types::Digest;
 use serde::Deserialize;
 
+pub use self::progress::{Progress, Watcher};
 use self::session::Session;
 use crate::artifact::Artifact;
 use crate::error::ImageError;
 use crate::media;
 use crate::reference::ImageReference;
 use crate::registry::RegistryConfig;
-
-/// How far the upload of one blob is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes that went out.
-    pub sent: u64,
-    /// Bytes of the blob.
-    pub total: u64,
-}
-
-/// Who wants to know about [`Progress`]: called a few times per second while a blob is sent.
-pub type Watcher<'a> = &'a mut (dyn FnMut(Progress) + Send);
 
 /// Pushes an image and gives the digest of its manifest, which is what to put into tasks. With a tag
 /// in the reference it gets that tag, else it is known by its digest alone. Blobs that the registry

@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCA
 use reqwest::{Body, Method, StatusCode, Url};
 use tokio::time::Instant;
 
-use super::Watcher;
+use super::progress::Watcher;
 use super::upload::{GivenUp, Patience, body, watch};
 use crate::error::ImageError;
 use crate::manifest::MAX_MANIFEST_BYTES;

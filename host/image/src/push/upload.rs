@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Progress, Watcher};
+use super::progress::{Progress, Watcher};
 
 /// Bytes that are handed to the connection at once, and so the grain of progress.
 const CHUNK_BYTES: usize = 64 * 1024;

@@ -5,7 +5,7 @@ use ring::digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::MessageError;
+use super::error::MessageError;
 
 /// The algorithm of the TEE key: how the KBS wraps what it releases.
 pub const TEE_KEY_ALGORITHM: &str = "ECDH-ES+A256KW";

@@ -5,6 +5,7 @@
 //! store is looked for in fixed places: `SSL_CERT_FILE` and its like do not count, because environment
 //! variables never override the settings.
 
+mod error;
 mod explain;
 mod verifier;
 
@@ -15,8 +16,8 @@ use rustls::{
     client::WantsClientCert,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use thiserror::Error;
 
+pub use self::error::TlsError;
 pub use self::explain::{explain, inner};
 use self::verifier::Verifier;
 
@@ -28,29 +29,6 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-
-/// Why TLS cannot be set up.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// The CA is not PEM.
-    #[error("the CA is not PEM: {0}; give CERTIFICATE blocks")]
-    NotPem(String),
-    /// The CA has no certificate in it.
-    #[error("the CA holds no CERTIFICATE block; give the certificate in PEM")]
-    Empty,
-    /// A certificate does not parse.
-    #[error("the CA is not a usable certificate: {0}")]
-    Certificate(String),
-    /// The system has no store of trusted CAs.
-    #[error(
-        "this machine has no bundle of trusted CAs ({0}); install one (often the package \
-         ca-certificates), or name the CA in the settings"
-    )]
-    NoSystemStore(String),
-    /// The TLS library does not take the configuration.
-    #[error("TLS cannot be set up: {0}")]
-    Setup(String),
-}
 
 /// TLS towards servers whose certificate one of the CAs in `ca_pem` signs, or which is itself in there;
 /// without it, one that one of the system's CAs signs.

@@ -26,7 +26,7 @@ use rustls::{
 };
 use x509_cert::{Certificate, der::Decode as _, ext::pkix::BasicConstraints};
 
-use super::TlsError;
+use super::error::TlsError;
 
 /// Trusts the given certificates: as those of authorities, if they can be, and each as itself.
 #[derive(Debug)]

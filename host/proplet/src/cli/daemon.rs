@@ -9,7 +9,10 @@ use proplet_executor::Host;
 use proplet_settings::Settings;
 use proplet_types::Code;
 
-use super::{Context, arguments::SettingsFiles, blocking, console::Console, error::CliError};
+use super::{
+    arguments::SettingsFiles, blocking::blocking, console::Console, context::Context,
+    error::CliError,
+};
 use crate::tee;
 
 /// Runs until SIGTERM or SIGINT.

@@ -3,6 +3,7 @@
 //! Every way to evidence is tried once, and how each did is told, so that an operator sees why the first one
 //! is not used before it is needed. `--evidence` goes one step further than asking: it verifies what came.
 
+mod failure;
 mod report;
 
 use std::path::Path;
@@ -17,12 +18,13 @@ use proplet_hal::{
 use proplet_settings::Settings;
 use proplet_types::Code;
 
+use self::failure::{Failure, Verification};
 use self::report::Report;
 use super::{
-    Context,
     arguments::{Detect, SettingsFiles},
-    blocking,
+    blocking::blocking,
     console::Console,
+    context::Context,
     error::CliError,
     files,
 };
@@ -64,15 +66,6 @@ pub(super) async fn run(
         (None, true) => Err(CliError::new(Code::NoTee, found.detection.summary())),
     }
 }
-
-/// Why evidence was not made or does not verify.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Failure {
-    code: Code,
-    words: String,
-}
-
-type Verification = (Result<(), Failure>, bool);
 
 /// Makes one piece of evidence and verifies it: down to the roots, and over what was asked. The second value
 /// is false when evidence was made and no certificate went along.

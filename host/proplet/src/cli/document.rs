@@ -52,7 +52,7 @@ impl Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::ExitCode;
+    use proplet_types::ExitCode;
 
     fn refused(text: &str) -> CliError {
         match Document::parse(text, Path::new("file")) {

@@ -14,11 +14,11 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    Context,
     arguments::{Encrypt, KeyChoice},
-    blocking,
+    blocking::blocking,
     component::Description,
     console::Console,
+    context::Context,
     error::CliError,
     files, key_broker, policy, registry,
 };

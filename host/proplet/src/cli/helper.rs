@@ -19,7 +19,7 @@ use tokio::{
 };
 use zeroize::Zeroizing;
 
-use super::{Context, error::CliError};
+use super::{context::Context, error::CliError};
 
 /// How long a helper may take. It may ask its owner for a passphrase.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -17,11 +17,11 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{
-    Context,
     arguments::{Inspect, Push},
-    blocking,
+    blocking::blocking,
     component::Description,
     console::Console,
+    context::Context,
     error::CliError,
     files, registry,
 };

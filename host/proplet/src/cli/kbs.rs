@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    Context,
     arguments::{
         DeleteResource, Kbs, KeyBroker, RegisterReferenceValues, SetAttestationPolicy, SetResource,
         SetResourcePolicy,
     },
     console::Console,
+    context::Context,
     error::CliError,
     files, key_broker,
     reference_values::{self, Registered},

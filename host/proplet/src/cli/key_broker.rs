@@ -9,8 +9,8 @@ use proplet_kbs::{
 use url::Url;
 
 use super::{
-    Context,
     arguments::{Administrator, KeyBrokerWay},
+    context::Context,
     error::CliError,
     files,
 };

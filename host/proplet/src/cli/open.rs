@@ -18,10 +18,10 @@ use proplet_types::{
 use serde_json::json;
 
 use super::{
-    Context,
     arguments::Open,
-    blocking,
+    blocking::blocking,
     console::Console,
+    context::Context,
     document::Document,
     error::CliError,
     files,

@@ -6,7 +6,9 @@ use proplet_image::{
 };
 use proplet_types::Digest;
 
-use super::{Context, arguments::RegistryWay, console::Console, error::CliError, files, helper};
+use super::{
+    arguments::RegistryWay, console::Console, context::Context, error::CliError, files, helper,
+};
 
 /// How the registry of a reference is reached, as the command line says. A credential helper that the
 /// credentials file names for it is asked here.

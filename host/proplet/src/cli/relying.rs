@@ -21,8 +21,8 @@ use proplet_types::{Check, Code, Digest};
 use serde_json::Value;
 
 use super::{
-    Context,
     arguments::{Expected, Trust},
+    context::Context,
     error::CliError,
     files, snp, tdx,
 };

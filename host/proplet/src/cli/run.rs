@@ -16,10 +16,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Context,
     arguments::{Run, SettingsFiles},
-    blocking,
+    blocking::blocking,
     console::Console,
+    context::Context,
     daemon,
     error::CliError,
     files,

@@ -9,10 +9,10 @@ use proplet_results::verify::{VerifyError, verify, verify_bundle};
 use proplet_types::Code;
 
 use super::{
-    Context,
     arguments::Verify,
-    blocking,
+    blocking::blocking,
     console::Console,
+    context::Context,
     document::Document,
     error::CliError,
     explain, files,

@@ -3,7 +3,9 @@
 use proplet_hal::verify::Verified;
 use proplet_types::{Check, Digest};
 
-use super::{Report, TdxExpectations, VerifyError, shown};
+use super::error::VerifyError;
+use super::report::Report;
+use super::tdx::TdxExpectations;
 use crate::claims::{Claims, Workload};
 use crate::receipt::ReceiptClaims;
 
@@ -365,4 +367,9 @@ fn unanswerable(check: Check, by: &str) -> VerifyError {
 fn unpadded(bytes: &[u8]) -> &[u8] {
     let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
     bytes.split_at(bytes.len() - zeros).0
+}
+
+/// The text of a digest that may be absent.
+fn shown(digest: Option<&Digest>) -> String {
+    digest.map_or_else(|| "absent".to_owned(), Digest::to_string)
 }

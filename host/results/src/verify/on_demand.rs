@@ -3,7 +3,7 @@
 use proplet_hal::verify::Verified;
 use proplet_types::Check;
 
-use super::Report;
+use super::report::Report;
 
 /// Lists them. Those that did not hold were refused with the evidence.
 pub(super) fn list(report: &mut Report, verified: &Verified) {

@@ -4,7 +4,8 @@ use proplet_hal::tdx::TdxFacts;
 use proplet_hal::verify::TeeFacts;
 use proplet_types::Check;
 
-use super::{Report, VerifyError};
+use super::error::VerifyError;
+use super::report::Report;
 
 /// What is expected of a TDX VM, beside its measurement (MRTD) and init-data (MRCONFIGID).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use wasmtime::component::types::Type;
 use wasmtime::component::wasm_wave::lex::{Keyword, Token};
 use wasmtime::component::{Val, wasm_wave};
 
-use super::Failed;
+use super::failed::Failed;
 use super::shape::{Node, Record, Shape};
 use super::tokens::Tokens;
 use crate::allowance::Allowance;

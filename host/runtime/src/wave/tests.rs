@@ -6,7 +6,7 @@ use wasmtime::component::types::{ComponentItem, Type};
 use super::*;
 use crate::allowance::tests::within;
 use crate::cancel::CancelToken;
-use crate::limits::TaskLimits;
+use crate::limits::{Passed, TaskLimits};
 
 const POINT: usize = 9;
 

@@ -2,7 +2,7 @@
 
 use wasmtime::component::wasm_wave::lex::{Keyword, Lexer, Token};
 
-use super::Failed;
+use super::failed::Failed;
 use crate::allowance::Allowance;
 
 /// Bytes of text that count as one step.

@@ -5,7 +5,7 @@ use std::fmt;
 use wasmtime::component::{Val, wasm_wave::writer::Writer};
 use zeroize::Zeroizing;
 
-use super::Failed;
+use super::failed::Failed;
 use crate::allowance::Allowance;
 use crate::limits::Passed;
 

@@ -27,8 +27,9 @@ use ring::hmac;
 
 use self::batch::BATCH;
 use self::state::{Done, Job, Lane, State, WINDOW};
+use super::key::LayerKey;
+use super::passes::Passes;
 use super::source::{Batcher, Gathered, Source};
-use super::{LayerKey, Passes};
 use crate::error::ImageError;
 
 /// Layers below this size are not worth a second thread.

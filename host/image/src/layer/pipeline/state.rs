@@ -8,7 +8,7 @@ use ring::hmac;
 
 use super::batch::{BATCH, Batch, Cipher};
 use crate::error::ImageError;
-use crate::layer::Passes;
+use crate::layer::passes::Passes;
 use crate::layer::source::Gathered;
 
 /// The most batches in memory at once.

@@ -8,7 +8,7 @@ use proplet_types::Digest;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::ocicrypt::OcicryptError;
+use super::error::OcicryptError;
 
 /// The one cipher of OCIcrypt.
 const CIPHER: &str = "AES_256_CTR_HMAC_SHA256";

@@ -7,7 +7,7 @@ use proplet_net::Proxy;
 use proplet_types::{ResourceUri, ResourceUriError};
 use url::Url;
 
-use super::{EXIT_CODES, values::proxy};
+use super::{exit_codes::EXIT_CODES, values::proxy};
 
 /// Subcommands of `kbs`.
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
 //! What can be typed: every subcommand, its options, and the words of `--help`.
 
+mod exit_codes;
 #[cfg(feature = "data-owner")]
 mod kbs;
 #[cfg(feature = "data-owner")]
@@ -15,16 +16,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use self::exit_codes::EXIT_CODES;
 #[cfg(feature = "data-owner")]
 pub(super) use self::{kbs::*, snp::*, tdx::*, tools::*};
-
-/// The exit codes, as every `--help` shows them.
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done; verified; the task succeeded
-  1  refused, failed or not verified
-  2  wrong usage or bad input
-  3  something that is needed is unavailable: the network, the key broker, a registry";
 
 /// Runs WebAssembly components in confidential VMs; encrypts components; opens and verifies results.
 ///

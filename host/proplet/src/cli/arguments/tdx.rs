@@ -7,7 +7,7 @@ use proplet_hal::tdx::TcbStatus;
 use proplet_net::Proxy;
 use url::Url;
 
-use super::{EXIT_CODES, values::proxy};
+use super::{exit_codes::EXIT_CODES, values::proxy};
 
 /// What is believed of TDX platforms.
 #[derive(Debug, Args)]

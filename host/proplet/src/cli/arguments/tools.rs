@@ -11,8 +11,10 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 use url::Url;
 
 use super::{
-    EXIT_CODES, SnpTrusted, TdxExpected, TdxTrusted,
+    exit_codes::EXIT_CODES,
     kbs::{Administrator, KeyBrokerWay},
+    snp::SnpTrusted,
+    tdx::{TdxExpected, TdxTrusted},
     values::proxy,
 };
 

@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use self::service::{Fetched, Service};
 use super::{
-    Context,
     arguments::{CollateralFetch, FetchedPlatform, Fmspc},
-    blocking,
+    blocking::blocking,
     console::Console,
+    context::Context,
     document::Document,
     error::CliError,
     files,

@@ -14,7 +14,7 @@ use proplet_settings::Settings;
 use proplet_types::text::line;
 use serde_json::{Value, json};
 
-use super::{Failure, Verification};
+use super::failure::{Failure, Verification};
 use crate::tee::Found;
 
 /// What is shown.

@@ -6,7 +6,7 @@ use proplet_hal::{
 };
 use proplet_results::verify::Report;
 
-use super::{Mark, Node};
+use super::node::{Mark, Node};
 
 pub(super) fn of(report: &Report) -> Vec<Node> {
     let mut links = Vec::new();

@@ -3,7 +3,7 @@
 use proplet_hal::verify::TeeFacts;
 use proplet_results::verify::Report;
 
-use super::{Node, snp, tdx};
+use super::{node::Node, snp, tdx};
 
 pub(super) fn of(report: &Report) -> Vec<Node> {
     let mut facts = match &report.facts {

@@ -1,6 +1,6 @@
 //! The tree as one page of HTML that needs nothing else: no script, no picture, no font, no link.
 
-use super::{Mark, Node};
+use super::node::{Mark, Node};
 
 /// Allows nothing but the style in the page, should something get past the escaping.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
@@ -19,7 +19,7 @@ summary { cursor: pointer; }
 const FOLDED: usize = 40;
 
 /// The page. `title` and `foot` are words of ours, escaped all the same.
-pub(in super::super) fn page(title: &str, foot: &str, tree: &[Node]) -> String {
+pub(in crate::cli) fn page(title: &str, foot: &str, tree: &[Node]) -> String {
     let (title, foot) = (escaped(title), escaped(foot));
     let mut body = String::new();
     for node in tree {

@@ -7,62 +7,15 @@
 mod chain;
 mod facts;
 mod html;
+mod node;
 mod snp;
 mod tdx;
 
 use proplet_results::verify::{CheckOutcome, Checked, Expectations, ExpectedMeasurement, Report};
-use proplet_types::{Check, text::line};
+use proplet_types::Check;
 
 pub(super) use self::html::page;
-
-/// One line, and what belongs to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
-    mark: Mark,
-    /// What this is about; empty for a sentence.
-    name: String,
-    text: String,
-    children: Vec<Node>,
-}
-
-/// What a line means for somebody who decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mark {
-    /// It is only said.
-    Plain,
-    /// It was checked, and holds.
-    Holds,
-    /// It was not checked.
-    Open,
-    /// It protects nothing.
-    Warning,
-}
-
-impl Node {
-    fn new(name: &str, text: impl AsRef<str>) -> Self {
-        Self {
-            mark: Mark::Plain,
-            name: line(name),
-            text: line(text.as_ref()),
-            children: Vec::new(),
-        }
-    }
-
-    fn hex(name: &str, bytes: &[u8]) -> Self {
-        if bytes.iter().all(|byte| *byte == 0) {
-            return Self::new(name, "unset (zeros)");
-        }
-        Self::new(name, hex::encode(bytes))
-    }
-
-    fn marked(self, mark: Mark) -> Self {
-        Self { mark, ..self }
-    }
-
-    fn with(self, children: Vec<Node>) -> Self {
-        Self { children, ..self }
-    }
-}
+use self::node::{Mark, Node};
 
 /// The tree of a verification in which nothing failed.
 pub(super) fn tree(report: &Report, expectations: &Expectations) -> Vec<Node> {

@@ -2,7 +2,7 @@
 
 use proplet_hal::snp::{SnpReport, Tcb};
 
-use super::Node;
+use super::node::Node;
 
 pub(super) fn facts(report: &SnpReport) -> Vec<Node> {
     let generation = report.generation;

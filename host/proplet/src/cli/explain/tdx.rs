@@ -2,7 +2,10 @@
 
 use proplet_hal::tdx::{BodyType, TdxFacts, ccel::Record, time};
 
-use super::{Mark, Node, snp::bit};
+use super::{
+    node::{Mark, Node},
+    snp::bit,
+};
 
 /// Records of an event log that are shown.
 const MAX_RECORDS: usize = 1000;

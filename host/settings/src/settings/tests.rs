@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::sections::AllowList;
 
 fn environment(pairs: &[(&str, &str)]) -> Environment {
     pairs

@@ -1,0 +1,94 @@
+//! The sending half of a connection.
+
+use std::time::Duration;
+
+use proplet_settings::{BrokerIdentity, Mqtt};
+use rumqttc::{AsyncClient, MqttOptions, QoS, Transport};
+use tokio::sync::watch;
+
+use super::{
+    driver::{Connection, Driver},
+    error::MqttError,
+    tls,
+    trouble::Parties,
+};
+
+/// The sending half of a connection. Clones share it.
+#[derive(Clone)]
+pub struct Link {
+    pub(super) client: AsyncClient,
+    pub(super) connection: watch::Receiver<Connection>,
+    pub(super) qos: QoS,
+}
+
+impl Link {
+    /// Makes a client and the driver that does its work. Nothing is sent before the driver runs.
+    ///
+    /// # Errors
+    /// [`MqttError`].
+    pub fn new(settings: &Mqtt, identity: &BrokerIdentity) -> Result<(Self, Driver), MqttError> {
+        let address = (settings.address.host(), settings.address.port());
+        let mut options = MqttOptions::new(identity.entity.clone(), address);
+        let keep_alive = u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX);
+        options
+            .set_keep_alive(keep_alive)
+            .set_clean_session(true)
+            .set_max_packet_size(settings.max_packet_bytes, settings.max_packet_bytes)
+            .set_inflight(settings.inflight)
+            .set_request_channel_capacity(settings.request_queue)
+            .set_credentials(
+                identity.entity.clone(),
+                identity.api_key.expose().to_owned().into_bytes(),
+            );
+        if settings.address.tls() {
+            options.set_transport(Transport::tls_with_config(tls::configuration(settings)?));
+        }
+        let (client, mut events) = AsyncClient::builder(options)
+            .capacity(settings.request_queue)
+            .try_build()
+            .map_err(|error| MqttError::Client(error.to_string()))?;
+        // Without it every acknowledgement waits 40 ms for the next packet of the other side.
+        let mut network = events.network_options();
+        network.set_tcp_nodelay(true);
+        network.set_connection_timeout(10);
+        events.set_network_options(network);
+
+        let (sender, connection) = watch::channel(None);
+        let link = Self {
+            client,
+            connection,
+            qos: quality(settings.qos),
+        };
+        let parties = Parties {
+            broker: settings.address.clone(),
+            entity: identity.entity.clone(),
+        };
+        Ok((link, Driver::new(events, sender, parties)))
+    }
+
+    /// Sends DISCONNECT once everything under way is acknowledged, or a few seconds have passed; the
+    /// driver ends with it. False when there is no connection, and so nobody to take leave of.
+    pub async fn disconnect(&self) -> bool {
+        let connected = self.connection.borrow().is_some();
+        connected
+            && self
+                .client
+                .disconnect_with_timeout(Duration::from_secs(3))
+                .await
+                .is_ok()
+    }
+
+    /// Whether there is a connection now, and changes of that.
+    #[must_use]
+    pub fn connection(&self) -> watch::Receiver<Connection> {
+        self.connection.clone()
+    }
+}
+
+fn quality(qos: u8) -> QoS {
+    match qos {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}

@@ -1,0 +1,87 @@
+//! From a request to an outcome, in one call or in two.
+
+use std::sync::Arc;
+
+use proplet_runtime::CancelToken;
+
+use crate::{
+    error::ExecutorError,
+    host::Host,
+    outcome::TaskOutcome,
+    process::{Process, Readiness},
+    refusal::Refusal,
+    request::{Request, Source, Task},
+    stopped::unless_stopped,
+    workload::Workload,
+};
+
+/// Runs tasks. Clones share everything.
+#[derive(Clone)]
+pub struct Executor(Arc<Process>);
+
+impl Executor {
+    /// Sets everything up; nothing is contacted yet.
+    ///
+    /// # Errors
+    /// [`ExecutorError`].
+    pub fn new(host: Host) -> Result<Self, ExecutorError> {
+        Ok(Self(Arc::new(Process::new(host)?)))
+    }
+
+    /// Runs one task to its end: [`Executor::prepare`] and [`Executor::run`]. Cancelling ends it with the
+    /// code `stopped`.
+    ///
+    /// When the session that released the component ends before it runs, it is prepared once more, so that
+    /// the key broker decides anew.
+    pub async fn execute(&self, request: Request, cancel: CancelToken) -> TaskOutcome {
+        let started = self.0.clock.now();
+        let again = match &request.source {
+            source @ Source::Encrypted { .. } => Some(source.clone()),
+            Source::Plain(_) | Source::File(_) => None,
+        };
+        let mut prepared = self.prepare(request.source, &cancel).await;
+        if let (Ok(workload), Some(source)) = (&prepared, again)
+            && workload.has_ended()
+        {
+            prepared = self.prepare(source, &cancel).await;
+        }
+        match prepared {
+            Ok(workload) => self.0.run(&workload, request.task, started, cancel).await,
+            Err(refusal) => TaskOutcome::failed(refusal),
+        }
+    }
+
+    /// Gets a component ready: fetched, decrypted, checked and compiled, or found ready. Nothing of it is
+    /// instantiated.
+    ///
+    /// A component that does not compile is a workload too, whose runs fail: for an encrypted one the reason
+    /// is for its recipients only, and they are known now.
+    ///
+    /// # Errors
+    /// The refusal of the task.
+    pub async fn prepare(
+        &self,
+        source: Source,
+        cancel: &CancelToken,
+    ) -> Result<Arc<Workload>, Refusal> {
+        unless_stopped(cancel, self.0.prepare(source)).await
+    }
+
+    /// Runs a workload once. It can be run any number of times, several at once, for as long as the key
+    /// broker session that released it lives; afterwards the task fails with `session-ended`.
+    pub async fn run(&self, workload: &Workload, task: Task, cancel: CancelToken) -> TaskOutcome {
+        let started = self.0.clock.now();
+        self.0.run(workload, task, started, cancel).await
+    }
+
+    /// Whether encrypted tasks will be taken, and why not. Asks the TEE once.
+    pub async fn readiness(&self) -> Readiness {
+        self.0.readiness().await
+    }
+
+    /// Forgets keys, secrets and code whose key broker session has ended. The daemon calls it every
+    /// second, so that they do not wait in memory for a task that never comes.
+    pub fn forget_expired(&self) {
+        self.0.forget_expired();
+    }
+}

@@ -1,0 +1,46 @@
+//! The machine that tasks run on.
+
+use std::{path::Path, sync::Arc};
+
+use proplet_hal::{TeeName, TeeProvider};
+use proplet_settings::Settings;
+use proplet_types::{Clock, SystemClock};
+
+use crate::{
+    binding::BindingRule,
+    harden::{Swap, SwapRule},
+};
+
+/// The machine that tasks run on, as far as it decides about them.
+pub struct Host {
+    /// The settings in force.
+    pub settings: Arc<Settings>,
+    /// The TEE, or a fake. None refuses encrypted tasks.
+    pub provider: Option<Arc<dyn TeeProvider>>,
+    /// A TEE that was found, for the words of a refusal when there is no provider for it.
+    pub detected: Option<TeeName>,
+    /// Where times come from.
+    pub clock: Arc<dyn Clock>,
+    /// Whether there is swap.
+    pub swap: Swap,
+    /// What swap means.
+    pub swap_rule: SwapRule,
+    /// When unbound settings refuse.
+    pub binding_rule: BindingRule,
+}
+
+impl Host {
+    /// This machine, with the rules of production.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, provider: Option<Arc<dyn TeeProvider>>) -> Self {
+        Self {
+            settings,
+            provider,
+            detected: None,
+            clock: Arc::new(SystemClock),
+            swap: Swap::probe(Path::new("/proc/swaps")),
+            swap_rule: SwapRule::default(),
+            binding_rule: BindingRule::default(),
+        }
+    }
+}

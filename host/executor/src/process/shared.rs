@@ -1,0 +1,77 @@
+//! Everything that tasks share.
+
+use std::sync::Arc;
+
+use proplet_hal::TeeProvider;
+use proplet_results::ReceiptKey;
+use proplet_runtime::{Runtime, RuntimeConfig};
+use proplet_settings::Settings;
+use proplet_types::{Clock, Digest};
+
+use super::{confidential::Confidential, gate, sources::Sources};
+use crate::{
+    error::ExecutorError,
+    host::Host,
+    quotes::{GuestQueue, Patient},
+    refusal::Refusal,
+};
+
+/// Everything that tasks share.
+pub(crate) struct Process {
+    pub settings: Arc<Settings>,
+    pub settings_digest: Digest,
+    /// What evidence comes from. Plain tasks attest too.
+    pub provider: Option<Arc<dyn TeeProvider>>,
+    /// Where guests wait for it.
+    pub guest_queue: Arc<GuestQueue>,
+    pub receipt_key: Arc<ReceiptKey>,
+    pub clock: Arc<dyn Clock>,
+    pub runtime: Runtime,
+    pub sources: Sources,
+    /// What encrypted tasks need, or why they are refused.
+    pub confidential: Result<Confidential, Refusal>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Process {
+    pub(crate) fn new(mut host: Host) -> Result<Self, ExecutorError> {
+        let settings = Arc::clone(&host.settings);
+        let patience = settings.attestation.timeout;
+        host.provider = host
+            .provider
+            .map(|provider| Arc::new(Patient::new(provider, patience)) as Arc<dyn TeeProvider>);
+        let setup = |error: &dyn std::fmt::Display| ExecutorError::Setup(error.to_string());
+        let receipt_key = ReceiptKey::generate().map_err(|error| setup(&error))?;
+        let receipt_key = Arc::new(receipt_key);
+        let settings_digest = settings.digest;
+        let runtime = Runtime::new(RuntimeConfig {
+            concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
+            max_component_bytes: settings.registry.max_layer_bytes,
+            compile_ms: settings.limits.compile_ms,
+            ..RuntimeConfig::default()
+        })?;
+        Ok(Self {
+            sources: Sources::new(&settings)?,
+            confidential: gate::open(&host, &receipt_key, &settings_digest)?,
+            warnings: gate::warnings(&host),
+            settings,
+            settings_digest,
+            provider: host.provider,
+            guest_queue: Arc::default(),
+            receipt_key,
+            clock: host.clock,
+            runtime,
+        })
+    }
+
+    /// Forgets what belongs to a session that has ended.
+    pub(crate) fn forget_expired(&self) {
+        if let Ok(confidential) = &self.confidential {
+            let vault = &confidential.host.vault;
+            vault.forget_expired();
+            for digest in confidential.warm.take_expired(vault.live_session()) {
+                self.runtime.forget(&digest);
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `[proplet]`: who this proplet is, and what it says of itself.
+
+use crate::{
+    document,
+    environment::Environment,
+    error::SettingsError,
+    sections::{About, PartialIdentity},
+};
+
+const API_KEY: [&str; 2] = ["PROPLET_API_KEY", "PROPLET_CLIENT_KEY"];
+
+pub(crate) fn partial_identity(
+    document: &document::Proplet,
+    environment: &Environment,
+) -> Result<PartialIdentity, SettingsError> {
+    let topic_part = |name, names: &[&str], given: &Option<String>| {
+        let part = environment.text(names).or_else(|| given.clone());
+        match part {
+            Some(part) if !is_topic_part(&part) => Err(SettingsError::value(
+                "proplet",
+                name,
+                "it becomes part of MQTT topics: at most 256 characters, no `/`, `+`, `#`, spaces \
+                 or control characters",
+            )),
+            part => Ok(part),
+        }
+    };
+    Ok(PartialIdentity {
+        tenant: topic_part(
+            "tenant_id",
+            &["PROPLET_TENANT_ID", "PROPLET_DOMAIN_ID"],
+            &document.tenant_id,
+        )?,
+        channel: topic_part("channel_id", &["PROPLET_CHANNEL_ID"], &document.channel_id)?,
+        entity: topic_part(
+            "entity_id",
+            &["PROPLET_ENTITY_ID", "PROPLET_CLIENT_ID"],
+            &document.entity_id,
+        )?,
+        api_key: environment
+            .secret(&API_KEY)
+            .or_else(|| document.api_key.clone())
+            .filter(|key| !key.is_empty()),
+    })
+}
+
+/// Whether the `api_key` in force is the document's.
+pub(crate) fn owns_key(document: &document::Proplet, environment: &Environment) -> bool {
+    let given = document.api_key.as_ref().is_some_and(|key| !key.is_empty());
+    given && environment.secret(&API_KEY).is_none()
+}
+
+fn is_topic_part(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 256
+        && !text.contains(|c: char| matches!(c, '/' | '+' | '#' | ' ') || c.is_control())
+}
+
+pub(crate) fn about(
+    document: document::Proplet,
+    environment: &Environment,
+) -> Result<About, SettingsError> {
+    let tags = match environment.text(&["PROPLET_TAGS"]) {
+        Some(list) => list
+            .split(',')
+            .map(str::trim)
+            .filter(|tag| !tag.is_empty())
+            .map(str::to_owned)
+            .collect(),
+        None => document.tags.unwrap_or_default(),
+    };
+    Ok(About {
+        namespace: environment
+            .text(&["PROPLET_MANAGER_K8S_NAMESPACE"])
+            .or(document.namespace)
+            .unwrap_or_else(|| "default".to_owned()),
+        description: environment
+            .text(&["PROPLET_DESCRIPTION"])
+            .or(document.description),
+        tags,
+        location: environment
+            .text(&["PROPLET_LOCATION"])
+            .or(document.location),
+        system_info: environment
+            .switch("PROPLET_COLLECT_SYSTEM_INFO")?
+            .or(document.collect_system_info)
+            .unwrap_or(true),
+    })
+}

@@ -1,0 +1,21 @@
+//! From the document as it is written to settings that make sense: defaults, ranges, overrides. A file for each
+//! table.
+
+mod attestation;
+mod confidential;
+mod identity;
+mod kbs;
+mod limits;
+mod mqtt;
+mod registry;
+mod values;
+
+pub(super) use self::{
+    attestation::checked_attestation,
+    confidential::checked_confidential,
+    identity::{about, owns_key, partial_identity},
+    kbs::checked_kbs,
+    limits::checked_limits,
+    mqtt::checked_mqtt,
+    registry::checked_registry,
+};
