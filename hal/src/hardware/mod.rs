@@ -79,6 +79,8 @@ pub struct Trial {
     pub way: &'static str,
     /// How long it took, second tries included.
     pub latency: Duration,
+    /// Whether what came was held against what the TDX module told the VM itself.
+    pub compared: bool,
     /// The certificates that the host gave along, or why there was no evidence.
     pub outcome: Result<Vec<TableKind>, WayError>,
 }
@@ -199,6 +201,7 @@ impl HardwareTee {
         Trial {
             way: lane.name(),
             latency: started.elapsed(),
+            compared: outcome.as_ref().is_ok_and(|raw| raw.td_report.is_some()),
             outcome: outcome.map(|raw| endorser::kinds(&raw.certificates)),
         }
     }

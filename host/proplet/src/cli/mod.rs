@@ -76,6 +76,7 @@ mod run;
 mod snp;
 #[cfg(feature = "data-owner")]
 mod tdx;
+mod trusted;
 #[cfg(feature = "data-owner")]
 mod verify;
 

@@ -1,14 +1,12 @@
 //! What a relying party believes and expects, from the command line.
 
-use std::{fmt::Display, path::Path, time::SystemTime};
+use std::{path::Path, time::SystemTime};
 
 use proplet_daemon::message;
 use proplet_hal::{
     InitData,
     init_data::MAX_INIT_DATA_BYTES,
     reference_values::{self, ReferenceValues},
-    snp::TrustRoots,
-    tdx::TdxRoot,
     verify::{TeeTrust, TrustPolicy},
 };
 use proplet_jose::json as strict;
@@ -24,7 +22,7 @@ use super::{
     arguments::{Expected, Trust},
     context::Context,
     error::CliError,
-    files, snp, tdx,
+    files, snp, tdx, trusted,
 };
 
 /// Stands for every check that applies.
@@ -35,7 +33,7 @@ pub(super) fn trust(
     arguments: &Trust,
     values: Option<&ReferenceValues>,
 ) -> Result<TrustPolicy, CliError> {
-    let (snp_roots, tdx_root) = roots(arguments)?;
+    let (snp_roots, tdx_root) = trusted::roots(arguments.roots.as_deref())?;
     let mut policy = TrustPolicy::nothing();
     // Of a TEE that the file has no table for, nothing is known.
     if values.is_none_or(|values| values.snp.is_some()) {
@@ -53,38 +51,6 @@ pub(super) fn trust(
     } else {
         policy
     })
-}
-
-/// The roots of each vendor. Given ones of one leave those of the other as they are.
-fn roots(arguments: &Trust) -> Result<(TrustRoots, TdxRoot), CliError> {
-    let built_in =
-        |error: &dyn Display| CliError::new(Code::Internal, format!("built-in roots: {error}"));
-    let (tdx_root, snp_roots) = match &arguments.roots {
-        None => (None, None),
-        Some(path) => {
-            let bad = |error: &dyn Display| CliError::input("roots", path, error);
-            let bundle = files::read("roots", path, files::MAX_KEY_BYTES)?;
-            let (tdx, rest) = TdxRoot::split_bundle(&bundle).map_err(|error| bad(&error))?;
-            let snp = match (rest, &tdx) {
-                (None, Some(_)) => None,
-                (rest, _) => {
-                    let pem = rest.unwrap_or_default();
-                    let roots = TrustRoots::from_pem(pem.as_bytes());
-                    Some(roots.map_err(|error| bad(&error))?)
-                }
-            };
-            (tdx, snp)
-        }
-    };
-    let snp_roots = match snp_roots {
-        Some(roots) => roots,
-        None => TrustRoots::amd().map_err(|error| built_in(&error))?,
-    };
-    let tdx_root = match tdx_root {
-        Some(root) => root,
-        None => TdxRoot::intel().map_err(|error| built_in(&error))?,
-    };
-    Ok((snp_roots, tdx_root))
 }
 
 /// The file of reference values, if one was named.

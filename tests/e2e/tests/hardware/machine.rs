@@ -133,6 +133,34 @@ impl Machine {
         self.folder.path().join(name)
     }
 
+    /// Writes a file and gives its path as text.
+    pub fn write(&self, name: &str, content: &str) -> String {
+        fs::write(self.path(name), content).unwrap();
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    /// The settings that this machine was started with.
+    pub fn settings(&self) -> String {
+        self.path("init-data.toml").to_str().unwrap().to_owned()
+    }
+
+    /// The test roots, in a file.
+    pub fn roots(&self) -> String {
+        self.write(
+            "roots.pem",
+            match self.kind {
+                HardwareKind::Snp => TEST_ROOTS_PEM,
+                HardwareKind::Tdx => TDX_TEST_ROOT_PEM,
+            },
+        )
+    }
+
+    /// The test PKI's collateral, in a file.
+    pub fn collateral(&self) -> String {
+        let collateral = TdxCollateral::committed().to_json().to_string();
+        self.write("collateral.json", &collateral)
+    }
+
     /// Runs a command of `proplet` in the machine to its end.
     pub fn run(&self, arguments: &[&str]) -> Output {
         self.command(arguments).output().unwrap()
@@ -186,31 +214,20 @@ impl Machine {
 
     /// `proplet verify` as a relying party types it, elsewhere; with the test root or with the built-in ones.
     pub fn verify(&self, outcome: &Outcome, with_test_root: bool) -> Output {
-        let write = |name: &str, content: &str| {
-            fs::write(self.path(name), content).unwrap();
-            self.path(name)
-        };
         let mut command = Command::new(proplet());
         command
             .args(["--json", "verify"])
-            .arg(write("result.json", &outcome.results))
+            .arg(self.write("result.json", &outcome.results))
             .args(["--expect-measurement", &hex::encode(self.measurement())]);
         if self.kind == HardwareKind::Tdx {
-            let collateral = TdxCollateral::committed().to_json().to_string();
-            command
-                .arg("--collateral")
-                .arg(write("collateral.json", &collateral));
+            command.arg("--collateral").arg(self.collateral());
             let nothing = hex::encode([0; 48]);
             for register in ["--expect-rtmr1", "--expect-rtmr2"] {
                 command.args([register, &nothing]);
             }
         }
         if with_test_root {
-            let roots = match self.kind {
-                HardwareKind::Snp => TEST_ROOTS_PEM,
-                HardwareKind::Tdx => TDX_TEST_ROOT_PEM,
-            };
-            command.arg("--roots").arg(write("roots.pem", roots));
+            command.arg("--roots").arg(self.roots());
         }
         self.dress(&mut command);
         command.output().unwrap()

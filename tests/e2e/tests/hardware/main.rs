@@ -12,6 +12,7 @@
 )]
 #![cfg(target_os = "linux")]
 
+mod detection;
 mod faults;
 mod machine;
 mod program;

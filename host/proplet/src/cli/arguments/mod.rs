@@ -15,6 +15,7 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use proplet_hal::tdx::TcbStatus;
 
 use self::exit_codes::EXIT_CODES;
 #[cfg(feature = "data-owner")]
@@ -95,9 +96,20 @@ pub(super) struct Detect {
     /// Make one piece of evidence and verify it; fails when it does not verify
     #[arg(long)]
     pub evidence: bool,
-    /// Verify SNP evidence under these roots (PEM, as for `verify`) and not under AMD's
+    /// Verify under these roots (PEM, as for `verify`) and not under AMD's or Intel's
     #[arg(long, value_name = "FILE", requires = "evidence")]
     pub roots: Option<PathBuf>,
+    /// Collateral, as for `verify`: a folder or a file; may be repeated. TDX evidence is not verified without
+    #[arg(long, value_name = "FOLDER|FILE", requires = "evidence")]
+    pub collateral: Vec<PathBuf>,
+    /// Accept TCB statuses of TDX beside UpToDate, as for `verify`
+    #[arg(
+        long,
+        value_name = "STATUS,…",
+        value_delimiter = ',',
+        requires = "evidence"
+    )]
+    pub allow_tcb_status: Vec<TcbStatus>,
 }
 
 /// Arguments of `run`.

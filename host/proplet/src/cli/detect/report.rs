@@ -8,13 +8,13 @@ use proplet_executor::{
 };
 use proplet_hal::{
     TeeProvider as _,
-    hardware::{OwnEvidence, Trial},
+    hardware::{HardwareKind, OwnEvidence, Trial},
 };
 use proplet_settings::Settings;
 use proplet_types::text::line;
 use serde_json::{Value, json};
 
-use super::failure::{Failure, Verification};
+use super::evidence::{Made, hex};
 use crate::tee::Found;
 
 /// What is shown.
@@ -22,18 +22,13 @@ pub(super) struct Report {
     trials: Vec<Trial>,
     own: Option<OwnEvidence>,
     binding: Option<Binding>,
-    /// Whether evidence was made and verifies, when that was asked for.
-    pub verified: Option<Result<(), Failure>>,
+    /// What became of one piece of evidence, when that was asked for.
+    pub made: Option<Made>,
     missing: Vec<String>,
 }
 
 impl Report {
-    pub async fn of(
-        found: &Found,
-        settings: &Settings,
-        swap: Swap,
-        verified: Option<Verification>,
-    ) -> Self {
+    pub async fn of(found: &Found, settings: &Settings, swap: Swap, made: Option<Made>) -> Self {
         let mut missing = Vec::new();
         let (trials, own) = match &found.hardware {
             None => {
@@ -50,13 +45,7 @@ impl Report {
                 missing.push(format!("{}: {error}", trial.way));
             }
         }
-        if matches!(verified, Some((_, false))) {
-            missing.push(
-                "no certificate of the key that signs reports: have the host give one, or set \
-                 [attestation] certificates or certificates_url"
-                    .to_owned(),
-            );
-        }
+        missing.extend(made.iter().flat_map(|made| made.next.iter().cloned()));
         let binding = match (&found.hardware, &own) {
             (Some(hardware), Some(_)) if settings.has_document => {
                 Some(Binding::of(settings, hardware.as_ref()).await)
@@ -81,7 +70,7 @@ impl Report {
             trials,
             own,
             binding,
-            verified: verified.map(|(outcome, _)| outcome),
+            made,
             missing,
         }
     }
@@ -100,18 +89,11 @@ impl Report {
         for trial in &self.trials {
             let (way, latency) = (trial.way, trial.latency.as_millis());
             let _ = match &trial.outcome {
-                Ok(kinds) => {
-                    let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
-                    let kinds = if kinds.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        kinds.join(", ")
-                    };
-                    writeln!(
-                        text,
-                        "  - {way}: works, {latency} ms; certificates of the host: {kinds}"
-                    )
-                }
+                Ok(_) => writeln!(
+                    text,
+                    "  - {way}: works, {latency} ms; {}",
+                    came_along(trial, found)
+                ),
                 Err(error) => writeln!(text, "  - {way}: {} after {latency} ms", error.code()),
             };
         }
@@ -126,12 +108,8 @@ impl Report {
         if let Some(binding) = &self.binding {
             let _ = writeln!(text, "Settings: {binding}");
         }
-        match &self.verified {
-            Some(Ok(())) => text.push_str("Evidence: made and verified\n"),
-            Some(Err(failure)) => {
-                let _ = writeln!(text, "Evidence: {}", line(&failure.words));
-            }
-            None => {}
+        if let Some(made) = &self.made {
+            write_made(made, &mut text);
         }
         for missing in &self.missing {
             let _ = writeln!(text, "MISSING: {}", line(missing));
@@ -158,6 +136,7 @@ impl Report {
                         "works": true,
                         "latency_ms": latency,
                         "certificates": kinds.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                        "compared_with_tdx_module": is_tdx(found).then_some(trial.compared),
                     }),
                     Err(error) => json!({
                         "way": trial.way,
@@ -173,14 +152,9 @@ impl Report {
         let versions: serde_json::Map<String, Value> = own
             .iter()
             .flat_map(|own| &own.versions)
-            .map(|(name, version)| (name.replace(' ', "_").to_lowercase(), json!(version)))
+            .map(|(name, version)| (member(name), json!(version)))
             .collect();
-        let evidence = self.verified.as_ref().map(|outcome| match outcome {
-            Ok(()) => json!({"verified": true}),
-            Err(failure) => {
-                json!({"verified": false, "code": failure.code, "error": failure.words})
-            }
-        });
+        let evidence = self.made.as_ref().map(made_to_json);
         json!({
             "tee": detection.tee().map(|tee| tee.to_string()),
             "summary": detection.summary(),
@@ -202,15 +176,87 @@ impl Report {
             "tsm": detection.tsm,
             "tsm_provider": detection.tsm_provider,
             "azure": detection.azure,
+            "hyper_v": detection.hyper_v.map(|isolation| isolation.to_string()),
+            "tpm": detection.tpm,
         })
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
+fn is_tdx(found: &Found) -> bool {
+    found.detection.tee().and_then(|tee| HardwareKind::of(&tee)) == Some(HardwareKind::Tdx)
+}
+
+/// What a way that works gave besides.
+fn came_along(trial: &Trial, found: &Found) -> String {
+    if is_tdx(found) {
+        return match trial.compared {
+            true => "the quote says what the TDX module says",
+            false => "not held against the TDX module: /dev/tdx_guest cannot be opened",
+        }
+        .to_owned();
     }
-    text
+    let kinds = trial.outcome.as_deref().unwrap_or_default();
+    let kinds: Vec<String> = kinds.iter().map(ToString::to_string).collect();
+    let kinds = match kinds.as_slice() {
+        [] => "none".to_owned(),
+        some => some.join(", "),
+    };
+    format!("certificates of the host: {kinds}")
+}
+
+fn write_made(made: &Made, text: &mut String) {
+    let (latency, words) = (made.latency.as_millis(), &made.failure);
+    let words = words.as_ref().map_or_else(
+        || "made and verified".to_owned(),
+        |failure| line(&failure.words),
+    );
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "Evidence: {words} ({latency} ms)");
+    let certificate = made.certificate.as_deref();
+    // Of evidence that was made, something is known to hold.
+    if !made.checked.is_empty() {
+        let log = match made.event_log {
+            Some(true) => ", the event log",
+            Some(false) => ", no event log",
+            None => "",
+        };
+        let _ = writeln!(
+            text,
+            "  with it: {}{log}",
+            certificate.unwrap_or("no certificate")
+        );
+    }
+    for (name, value) in &made.platform {
+        let _ = writeln!(text, "  {name}: {}", line(value));
+    }
+    for checked in &made.checked {
+        let _ = writeln!(text, "  checked: {}", line(checked));
+    }
+    for unchecked in &made.unchecked {
+        let _ = writeln!(text, "  NOT checked: {}", line(unchecked));
+    }
+}
+
+fn made_to_json(made: &Made) -> Value {
+    let platform: serde_json::Map<String, Value> = made
+        .platform
+        .iter()
+        .map(|(name, value)| (member(name), json!(value)))
+        .collect();
+    json!({
+        "verified": made.failure.is_none(),
+        "code": made.failure.as_ref().map(|failure| failure.code),
+        "error": made.failure.as_ref().map(|failure| failure.words.as_str()),
+        "latency_ms": made.latency.as_secs_f64() * 1000.0,
+        "certificate": made.certificate,
+        "event_log": made.event_log,
+        "platform": platform,
+        "checked": made.checked,
+        "not_checked": made.unchecked,
+    })
+}
+
+/// A name as a member of an object.
+fn member(name: &str) -> String {
+    name.replace(' ', "_").to_lowercase()
 }

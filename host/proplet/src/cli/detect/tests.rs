@@ -3,7 +3,8 @@ use std::sync::Arc;
 use proplet_hal::init_data::DigestAlgorithm;
 use proplet_hal::{
     detection::Detection,
-    hardware::{HardwareKind, Raw, Way, WayError},
+    hardware::{HardwareKind, HardwareTee, Raw, Way, WayError},
+    verify::TrustPolicy,
 };
 use proplet_settings::environment::Environment;
 use proplet_settings::init_data::init_data;
@@ -107,13 +108,13 @@ async fn evidence_that_does_not_verify_is_a_failure() {
     let found = found(&[("first", true)]);
     let hardware = found.hardware.as_ref().unwrap();
     let context = Context::of_process();
-    let (outcome, endorsed) = verified(hardware, None, &context).await.unwrap();
-    let failure = outcome.unwrap_err();
+    let policy = TrustPolicy::hardware().unwrap();
+    let made = make(hardware, &policy, context.clock.now()).await.unwrap();
+    let failure = made.failure.as_ref().unwrap();
     assert_eq!(failure.code, Code::NotVerified);
-    assert!(!endorsed);
-    let verification = (Err(failure), endorsed);
+    assert_eq!((made.certificate.as_deref(), made.event_log), (None, None));
     let settings = settings(None);
-    let report = Report::of(&found, &settings, Swap::None, Some(verification)).await;
+    let report = Report::of(&found, &settings, Swap::None, Some(made)).await;
     let text = report.to_text(&found);
     assert!(
         text.contains("Evidence: the evidence was made and does not verify"),
@@ -121,5 +122,20 @@ async fn evidence_that_does_not_verify_is_a_failure() {
     );
     assert!(text.contains("MISSING: no certificate"), "{text}");
     assert!(text.contains("give --config"), "{text}");
-    assert_eq!(report.to_json(&found)["evidence"]["verified"], false);
+    assert!(text.contains("with it: no certificate"), "{text}");
+    let json = report.to_json(&found);
+    assert_eq!(json["evidence"]["verified"], false);
+    assert_eq!(json["evidence"]["code"], "not-verified");
+    assert!(json["evidence"]["latency_ms"].is_number());
+}
+
+#[tokio::test]
+async fn evidence_that_is_not_made_keeps_its_code() {
+    let found = found(&[("first", false)]);
+    let hardware = found.hardware.as_ref().unwrap();
+    let policy = TrustPolicy::hardware().unwrap();
+    let now = Context::of_process().clock.now();
+    let made = make(hardware, &policy, now).await.unwrap();
+    assert_eq!(made.failure.as_ref().unwrap().code, Code::TeeBusy);
+    assert_eq!((&made.checked, &made.unchecked), (&Vec::new(), &Vec::new()));
 }
