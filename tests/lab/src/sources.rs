@@ -9,7 +9,7 @@ use proplet_testkit::kbs::DevKeyBroker;
 use proplet_testkit::registry::Registry;
 use proplet_types::ResourceUri;
 
-use crate::LabError;
+use crate::error::LabError;
 use crate::workload::{Workload, registry_over_http};
 
 /// A registry and a key broker on loopback.

@@ -13,6 +13,9 @@
 //! Everything here blocks; async callers use `spawn_blocking`.
 
 mod cargo;
+mod error;
+mod name;
+mod target;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +23,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use error::GuestError;
+pub use name::GuestName;
 
 /// Policy of [`GuestName::ConfidentialInference`], TOML without recipients.
 pub const INFERENCE_POLICY: &str =
@@ -35,28 +41,6 @@ pub const INFERENCE_SAMPLES: &str =
 
 const ADD_CORE: &str = include_str!("../guests/add-core.wat");
 
-/// A guest that can be built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum GuestName {
-    /// `run(challenge)` gives evidence about itself.
-    HelloAttest,
-    /// `run(samples)` classifies samples with weights from the key broker.
-    ConfidentialInference,
-    /// A program that greets its inputs on standard output.
-    GreetCommand,
-    /// A core module with `add`, `fib`, `half`, `trap` and `spin`.
-    AddCore,
-    /// `run(word …)` misbehaves on request. It asks for no secrets, so it also runs as a plain component.
-    Hostile,
-    /// `run(word address)` reaches for the network, of which every call is denied.
-    Dialler,
-    /// `run(word uri)` asks for any secret and reads it.
-    SecretProbe,
-    /// `run(uri)` gets a secret and cannot read it.
-    SecretHolder,
-}
-
 /// A guest, built.
 #[derive(Clone)]
 pub struct Guest {
@@ -66,56 +50,6 @@ pub struct Guest {
     pub path: PathBuf,
     /// The component, or core module.
     pub bytes: Vec<u8>,
-}
-
-/// Why a guest was not built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum GuestError {
-    /// A program that the build needs did not start.
-    #[error(
-        "{program} did not start: {source}; guests are built from source, so install Rust with rustup"
-    )]
-    NoTool {
-        /// The program.
-        program: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// Rust's standard library for WebAssembly is missing and could not be installed.
-    #[error(
-        "Rust cannot build for {target} here: {why}; run `rustup target add {target}` in the \
-         workspace, once and with a network",
-        target = cargo::TARGET
-    )]
-    NoTarget {
-        /// Why it could not be installed.
-        why: String,
-    },
-    /// The compiler refused a guest.
-    #[error("building {guests} failed:\n{output}")]
-    Build {
-        /// The guests, by name.
-        guests: String,
-        /// The last lines of cargo's output.
-        output: String,
-    },
-    /// A core module in text form is not valid.
-    #[error("{name} is not valid WebAssembly text: {why}")]
-    Text {
-        /// Which one.
-        name: GuestName,
-        /// Why.
-        why: String,
-    },
-    /// A file could not be used.
-    #[error("{}: {source}; is the workspace that these tests were built from still there?", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
 }
 
 /// Builds one guest.
@@ -207,37 +141,6 @@ fn file(path: &Path, source: io::Error) -> GuestError {
 }
 
 impl GuestName {
-    /// Every guest.
-    pub const ALL: [Self; 8] = [
-        Self::HelloAttest,
-        Self::ConfidentialInference,
-        Self::GreetCommand,
-        Self::AddCore,
-        Self::Hostile,
-        Self::Dialler,
-        Self::SecretProbe,
-        Self::SecretHolder,
-    ];
-
-    /// Its name, `hello-attest`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::HelloAttest => "hello-attest",
-            Self::ConfidentialInference => "confidential-inference",
-            Self::GreetCommand => "greet-command",
-            Self::AddCore => "add-core",
-            Self::Hostile => "hostile",
-            Self::Dialler => "dialler",
-            Self::SecretProbe => "secret-probe",
-            Self::SecretHolder => "secret-holder",
-        }
-    }
-
-    /// The cargo package, unless it is WebAssembly text.
-    fn package(self) -> Option<&'static str> {
-        (self != Self::AddCore).then(|| self.as_str())
-    }
-
     /// Reads what was built.
     fn take(self, directory: &Path) -> Result<Guest, GuestError> {
         let (path, bytes) = if self == Self::AddCore {
@@ -263,12 +166,6 @@ impl GuestName {
             path,
             bytes,
         })
-    }
-}
-
-impl fmt::Display for GuestName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -5,9 +5,11 @@
 //! to misbehave ([`Fault`]), which is what most tests of a puller are about. Nothing is kept on disk.
 
 mod access;
+mod counters;
 mod fault;
 mod quirk;
 mod server;
+mod state;
 mod store;
 pub(crate) mod tls;
 
@@ -23,10 +25,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use access::Access;
+pub use counters::Counts;
 pub use fault::{Fault, Target};
 pub use quirk::Quirk;
 
-use server::State;
+use state::State;
 use tls::TlsListener;
 
 /// A running registry. Stops when dropped.
@@ -36,39 +39,6 @@ pub struct Registry {
     state: Arc<State>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
-}
-
-/// How often a registry was asked for what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Manifests sent.
-    pub manifests_read: u64,
-    /// Manifests taken.
-    pub manifests_written: u64,
-    /// Blobs sent, whole or in part.
-    pub blobs_read: u64,
-    /// Blobs sent in part, because only a range was asked for.
-    pub parts_read: u64,
-    /// Blobs taken.
-    pub blobs_written: u64,
-    /// Tokens given by the token service.
-    pub tokens: u64,
-    /// Requests refused for their credentials.
-    pub refused: u64,
-    /// Writes answered by [`Quirk::Busy`].
-    pub busy: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    manifests_read: AtomicU64,
-    manifests_written: AtomicU64,
-    blobs_read: AtomicU64,
-    parts_read: AtomicU64,
-    blobs_written: AtomicU64,
-    tokens: AtomicU64,
-    refused: AtomicU64,
-    busy: AtomicU64,
 }
 
 impl Registry {

@@ -1,15 +1,18 @@
 //! The JSON members and the compact form of a JWE, on their way to and from checked parts.
 
-use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{ENC, Form, Jwe, MAX_RECIPIENTS, Recipient, malformed};
+use super::message::{ENC, Form, Jwe, MAX_RECIPIENTS, Recipient, malformed};
 use crate::{Error, b64, json};
 
 /// The members of the JSON serialization. Members that RFC 7516 does not know are ignored, as its
 /// section 7.2.1 asks.
 #[derive(Default, Serialize, Deserialize)]
-pub(super) struct Wire {
+struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     protected: Option<String>,
     #[serde(
@@ -52,7 +55,7 @@ struct WireRecipient {
 
 impl Wire {
     /// Splits the compact serialization (RFC 7516 section 7.1).
-    pub(super) fn from_compact(text: &str) -> Result<Self, Error> {
+    fn from_compact(text: &str) -> Result<Self, Error> {
         let mut parts = text.split('.');
         let mut next = || parts.next().map(str::to_owned);
         let (protected, encrypted_key, iv, ciphertext, tag) =
@@ -68,6 +71,33 @@ impl Wire {
             tag,
             ..Self::default()
         })
+    }
+}
+
+impl Serialize for Jwe {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Wire::from(self.clone()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Jwe {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Wire::deserialize(deserializer)?
+            .try_into()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl FromStr for Jwe {
+    type Err = Error;
+
+    /// Reads a JWE from its JSON or its compact serialization. A text that starts with `{` is JSON.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        if text.trim_start().starts_with('{') {
+            let value = json::value_as(text.as_bytes(), "the JWE")?;
+            return serde_json::from_value(value).map_err(|error| malformed(error.to_string()));
+        }
+        Wire::from_compact(text)?.try_into()
     }
 }
 

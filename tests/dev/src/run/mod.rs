@@ -8,18 +8,18 @@
 //!
 //! It knows no MQTT: the task is given to the executor directly.
 
+mod arguments;
 mod policy;
 mod show;
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use clap::Args;
 use proplet_executor::harden::SwapRule;
 use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
 use proplet_hal::TeeProvider;
@@ -34,47 +34,13 @@ use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
 use proplet_types::{Digest, ResourceUri};
 
+pub use self::arguments::Arguments;
 use crate::tee::Fake;
 
 /// Largest component or secret that is read. The host's own limits are lower.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Repository of the key broker where nothing names another one.
 const DEFAULT_REPOSITORY: &str = "default";
-
-/// Arguments of `run`.
-#[derive(Args)]
-pub struct Arguments {
-    /// The component or core module, a file.
-    component: PathBuf,
-    /// Inputs. Put `--` before one that begins with a hyphen.
-    #[arg(value_name = "INPUT")]
-    inputs: Vec<String>,
-    /// The fake to attest with.
-    #[arg(long, value_enum, default_value = "fake-snp")]
-    tee: Fake,
-    /// The export to invoke, as the Manager's `--invoke`.
-    #[arg(long, value_name = "EXPORT")]
-    invoke: Option<String>,
-    /// The component's policy, TOML. Without it the component gets a policy that lets it see every
-    /// `--secret`.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
-    /// A resource of the key broker, with the file that holds it: `kbs:///repository/type/tag=FILE`.
-    #[arg(long = "secret", value_name = "URI=FILE", value_parser = resource)]
-    secrets: Vec<(ResourceUri, PathBuf)>,
-    /// A variable of the component's environment.
-    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
-    environment: Vec<(String, String)>,
-    /// Write the opened result to this file instead of standard output.
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// One JSON value on standard output: result, report, error.
-    #[arg(long)]
-    json: bool,
-    /// Show the host's log on standard error.
-    #[arg(long)]
-    log: bool,
-}
 
 /// Runs the component. Exit code 0: it ended well; 1: it failed or was refused; 2: bad input.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
@@ -254,49 +220,4 @@ fn read_file(what: &str, path: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
         .into());
     }
     Ok(bytes)
-}
-
-fn resource(text: &str) -> Result<(ResourceUri, PathBuf), String> {
-    let (uri, path) = text
-        .split_once('=')
-        .filter(|(_, path)| !path.is_empty())
-        .ok_or("write it as kbs:///repository/type/tag=FILE")?;
-    let uri = uri
-        .parse()
-        .map_err(|error: proplet_types::ResourceUriError| error.to_string())?;
-    Ok((uri, PathBuf::from(path)))
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write it as NAME=VALUE".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_an_address_and_a_file() {
-        let (uri, path) = resource("kbs:///a/b/c=folder/x=y").unwrap();
-        assert_eq!(uri.to_string(), "kbs:///a/b/c");
-        assert_eq!(path, Path::new("folder/x=y"));
-        for wrong in [
-            "kbs:///a/b/c",
-            "kbs:///a/b/c=",
-            "=file",
-            "kbs:///a/b=file",
-            "",
-        ] {
-            assert!(resource(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_variable_has_a_name() {
-        assert_eq!(variable("A=b=c").unwrap(), ("A".into(), "b=c".into()));
-        assert!(variable("=x").is_err() && variable("A").is_err());
-    }
 }

@@ -10,7 +10,7 @@ use proplet_results::Opened;
 use proplet_types::text::{escaped_json, printable};
 use serde_json::{Map, Value, json};
 
-use super::Arguments;
+use super::arguments::Arguments;
 
 /// Says that nothing here is confidential.
 pub fn fake(attester: &str) {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-use super::{BrokerError, PATIENCE, TestBroker};
+use super::server::{BrokerError, PATIENCE, TestBroker};
 
 /// A task as its owner creates it at the Manager.
 #[derive(Debug, Clone, Default)]

@@ -7,11 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, io};
 
-use super::GuestError;
+use super::error::GuestError;
+use super::target::{PROFILE, TARGET};
 
-/// What guests are compiled for.
-pub(super) const TARGET: &str = "wasm32-wasip2";
-const PROFILE: &str = "guest";
 /// How many lines of cargo's output an error repeats.
 const TAIL_LINES: usize = 60;
 

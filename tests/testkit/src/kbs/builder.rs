@@ -11,8 +11,12 @@ use proplet_types::{Clock, SystemClock};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use super::admin::AdminAccess;
+use super::broker::DevKeyBroker;
+use super::dispatch;
+use super::exchange::{Asked, Reply};
+use super::policy::Policy;
 use super::state::{Rules, State};
-use super::{AdminAccess, Asked, DevKeyBroker, Policy, Reply, dispatch};
 
 /// Settings of a [`DevKeyBroker`] that is to be started.
 pub struct DevKeyBrokerBuilder {
@@ -20,6 +24,22 @@ pub struct DevKeyBrokerBuilder {
     trust: TrustPolicy,
     rules: Rules,
     policy: Policy,
+}
+
+impl DevKeyBroker {
+    /// The default settings.
+    pub fn builder() -> DevKeyBrokerBuilder {
+        DevKeyBrokerBuilder::default()
+    }
+
+    /// Starts a broker with the default settings: SNP and TDX evidence under the test PKI, released to
+    /// whoever has such evidence.
+    ///
+    /// # Errors
+    /// As [`DevKeyBrokerBuilder::start`].
+    pub async fn start() -> io::Result<Self> {
+        Self::builder().start().await
+    }
 }
 
 impl Default for DevKeyBrokerBuilder {

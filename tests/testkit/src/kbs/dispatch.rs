@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use axum::http::header::{COOKIE, DATE, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use proplet_hal::TeeName;
 use proplet_jose::jwe;
 use proplet_kbs::protocol::{Attestation, Request as Auth, SESSION_COOKIE, TeePublicKey, VERSION};
@@ -19,9 +19,10 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use tokio::sync::watch;
 
-use super::admin::administer;
+use super::administer::administer;
+use super::answer::Answer;
 use super::attest::appraise;
-use super::exchange::{Asked, Reply};
+use super::exchange::{Asked, bearer};
 use super::fault::Endpoint;
 use super::policy::ResourceRequest;
 use super::refusal::Refusal;
@@ -69,38 +70,6 @@ pub(super) fn router(state: Arc<State>, stopped: watch::Receiver<bool>) -> Route
             }
         }
     })
-}
-
-/// A good answer.
-#[derive(Default)]
-pub(super) struct Answer {
-    headers: Vec<(HeaderName, String)>,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    pub(super) fn json(value: &Value) -> Self {
-        Self {
-            headers: vec![(CONTENT_TYPE, "application/json".to_owned())],
-            body: value.to_string().into_bytes(),
-        }
-    }
-
-    pub(super) fn with(mut self, name: HeaderName, value: String) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    fn into_reply(self) -> Reply {
-        let headers = self.headers.into_iter();
-        Reply {
-            status: 200,
-            headers: headers
-                .map(|(name, value)| (name.to_string(), value))
-                .collect(),
-            body: self.body,
-        }
-    }
 }
 
 async fn answer(state: &State, request: Request) -> Response<Body> {
@@ -277,15 +246,6 @@ fn session_id(headers: &HeaderMap) -> Option<&str> {
             .find(|(name, _)| *name == SESSION_COOKIE)
             .map(|(_, id)| id)
     })
-}
-
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Bearer ")
-        .map(str::trim)
 }
 
 fn cookie(id: &str, session: &Session) -> String {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use proplet_kbs::protocol::{ERROR_TYPE_PREFIX, ErrorBody};
 use serde_json::Value;
@@ -129,3 +130,13 @@ impl Reply {
 
 /// Sees each request and the answer that the broker has for it, and says what is sent instead.
 pub(super) type Rewrite = Arc<dyn Fn(&Asked, Reply) -> Reply + Send + Sync>;
+
+/// The token that a request shows.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get(AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .strip_prefix("Bearer ")
+        .map(str::trim)
+}

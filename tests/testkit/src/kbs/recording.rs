@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::{DevKeyBroker, Reply};
+use super::broker::DevKeyBroker;
+use super::exchange::{Asked, Reply};
 
 /// The headers of a recorded answer that mean something.
 const REPLY_HEADERS: [&str; 3] = ["set-cookie", "content-type", "date"];
@@ -98,7 +99,7 @@ impl DevKeyBroker {
     pub async fn replay(exchanges: &[Recorded]) -> io::Result<Self> {
         let script = Mutex::new(VecDeque::from(exchanges.to_vec()));
         let builder = Self::builder().remember_requests();
-        let answer = move |asked: &super::Asked, _| {
+        let answer = move |asked: &Asked, _| {
             let next = script
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

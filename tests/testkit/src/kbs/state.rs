@@ -14,7 +14,7 @@ use proplet_types::Clock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
 
-use super::AdminAccess;
+use super::admin::AdminAccess;
 use super::exchange::{Asked, Reply, Rewrite};
 use super::fault::{Endpoint, Fault};
 use super::policy::Policy;

@@ -1,8 +1,7 @@
 //! The distribution API (OCI distribution specification 1.1, sections "Pull" and "Push").
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -14,82 +13,13 @@ use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::Counters;
-use super::access::{Access, Gate};
-use super::fault::{Fault, Target};
-use super::quirk::{Quirk, Quirks, reformat};
-use super::store::{MAX_BLOB_BYTES, Store};
+use super::fault::Target;
+use super::quirk::{Quirk, reformat};
+use super::state::State;
+use super::store::MAX_BLOB_BYTES;
 
 const MAX_MANIFEST_BYTES: usize = 4 << 20;
 const DIGEST_HEADER: &str = "docker-content-digest";
-
-pub(super) struct State {
-    gate: Gate,
-    store: Mutex<Store>,
-    faults: Mutex<Vec<(Target, Fault, usize)>>,
-    quirks: Mutex<Quirks>,
-    token_queries: Mutex<Vec<String>>,
-    challenge: Mutex<Option<String>>,
-    counters: Counters,
-}
-
-impl State {
-    pub(super) fn new(access: Access, address: SocketAddr) -> Self {
-        Self {
-            gate: Gate::new(access, address.to_string()),
-            store: Mutex::default(),
-            faults: Mutex::default(),
-            quirks: Mutex::default(),
-            token_queries: Mutex::default(),
-            challenge: Mutex::default(),
-            counters: Counters::default(),
-        }
-    }
-
-    pub(super) fn store(&self) -> MutexGuard<'_, Store> {
-        self.store.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn faults(&self) -> MutexGuard<'_, Vec<(Target, Fault, usize)>> {
-        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn token_queries(&self) -> MutexGuard<'_, Vec<String>> {
-        self.token_queries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The header that takes the place of the gate's own challenge.
-    pub(super) fn challenge(&self) -> MutexGuard<'_, Option<String>> {
-        self.challenge
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn quirks(&self) -> MutexGuard<'_, Quirks> {
-        self.quirks.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn has(&self, quirk: &Quirk) -> bool {
-        self.quirks()
-            .find(|had| (had == quirk).then_some(()))
-            .is_some()
-    }
-
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
-    }
-
-    fn fault(&self, fits: impl Fn(&Target) -> bool) -> Option<Fault> {
-        let mut faults = self.faults();
-        let (_, fault, times) = faults
-            .iter_mut()
-            .find(|(target, _, times)| *times > 0 && fits(target))?;
-        *times = times.saturating_sub(1);
-        Some(fault.clone())
-    }
-}
 
 pub(super) fn router(state: Arc<State>) -> Router {
     // Repository names hold slashes, so paths are taken apart by hand.

@@ -9,7 +9,8 @@ use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
 use sev::firmware::guest::AttestationReport;
 use sev::firmware::host::TcbVersion;
 
-use super::FakeSnp;
+use super::fake::FakeSnp;
+use super::tampering::Tampering;
 
 const CHIP_KEY: &[u8] = include_bytes!("../../../pki/chip-key.der");
 const VCEK_GENOA: &[u8] = include_bytes!("../../../pki/vcek-genoa.der");
@@ -59,23 +60,22 @@ pub enum Cpu {
     Turin,
 }
 
-/// What is wrong with the evidence of a sabotaged [`FakeSnp`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tampering {
-    /// One bit of the signature is flipped.
-    Signature,
-    /// One bit of the measurement is flipped after signing.
-    Measurement,
-    /// One bit of the report data is flipped after signing.
-    ReportData,
-    /// The report states, and signs, a newer microcode than its certificate was issued for.
-    Tcb,
-    /// The report claims, and signs, that a VLEK signed it.
-    ClaimsVlek,
-    /// The certificate is labelled as a VLEK.
-    LabelledVlek,
-    /// No certificate comes with the report.
-    NoCertificate,
+impl FakeSnp {
+    /// A fake with the default settings.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Settings for another fake.
+    pub fn builder() -> FakeSnpBuilder {
+        FakeSnpBuilder::new()
+    }
+}
+
+impl Default for FakeSnp {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl FakeSnpBuilder {

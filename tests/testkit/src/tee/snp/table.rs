@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use proplet_hal::snp::SigningKey;
 use uuid::{Uuid, uuid};
 
-use crate::tee::TEST_ROOTS_PEM;
+use crate::tee::trust::TEST_ROOTS_PEM;
 
 const ARK: Uuid = uuid!("c0b406a4-a803-4952-9743-3fb6014cd0ae");
 const ASK: Uuid = uuid!("4ab7b379-bbac-4fe4-a02f-05aef327c782");

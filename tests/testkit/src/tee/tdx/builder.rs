@@ -7,10 +7,13 @@ use proplet_hal::{EvidenceError, ReportData};
 use ring::digest::{SHA256, digest};
 use ring::signature::KeyPair as _;
 
-use super::collateral::{CPU_SVN_UP_TO_DATE, QE_MR_SIGNER, QE_SVN, TEE_TCB_SVN};
-use super::pki::{fresh_signer, sign};
-use super::quote::{Body, Header, QeReport};
-use super::{ComponentStatus, EventLog, FakeTdx, Period, Platform, QuoteForm, TcbStatus, TdxPki};
+use super::collateral::{ComponentStatus, QE_MR_SIGNER, TcbStatus};
+use super::event_log::EventLog;
+use super::fake::FakeTdx;
+use super::pki::{Period, Platform, TdxPki, fresh_signer, sign};
+use super::quote::{Body, Header, QeReport, QuoteForm};
+use super::svn::{CPU_SVN_UP_TO_DATE, QE_SVN, TEE_TCB_SVN};
+use super::tampering::QuoteTampering;
 
 /// TD_ATTRIBUTES: the host may read the trust domain's memory.
 const DEBUG: u64 = 1;
@@ -38,31 +41,23 @@ pub struct FakeTdxBuilder {
     failure: Option<EvidenceError>,
 }
 
-/// What is wrong with the quotes of a sabotaged [`FakeTdx`]. Each breaks one link of the chain only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QuoteTampering {
-    /// One bit of the quote's signature is flipped.
-    Signature,
-    /// One bit of the header's user data is flipped after signing.
-    Header,
-    /// One bit of MRTD is flipped after signing.
-    MrTd,
-    /// One bit of the report data is flipped after signing.
-    ReportData,
-    /// The quote is over, and signs, other report data than was asked for.
-    OtherReportData,
-    /// The quote is over, and signs, report data of zeros.
-    ZeroReportData,
-    /// Another attestation key signed, and stands in the quote; the quoting enclave never bound it.
-    AttestationKey,
-    /// One bit of the quoting enclave's report is flipped after signing.
-    QeReport,
-    /// One bit of the signature of the quoting enclave's report is flipped.
-    QeReportSignature,
-    /// One bit of the quoting enclave's authentication data is flipped.
-    QeAuthData,
-    /// The quote holds the platform's encrypted id in place of its certificates.
-    NoCertificates,
+impl FakeTdx {
+    /// A fake with the default settings.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Settings for another fake.
+    pub fn builder() -> FakeTdxBuilder {
+        FakeTdxBuilder::new()
+    }
+}
+
+impl Default for FakeTdx {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl FakeTdxBuilder {

@@ -17,6 +17,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use time::OffsetDateTime;
 
 use super::der;
+use super::svn::{CPU_SVN_UP_TO_DATE, PCE_SVN};
 
 /// The committed root certificate, PEM.
 pub const ROOT_PEM: &str = include_str!("../../../pki/tdx-root.pem");
@@ -124,8 +125,8 @@ impl Default for Platform {
     fn default() -> Self {
         Self {
             ppid: *b"fake test PPID..",
-            cpu_svn: super::collateral::CPU_SVN_UP_TO_DATE,
-            pce_svn: super::collateral::PCE_SVN,
+            cpu_svn: CPU_SVN_UP_TO_DATE,
+            pce_svn: PCE_SVN,
             pce_id: [0, 0],
             fmspc: Self::FMSPC,
             sgx_type: 1,

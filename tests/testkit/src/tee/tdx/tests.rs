@@ -2,7 +2,10 @@
 
 mod verifier;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proplet_hal::tdx::Quote;
+use proplet_hal::{EvidenceError, ReportData, TeeName, TeeProvider as _};
 
 use super::*;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proplet_hal::tsm::{KERNEL_FOLDER, TsmFiles};
 use rustix::io::Errno;
 
-use super::{Node, TsmTree};
+use super::tree::{Node, TsmTree};
 
 /// The files of an emulated tree in this process.
 #[derive(Debug, Clone)]

@@ -7,6 +7,9 @@
 //!
 //! Source: Linux `include/uapi/linux/fuse.h`, version 7.31.
 
+mod nodes;
+mod wire;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -16,8 +19,9 @@ use std::thread;
 
 use rustix::io::Errno;
 
-use super::attribute::Attribute;
-use super::{Node, TsmTree};
+use self::nodes::number_of;
+use self::wire::{Bytes, Request, opcode};
+use super::tree::{Node, TsmTree};
 
 /// As many requests as can be under way at a time: one in the device, and some that look around meanwhile.
 const THREADS: usize = 4;
@@ -32,33 +36,6 @@ const READ_WRITE: u32 = 2;
 const DIRECT_IO: u32 = 1;
 const DIRECTORY: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_000;
-/// Nodes of one entry: the folder, and its attributes after it.
-const NODES_PER_ENTRY: u64 = 16;
-
-/// Operation codes.
-mod opcode {
-    pub const LOOKUP: u32 = 1;
-    pub const FORGET: u32 = 2;
-    pub const GETATTR: u32 = 3;
-    pub const SETATTR: u32 = 4;
-    pub const MKDIR: u32 = 9;
-    pub const UNLINK: u32 = 10;
-    pub const RMDIR: u32 = 11;
-    pub const OPEN: u32 = 14;
-    pub const READ: u32 = 15;
-    pub const WRITE: u32 = 16;
-    pub const STATFS: u32 = 17;
-    pub const RELEASE: u32 = 18;
-    pub const FLUSH: u32 = 25;
-    pub const INIT: u32 = 26;
-    pub const OPENDIR: u32 = 27;
-    pub const READDIR: u32 = 28;
-    pub const RELEASEDIR: u32 = 29;
-    pub const CREATE: u32 = 35;
-    pub const INTERRUPT: u32 = 36;
-    pub const DESTROY: u32 = 38;
-    pub const BATCH_FORGET: u32 = 42;
-}
 
 /// A mounted tree. It is unmounted when dropped.
 #[derive(Debug)]
@@ -153,45 +130,6 @@ fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
     errnos
         .iter()
         .any(|errno| number == Some(errno.raw_os_error()))
-}
-
-/// A request: header and body.
-struct Request<'a> {
-    opcode: u32,
-    unique: u64,
-    node: u64,
-    body: &'a [u8],
-}
-
-impl<'a> Request<'a> {
-    fn parse(message: &'a [u8]) -> Option<Self> {
-        let header = Fields(message);
-        Some(Self {
-            opcode: header.u32(4)?,
-            unique: header.u64(8)?,
-            node: header.u64(16)?,
-            body: message.get(40..)?,
-        })
-    }
-
-    fn field32(&self, at: usize) -> Result<u32, Errno> {
-        Fields(self.body).u32(at).ok_or(Errno::IO)
-    }
-
-    fn field64(&self, at: usize) -> Result<u64, Errno> {
-        Fields(self.body).u64(at).ok_or(Errno::IO)
-    }
-
-    /// A name with a zero byte after it, from this place on.
-    fn name(&self, at: usize) -> Result<&'a str, Errno> {
-        let rest = self.body.get(at..).ok_or(Errno::IO)?;
-        let name = rest.split(|byte| *byte == 0).next().unwrap_or_default();
-        std::str::from_utf8(name).map_err(|_| Errno::INVAL)
-    }
-
-    fn node(&self) -> Result<Node, Errno> {
-        node_of(self.node).ok_or(Errno::STALE)
-    }
 }
 
 /// The body of the reply. `None` for what gets no reply.
@@ -336,72 +274,6 @@ fn inode(node: Node) -> Vec<u8> {
     reply.0
 }
 
-fn number_of(node: Node) -> u64 {
-    match node {
-        Node::Reports => 1,
-        Node::Entry(entry) => entry * NODES_PER_ENTRY,
-        Node::Attribute(entry, attribute) => entry * NODES_PER_ENTRY + 1 + attribute as u64,
-    }
-}
-
-fn node_of(number: u64) -> Option<Node> {
-    if number == 1 {
-        return Some(Node::Reports);
-    }
-    let entry = number / NODES_PER_ENTRY;
-    match (number % NODES_PER_ENTRY).checked_sub(1) {
-        _ if entry == 0 => None,
-        None => Some(Node::Entry(entry)),
-        Some(attribute) => {
-            let mut all = Attribute::ALL.into_iter();
-            let found = all.find(|known| *known as u64 == attribute)?;
-            Some(Node::Attribute(entry, found))
-        }
-    }
-}
-
-/// Fields of a message of the kernel, in this machine's byte order.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn u32(&self, at: usize) -> Option<u32> {
-        let bytes = self.0.get(at..)?.first_chunk()?;
-        Some(u32::from_ne_bytes(*bytes))
-    }
-
-    fn u64(&self, at: usize) -> Option<u64> {
-        let bytes = self.0.get(at..)?.first_chunk()?;
-        Some(u64::from_ne_bytes(*bytes))
-    }
-}
-
-/// A message to the kernel.
-#[derive(Default)]
-struct Bytes(Vec<u8>);
-
-impl Bytes {
-    fn u16(&mut self, number: u16) -> &mut Self {
-        self.raw(&number.to_ne_bytes())
-    }
-
-    fn u32(&mut self, number: u32) -> &mut Self {
-        self.raw(&number.to_ne_bytes())
-    }
-
-    fn i32(&mut self, number: i32) -> &mut Self {
-        self.raw(&number.to_ne_bytes())
-    }
-
-    fn u64(&mut self, number: u64) -> &mut Self {
-        self.raw(&number.to_ne_bytes())
-    }
-
-    fn raw(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend(bytes);
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -412,19 +284,5 @@ mod tests {
         assert_eq!(entry(Node::Reports).len(), 128);
         assert_eq!(opened(1).len(), 16);
         assert_eq!(init().len(), 64);
-    }
-
-    #[test]
-    fn numbers_of_nodes_lead_back_to_them() {
-        let attributes = Attribute::ALL.map(|attribute| Node::Attribute(7, attribute));
-        for node in [Node::Reports, Node::Entry(1), Node::Entry(9)]
-            .into_iter()
-            .chain(attributes)
-        {
-            assert_eq!(node_of(number_of(node)), Some(node));
-        }
-        for number in [0, 2, 15, NODES_PER_ENTRY + 12] {
-            assert_eq!(node_of(number), None, "{number}");
-        }
     }
 }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tempfile::TempDir;
 
+use super::tree::Node;
 use super::*;
 use crate::tee::{FakeSnp, FakeTdx, TD_REPORT_LEN};
 

@@ -6,6 +6,10 @@ use std::time::Duration;
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::verify::{QuoteVerifier, VerifiedReport};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+
 use super::super::*;
 
 const DATA: [u8; 64] = [0xab; 64];

@@ -1,0 +1,64 @@
+//! The guests by name.
+
+use std::fmt;
+
+/// A guest that can be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum GuestName {
+    /// `run(challenge)` gives evidence about itself.
+    HelloAttest,
+    /// `run(samples)` classifies samples with weights from the key broker.
+    ConfidentialInference,
+    /// A program that greets its inputs on standard output.
+    GreetCommand,
+    /// A core module with `add`, `fib`, `half`, `trap` and `spin`.
+    AddCore,
+    /// `run(word …)` misbehaves on request. It asks for no secrets, so it also runs as a plain component.
+    Hostile,
+    /// `run(word address)` reaches for the network, of which every call is denied.
+    Dialler,
+    /// `run(word uri)` asks for any secret and reads it.
+    SecretProbe,
+    /// `run(uri)` gets a secret and cannot read it.
+    SecretHolder,
+}
+
+impl GuestName {
+    /// Every guest.
+    pub const ALL: [Self; 8] = [
+        Self::HelloAttest,
+        Self::ConfidentialInference,
+        Self::GreetCommand,
+        Self::AddCore,
+        Self::Hostile,
+        Self::Dialler,
+        Self::SecretProbe,
+        Self::SecretHolder,
+    ];
+
+    /// Its name, `hello-attest`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HelloAttest => "hello-attest",
+            Self::ConfidentialInference => "confidential-inference",
+            Self::GreetCommand => "greet-command",
+            Self::AddCore => "add-core",
+            Self::Hostile => "hostile",
+            Self::Dialler => "dialler",
+            Self::SecretProbe => "secret-probe",
+            Self::SecretHolder => "secret-holder",
+        }
+    }
+
+    /// The cargo package, unless it is WebAssembly text.
+    pub(super) fn package(self) -> Option<&'static str> {
+        (self != Self::AddCore).then(|| self.as_str())
+    }
+}
+
+impl fmt::Display for GuestName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
