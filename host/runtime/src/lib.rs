@@ -106,9 +106,10 @@
 //! # What is left of a task
 //!
 //! Linear memories, tables and stacks come from a pool. When a task ends, the engine gives their pages back
-//! to the kernel (`MADV_DONTNEED`) and keeps none resident, and the next task finds zeroes and its own
-//! component's initial data. The pages are not overwritten by this process; the kernel clears a page before
-//! it hands it out again, and in a confidential VM all of them are encrypted. Secrets, captured output and
+//! to the kernel (`MADV_DONTNEED`), but for the top 32 KiB of the stack, which it overwrites with zeroes; the
+//! next task finds zeroes and its own component's initial data. Pages that are given back are not overwritten
+//! by this process; the kernel clears a page before it hands it out again, and in a confidential VM all of
+//! them are encrypted. Secrets, captured output and
 //! values that this crate owns are overwritten when they are dropped. Copies that the engine makes while it
 //! carries values of other types than bytes and strings across the boundary are freed without that.
 #![deny(missing_docs)]
