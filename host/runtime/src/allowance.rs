@@ -61,6 +61,7 @@ impl<'a> Allowance<'a> {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::future::Future as _;
+    use std::pin::pin;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -78,9 +79,10 @@ pub(crate) mod tests {
         let meter = CpuMeter::default();
         let watch = Watch::new(&meter, limits, cancel, Instant::now(), &tripwire);
         let mut memory = MemoryMeter::new(limits.memory_bytes, tripwire);
-        let measured = meter.measure(async { work(&mut Allowance::new(&watch, &mut memory)) });
+        let work = pin!(async { work(&mut Allowance::new(&watch, &mut memory)) });
+        let measured = meter.measure(work);
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match std::pin::pin!(measured).poll(&mut context) {
+        match pin!(measured).poll(&mut context) {
             std::task::Poll::Ready(result) => result,
             std::task::Poll::Pending => unreachable!("nothing in it waits"),
         }

@@ -7,7 +7,7 @@
 //! nothing.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -47,9 +47,9 @@ impl CpuMeter {
         Duration::from_nanos(self.0.used.load(Ordering::Relaxed))
     }
 
-    /// The future, with the time of its polls counted.
-    pub(crate) async fn measure<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
+    /// The future, with the time of its polls counted. It is borrowed, because those of calls are large and
+    /// would be copied into this one.
+    pub(crate) async fn measure<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
         std::future::poll_fn(|context| {
             let entered = thread_time();
             self.0.entered.store(entered, Ordering::Relaxed);
@@ -234,13 +234,15 @@ impl Drop for Ticking {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
 
     #[tokio::test]
     async fn waiting_uses_no_processor_time() {
         let meter = CpuMeter::default();
         meter
-            .measure(tokio::time::sleep(Duration::from_millis(60)))
+            .measure(pin!(tokio::time::sleep(Duration::from_millis(60))))
             .await;
         assert!(
             meter.used() < Duration::from_millis(30),
@@ -254,11 +256,11 @@ mod tests {
         let meter = CpuMeter::default();
         let inside = meter.clone();
         meter
-            .measure(async move {
+            .measure(pin!(async move {
                 while inside.used_now() < Duration::from_millis(20) {
                     std::hint::spin_loop();
                 }
-            })
+            }))
             .await;
         assert!(
             meter.used() >= Duration::from_millis(20),

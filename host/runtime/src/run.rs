@@ -4,6 +4,7 @@ mod ending;
 mod meters;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -141,7 +142,7 @@ pub(crate) async fn core(
     let clocks = Clocks::new(&task, &common);
     clocks.watch.ticks(&mut store);
     let call = call::core(&mut store, linked, code, export, arguments);
-    let ended = supervise(&task, &clocks.meter, call).await;
+    let ended = supervise(&task, &clocks, pin!(call)).await;
     let memory_peak_bytes = store.data().memory.peak();
     let value = settle(
         &task,
@@ -193,7 +194,7 @@ impl ComponentRun {
         let watch = &self.clocks.watch;
         watch.ticks(&mut self.store);
         let call = call::component(&mut self.store, &self.linked, &self.export, watch);
-        let ended = supervise(&self.task, &self.clocks.meter, call).await;
+        let ended = supervise(&self.task, &self.clocks, pin!(call)).await;
         let state = self.store.data();
         let memory_peak_bytes = state.memory.peak();
         let evidence = state.interfaces.attestation.used();

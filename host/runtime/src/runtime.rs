@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use proplet_component::Component;
 use proplet_types::Digest;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::Engine;
 
 use crate::cache::{Bounds, Cache, Owner};
+use crate::cancel::CancelToken;
 use crate::compiled::{Code, Compiled};
 use crate::config::RuntimeConfig;
 use crate::cpu::Ticker;
@@ -96,14 +97,7 @@ impl Runtime {
     /// takes more than a moment apart from the threads of the scheduler. A task whose future is dropped is
     /// stopped.
     pub async fn run(&self, compiled: &Compiled, task: TaskSpec, services: Services) -> Outcome {
-        let place = tokio::select! {
-            biased;
-            () = task.cancel.cancelled() => Err(RuntimeError::Stopped),
-            place = Arc::clone(&self.places).acquire_owned() => {
-                place.map_err(|_| RuntimeError::Host("the runtime is shutting down".to_owned()))
-            }
-        };
-        let held = match place {
+        let held = match self.place(&task.cancel).await {
             Ok(place) => Held::new(place, self.ticker.ticking()),
             Err(error) => return Outcome::refused(error, String::new()),
         };
@@ -113,6 +107,27 @@ impl Runtime {
                 run::component(&self.engine, &self.linkers, code, task, services, held).await
             }
             Code::Core(code) => run::core(&self.engine, &self.linkers, code, task, held).await,
+        }
+    }
+
+    /// A place for a task, as soon as there is one.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Stopped`] when the task is stopped before that.
+    async fn place(&self, cancel: &CancelToken) -> Result<OwnedSemaphorePermit, RuntimeError> {
+        if cancel.is_cancelled() {
+            return Err(RuntimeError::Stopped);
+        }
+        // There is one, most of the time. Those who wait already are not passed over.
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(RuntimeError::Stopped),
+            place = Arc::clone(&self.places).acquire_owned() => {
+                place.map_err(|_| RuntimeError::Host("the runtime is shutting down".to_owned()))
+            }
         }
     }
 }

@@ -1,34 +1,64 @@
 //! How a call ends, and what that means.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::PoolConcurrencyLimitError;
 use wasmtime::component::ResourceTableError;
 use wasmtime_wasi::I32Exit;
 
+use super::meters::Clocks;
 use crate::call::{self, Ended};
 use crate::capture::OutputBudget;
-use crate::cpu::CpuMeter;
 use crate::error::{GuestText, RuntimeError};
 use crate::limits::{Passed, Tripwire};
 use crate::task::{Content, TaskSpec, Value};
 
 /// Drives the call until it ends, is stopped, or takes too long.
+///
+/// Most calls never wait, and setting up a timer for each costs more than the shortest take. So the timer and
+/// the canceller are waited for from when the call first gives way, which a guest does at the next tick at the
+/// latest; they count from before, and a task that was stopped already does not begin.
 pub(super) async fn supervise(
     task: &TaskSpec,
-    meter: &CpuMeter,
-    call: impl Future<Output = Result<Value, Ended>>,
+    clocks: &Clocks,
+    call: Pin<&mut impl Future<Output = Result<Value, Ended>>>,
 ) -> Result<Value, Ended> {
     let limit = task.limits.wall_clock_ms;
-    tokio::select! {
-        biased;
-        () = task.cancel.cancelled() => Err(Ended::Runtime(RuntimeError::Stopped)),
-        () = tokio::time::sleep(Duration::from_millis(limit)) => {
-            Err(Ended::Runtime(RuntimeError::LimitWallClock(limit)))
-        }
-        ended = meter.measure(call) => ended,
+    let wall_clock = Duration::from_millis(limit);
+    let timer = tokio::time::sleep(wall_clock);
+    if task.cancel.is_cancelled() {
+        return Err(Ended::Runtime(RuntimeError::Stopped));
     }
+    if clocks.started.elapsed() >= wall_clock {
+        return Err(Ended::Runtime(RuntimeError::LimitWallClock(limit)));
+    }
+    let mut call = pin!(clocks.meter.measure(call));
+    let mut stopped = pin!(async {
+        tokio::select! {
+            biased;
+            () = task.cancel.cancelled() => RuntimeError::Stopped,
+            () = timer => RuntimeError::LimitWallClock(limit),
+        }
+    });
+    let mut waits = false;
+    poll_fn(|context| {
+        if waits && let Poll::Ready(error) = stopped.as_mut().poll(context) {
+            return Poll::Ready(Err(Ended::Runtime(error)));
+        }
+        if let Poll::Ready(ended) = call.as_mut().poll(context) {
+            return Poll::Ready(ended);
+        }
+        if waits {
+            return Poll::Pending;
+        }
+        waits = true;
+        let stopped = stopped.as_mut().poll(context);
+        stopped.map(|error| Err(Ended::Runtime(error)))
+    })
+    .await
 }
 
 /// What the end of a call means.

@@ -107,6 +107,17 @@ async fn a_stopped_task_does_not_begin() {
 }
 
 #[tokio::test]
+async fn a_task_without_any_time_does_not_begin() {
+    let limits = TaskLimits {
+        wall_clock_ms: 0,
+        ..TaskLimits::default()
+    };
+    let outcome = run(&ASKS_FOR_EVIDENCE, with(limits, "run")).await;
+    assert_eq!(error(&outcome).0, "limit-wall-clock");
+    assert_eq!(outcome.usage.evidence, 0);
+}
+
+#[tokio::test]
 async fn a_spinning_start_function_is_under_the_limits() {
     let wasm = body("(func $f (loop br 0)) (start $f)", "");
     assert_eq!(
