@@ -9,7 +9,7 @@
 use crate::error::{GuestText, RuntimeError};
 use crate::grants::Grants;
 use crate::interfaces::wasi::P1;
-use crate::interfaces::{Grant, Interface, Set, unversioned};
+use crate::interfaces::{Grant, Interface, Set, hal, unversioned};
 
 /// The imports that give a component something to call or to hold, read once when it is compiled.
 pub(crate) struct Imports {
@@ -166,10 +166,12 @@ const MAX_VERSION: usize = 8;
 /// Whether the name of an interface that this host does not have is a published one, which says nothing of
 /// the component's owner.
 fn is_published(import: &str) -> bool {
-    matches!(
-        unversioned(import),
-        "wasi:http/incoming-handler" | "wasi:config/store" | "wasi:keyvalue/store"
-    )
+    let name = unversioned(import);
+    hal::UNSERVED.contains(&name)
+        || matches!(
+            name,
+            "wasi:http/incoming-handler" | "wasi:config/store" | "wasi:keyvalue/store"
+        )
 }
 
 #[cfg(test)]

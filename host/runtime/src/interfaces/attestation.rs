@@ -86,6 +86,25 @@ impl State {
     pub(crate) fn used(&self) -> u32 {
         self.used
     }
+
+    /// Who the component is.
+    pub(crate) fn identity(&self) -> &WorkloadIdentity {
+        &self.identity
+    }
+
+    /// Checks a challenge and counts a request for evidence over it; gives whom to ask. It is counted before the
+    /// answer: a TEE that fails slowly must not be asked without end either.
+    pub(crate) fn ask(&mut self, challenge: &[u8]) -> Result<Arc<dyn Attestor>, AttestationError> {
+        if challenge.len() > MAX_CHALLENGE {
+            let length = u32::try_from(challenge.len()).unwrap_or(u32::MAX);
+            return Err(AttestationError::ChallengeTooLong(length));
+        }
+        if self.used >= self.quota {
+            return Err(AttestationError::QuotaExceeded(self.quota));
+        }
+        self.used += 1;
+        Ok(Arc::clone(&self.attestor))
+    }
 }
 
 impl PerTask for State {
@@ -155,16 +174,8 @@ impl Host for Attestation<'_> {
     }
 
     async fn evidence(&mut self, challenge: Vec<u8>) -> Result<Resource<Evidence>, Error> {
-        if challenge.len() > MAX_CHALLENGE {
-            let length = u32::try_from(challenge.len()).unwrap_or(u32::MAX);
-            return Err(AttestationError::ChallengeTooLong(length).into());
-        }
-        if self.state.used >= self.state.quota {
-            return Err(AttestationError::QuotaExceeded(self.state.quota).into());
-        }
-        // Counted before the answer: a TEE that fails slowly must not be asked without end either.
-        self.state.used += 1;
-        let evidence = self.state.attestor.evidence(&challenge).await?;
+        let attestor = self.state.ask(&challenge)?;
+        let evidence = attestor.evidence(&challenge).await?;
         trappable::push(self.table, Evidence(evidence))
     }
 

@@ -40,6 +40,7 @@ use crate::state::{Common, TaskState};
 use crate::task::TaskSpec;
 
 pub(crate) mod attestation;
+pub(crate) mod hal;
 pub(crate) mod http;
 pub(crate) mod inputs;
 pub(crate) mod results;
@@ -71,7 +72,16 @@ macro_rules! interfaces {
     };
 }
 
-interfaces!(wasi, http, attestation, inputs, results, secrets, reveal);
+interfaces!(
+    wasi,
+    http,
+    attestation,
+    inputs,
+    results,
+    secrets,
+    reveal,
+    hal
+);
 
 /// One interface, or several that belong together.
 pub(crate) struct Interface {
