@@ -7,7 +7,7 @@ use serde_json::json;
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 
-use crate::snp::SigningKey;
+use crate::snp::EndorsementKeyKind;
 use crate::tdx::Quote;
 use crate::{EvidenceError, TeeName};
 
@@ -38,7 +38,7 @@ impl Evidence {
     /// [`EvidenceError::Malformed`] when the report does not parse.
     pub fn from_snp_report(
         report: &[u8],
-        endorsement: Option<(SigningKey, &[u8])>,
+        endorsement: Option<(EndorsementKeyKind, &[u8])>,
     ) -> Result<Self, EvidenceError> {
         let malformed = |error: &dyn std::fmt::Display| EvidenceError::Malformed {
             tee: TeeName::SNP,

@@ -24,7 +24,7 @@ pub use demands::{KeyDigest, SnpDemands};
 pub use endorsement::{CertificateError, CertificateFolder, CertificateSource, Endorsement};
 pub use error::SnpError;
 pub use guest_policy::{AbiVersion, GuestPolicyRule, NotAnAbiVersion, UnknownGuestPolicyRule};
-pub use kinds::{Generation, SigningKey, Tcb, UnknownGeneration};
+pub use kinds::{EndorsementKeyKind, Generation, Tcb, UnknownGeneration};
 pub use report::{REPORT_LEN, SnpReport};
 pub use revocation::RevocationLists;
 pub use roots::TrustRoots;

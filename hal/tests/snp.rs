@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proplet_hal::snp::{
-    REPORT_LEN, SigningKey, SnpError, SnpReport, SnpTrust, TrustRoots, verify, verify_report,
+    EndorsementKeyKind, REPORT_LEN, SnpError, SnpReport, SnpTrust, TrustRoots, verify,
+    verify_report,
 };
 use proplet_hal::verify::{Anchor, TeeFacts, TeeTrust, TrustPolicy, VerifyError};
 use proplet_hal::{Evidence, FormError, ReportData, TeeName};
@@ -90,7 +91,7 @@ fn recorded_evidence_verifies() {
 
 #[test]
 fn reports_and_json_convert_into_each_other() {
-    let made = Evidence::from_snp_report(REPORT, Some((SigningKey::Vcek, VCEK))).unwrap();
+    let made = Evidence::from_snp_report(REPORT, Some((EndorsementKeyKind::Vcek, VCEK))).unwrap();
     assert_eq!(made, recorded());
     assert!(Evidence::from_snp_report(&REPORT[1..], None).is_err());
 }
@@ -107,7 +108,7 @@ fn one_flipped_bit_anywhere_in_a_report_is_refused() {
                 // Fields that are looked at before the signature, and reserved bytes.
                 | SnpError::ReportVersion { .. }
                 | SnpError::Form(FormError::Malformed { .. })
-                | SnpError::SigningKey { .. }
+                | SnpError::EndorsementKeyKind { .. }
         );
         assert!(expected, "byte {at}: {refused}");
     }
@@ -143,7 +144,7 @@ fn amd_roots_do_not_vouch_for_it_even_when_its_own_chain_comes_along() {
     assert_eq!(
         refused,
         Err(SnpError::UnknownIssuer {
-            certificate: SigningKey::Vcek
+            certificate: EndorsementKeyKind::Vcek
         })
     );
 }
@@ -372,10 +373,11 @@ mod real {
         for (report, vcek) in [milan(), trustee()] {
             let facts = check(&report, &vcek, &amd).unwrap();
             assert_eq!(facts.version, 2);
-            assert_eq!(facts.signing_key, SigningKey::Vcek);
+            assert_eq!(facts.signing_key, EndorsementKeyKind::Vcek);
             assert_eq!(check(&report, &vcek, &given).unwrap(), facts);
 
-            let json = Evidence::from_snp_report(&report, Some((SigningKey::Vcek, &vcek))).unwrap();
+            let json = Evidence::from_snp_report(&report, Some((EndorsementKeyKind::Vcek, &vcek)))
+                .unwrap();
             let trust = taking_version_2(amd.clone());
             let policy = TrustPolicy::of(TeeTrust::Snp(Box::new(trust)));
             let verified = proplet_hal::verify::verify(&json, &policy, now()).unwrap();
@@ -440,7 +442,7 @@ mod real {
         assert_eq!(
             refused,
             Err(SnpError::UnknownIssuer {
-                certificate: SigningKey::Vcek
+                certificate: EndorsementKeyKind::Vcek
             })
         );
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::snp::{
-    CertificateError, CertificateSource, CertificateTable, Endorsement, SigningKey, TableKind,
-    is_signed_by,
+    CertificateError, CertificateSource, CertificateTable, Endorsement, EndorsementKeyKind,
+    TableKind, is_signed_by,
 };
 
 /// How long one source may take.
@@ -16,7 +16,7 @@ const SOURCE_PATIENCE: Duration = Duration::from_secs(10);
 const FRUITLESS_FOR: Duration = Duration::from_secs(60);
 
 /// A certificate with its kind.
-pub(super) type Found = (SigningKey, Arc<[u8]>);
+pub(super) type Found = (EndorsementKeyKind, Arc<[u8]>);
 
 /// Finds the certificate of the key that signed a report: the host's own, the one that fitted last time, or
 /// one of the sources in their order. Which one fits is decided by the report's signature, so a stale
@@ -141,7 +141,7 @@ mod tests {
     #[async_trait]
     impl CertificateSource for Source {
         async fn candidates(&self, wanted: &Endorsement) -> Result<Vec<Vec<u8>>, CertificateError> {
-            assert_eq!(wanted.key, SigningKey::Vcek);
+            assert_eq!(wanted.key, EndorsementKeyKind::Vcek);
             self.calls.fetch_add(1, Ordering::Relaxed);
             if self.fails {
                 let (place, reason) = ("here".to_owned(), "no".to_owned());
@@ -168,7 +168,7 @@ mod tests {
 
     async fn certificate(endorser: &Endorser, table: &[u8]) -> Option<Vec<u8>> {
         let (key, der) = endorser.endorse(REPORT, table).await?;
-        assert_eq!(key, SigningKey::Vcek);
+        assert_eq!(key, EndorsementKeyKind::Vcek);
         Some(der.to_vec())
     }
 

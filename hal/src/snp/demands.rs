@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::chip::ChipId;
 use super::error::SnpError;
 use super::guest_policy::{AbiVersion, GuestPolicyRule};
-use super::kinds::SigningKey;
+use super::kinds::EndorsementKeyKind;
 use super::report::SnpReport;
 use super::tcb::{TcbFloor, check_floors};
 
@@ -69,7 +69,7 @@ impl SnpDemands {
 }
 
 fn check_chip(chips: &BTreeSet<ChipId>, report: &SnpReport) -> Result<(), SnpError> {
-    if report.signing_key != SigningKey::Vcek {
+    if report.signing_key != EndorsementKeyKind::Vcek {
         return Err(SnpError::ChipUnknown);
     }
     match ChipId::new(&report.chip_id) {

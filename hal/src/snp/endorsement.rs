@@ -13,7 +13,7 @@ use sev::parser::ByteParser as _;
 use thiserror::Error;
 use x509_cert::der::Document;
 
-use super::kinds::{Generation, SigningKey, Tcb};
+use super::kinds::{EndorsementKeyKind, Generation, Tcb};
 
 /// Larger than any endorsement certificate.
 const MAX_FILE_LEN: u64 = 64 * 1024;
@@ -24,7 +24,7 @@ const MAX_FILES: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsement {
     /// Its kind.
-    pub key: SigningKey,
+    pub key: EndorsementKeyKind,
     /// The CPU's generation, when the report tells it.
     pub generation: Option<Generation>,
     /// The chip; zeros where the host masks it.
@@ -40,9 +40,9 @@ impl Endorsement {
         let report = AttestationReport::from_bytes(report).ok()?;
         Some(Self {
             key: match report.key_info.signing_key() {
-                0 => SigningKey::Vcek,
-                1 => SigningKey::Vlek,
-                _ => SigningKey::None,
+                0 => EndorsementKeyKind::Vcek,
+                1 => EndorsementKeyKind::Vlek,
+                _ => EndorsementKeyKind::None,
             },
             generation: report
                 .cpuid_fam_id
@@ -59,7 +59,7 @@ impl Endorsement {
     #[must_use]
     pub fn kds_path(&self) -> Option<String> {
         let masked = self.chip_id.iter().all(|byte| *byte == 0);
-        if self.key != SigningKey::Vcek || masked {
+        if self.key != EndorsementKeyKind::Vcek || masked {
             return None;
         }
         let product = match self.generation? {
@@ -99,9 +99,9 @@ impl Endorsement {
             microcode,
         } = self.tcb;
         let key = match self.key {
-            SigningKey::Vcek => "vcek",
-            SigningKey::Vlek => "vlek",
-            SigningKey::None => "none",
+            EndorsementKeyKind::Vcek => "vcek",
+            EndorsementKeyKind::Vlek => "vlek",
+            EndorsementKeyKind::None => "none",
         };
         let fmc = fmc.map(|fmc| format!("{fmc}-")).unwrap_or_default();
         let id = hex::encode(self.chip_id);
@@ -216,7 +216,7 @@ mod tests {
 
     fn wanted(generation: Generation, fmc: Option<u8>) -> Endorsement {
         Endorsement {
-            key: SigningKey::Vcek,
+            key: EndorsementKeyKind::Vcek,
             generation: Some(generation),
             chip_id: [0xab; 64],
             tcb: Tcb {
@@ -248,7 +248,7 @@ mod tests {
         let milan = wanted(Generation::Milan, None);
         for unknown in [
             Endorsement {
-                key: SigningKey::Vlek,
+                key: EndorsementKeyKind::Vlek,
                 ..milan.clone()
             },
             Endorsement {

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::guest_policy::AbiVersion;
-use super::kinds::{Generation, SigningKey};
+use super::kinds::{EndorsementKeyKind, Generation};
 use crate::FormError;
 
 /// Why SNP evidence, or what it is to be verified under, was refused.
@@ -42,11 +42,11 @@ pub enum SnpError {
     #[error(
         "the SNP report says that {reported} signed it, but its certificate is a {certificate}"
     )]
-    SigningKey {
+    EndorsementKeyKind {
         /// The key that the report names.
-        reported: SigningKey,
+        reported: EndorsementKeyKind,
         /// The kind of certificate that came with it.
-        certificate: SigningKey,
+        certificate: EndorsementKeyKind,
     },
     /// No pinned certificate issued the endorsement key's certificate.
     #[error(
@@ -55,7 +55,7 @@ pub enum SnpError {
     )]
     UnknownIssuer {
         /// The kind of certificate.
-        certificate: SigningKey,
+        certificate: EndorsementKeyKind,
     },
     /// A certificate's signature is wrong.
     #[error("the signature on the {what} certificate does not verify under its issuer's key")]

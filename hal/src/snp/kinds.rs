@@ -21,7 +21,7 @@ pub struct Tcb {
 /// The kinds of key that sign reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SigningKey {
+pub enum EndorsementKeyKind {
     /// Versioned chip endorsement key: derived from fuses of this one chip.
     Vcek,
     /// Versioned loaded endorsement key: derived from a seed that AMD gave a cloud provider, the same
@@ -32,7 +32,7 @@ pub enum SigningKey {
     None,
 }
 
-impl fmt::Display for SigningKey {
+impl fmt::Display for EndorsementKeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Vcek => "VCEK",

@@ -4,7 +4,7 @@ use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 
 use super::error::SnpError;
-use super::kinds::{Generation, SigningKey, Tcb};
+use super::kinds::{EndorsementKeyKind, Generation, Tcb};
 
 /// Size of a report in bytes, signature included (AMD document 56860, table 23).
 pub const REPORT_LEN: usize = 1184;
@@ -24,7 +24,7 @@ pub struct SnpReport {
     /// Version of the report's layout, 2 to 5.
     pub version: u32,
     /// The kind of key that signed the report.
-    pub signing_key: SigningKey,
+    pub signing_key: EndorsementKeyKind,
     /// CPU generation, from CPUID in the report. `None` in version 2, which does not carry it.
     pub generation: Option<Generation>,
     /// The caller's report data, zero-padded to 64 bytes.
@@ -94,9 +94,9 @@ impl SnpReport {
         Self {
             version: report.version,
             signing_key: match report.key_info.signing_key() {
-                0 => SigningKey::Vcek,
-                1 => SigningKey::Vlek,
-                _ => SigningKey::None,
+                0 => EndorsementKeyKind::Vcek,
+                1 => EndorsementKeyKind::Vlek,
+                _ => EndorsementKeyKind::None,
             },
             generation: report
                 .cpuid_fam_id

@@ -9,7 +9,7 @@ use x509_cert::der::pem;
 
 use super::certificate::Certificate;
 use super::error::SnpError;
-use super::kinds::{Generation, SigningKey};
+use super::kinds::{EndorsementKeyKind, Generation};
 use crate::FormError;
 use crate::anchor::Anchor;
 
@@ -110,7 +110,7 @@ impl TrustRoots {
     pub(super) fn issuers<'a>(
         &'a self,
         certificate: &'a Certificate,
-        kind: SigningKey,
+        kind: EndorsementKeyKind,
     ) -> impl Iterator<Item = (&'a Authority, &'a Certificate)> {
         let pairs = self.authorities.iter().flat_map(|authority| {
             authority
@@ -121,9 +121,9 @@ impl TrustRoots {
         let vendor = self.anchor == Anchor::Vendor;
         pairs.filter(move |(_, intermediate)| {
             let issues = if is_asvk(intermediate) {
-                kind == SigningKey::Vlek
+                kind == EndorsementKeyKind::Vlek
             } else {
-                kind == SigningKey::Vcek || !vendor
+                kind == EndorsementKeyKind::Vcek || !vendor
             };
             issues && certificate.is_issued_by(intermediate)
         })

@@ -9,7 +9,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::kinds::SigningKey;
+use super::kinds::EndorsementKeyKind;
 
 const ENTRY_LEN: usize = 24;
 /// More than there are kinds of entries.
@@ -124,11 +124,11 @@ impl CertificateTable {
 
     /// The certificate of the key that signs reports, when it is there.
     #[must_use]
-    pub fn endorsement(&self, key: SigningKey) -> Option<&[u8]> {
+    pub fn endorsement(&self, key: EndorsementKeyKind) -> Option<&[u8]> {
         let wanted = match key {
-            SigningKey::Vcek => TableKind::Vcek,
-            SigningKey::Vlek => TableKind::Vlek,
-            SigningKey::None => return None,
+            EndorsementKeyKind::Vcek => TableKind::Vcek,
+            EndorsementKeyKind::Vlek => TableKind::Vlek,
+            EndorsementKeyKind::None => return None,
         };
         self.entries
             .iter()
@@ -189,9 +189,15 @@ pub(crate) mod tests {
         }
         let bytes = table(&[(VCEK, b"vcek"), (VLEK, b"vlek"), (1, b"else"), (VCEK, b"2")]);
         let table = CertificateTable::parse(&bytes).unwrap();
-        assert_eq!(table.endorsement(SigningKey::Vcek), Some(&b"vcek"[..]));
-        assert_eq!(table.endorsement(SigningKey::Vlek), Some(&b"vlek"[..]));
-        assert_eq!(table.endorsement(SigningKey::None), None);
+        assert_eq!(
+            table.endorsement(EndorsementKeyKind::Vcek),
+            Some(&b"vcek"[..])
+        );
+        assert_eq!(
+            table.endorsement(EndorsementKeyKind::Vlek),
+            Some(&b"vlek"[..])
+        );
+        assert_eq!(table.endorsement(EndorsementKeyKind::None), None);
         let kinds: Vec<_> = table.kinds().map(|kind| kind.to_string()).collect();
         assert_eq!(kinds[..2], ["VCEK", "VLEK"]);
         assert!(kinds[2].starts_with("other (0000"));
@@ -202,10 +208,10 @@ pub(crate) mod tests {
         for empty in [&[][..], &[0; 24], &[0; 4096]] {
             let table = CertificateTable::parse(empty).unwrap();
             assert_eq!(table, CertificateTable::default());
-            assert_eq!(table.endorsement(SigningKey::Vcek), None);
+            assert_eq!(table.endorsement(EndorsementKeyKind::Vcek), None);
         }
         let nothing = CertificateTable::parse(&table(&[(VCEK, b"")])).unwrap();
-        assert_eq!(nothing.endorsement(SigningKey::Vcek), None);
+        assert_eq!(nothing.endorsement(EndorsementKeyKind::Vcek), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use x509_cert::spki::ObjectIdentifier;
 
 use super::certificate::{Certificate, MAX_CERTIFICATE_LEN};
 use super::error::SnpError;
-use super::kinds::SigningKey;
+use super::kinds::EndorsementKeyKind;
 use super::report::{self, SnpReport};
 use super::trust::SnpTrust;
 use crate::FormError;
@@ -89,7 +89,7 @@ pub fn is_signed_by(report: &[u8], endorsement_der: &[u8]) -> Result<(), SnpErro
 }
 
 /// Finds the one endorsement key certificate in `cert_chain`.
-fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), SnpError> {
+fn endorsement(evidence: &Value) -> Result<(EndorsementKeyKind, Vec<u8>), SnpError> {
     let chain = match evidence.get("cert_chain") {
         None | Some(Value::Null) => return Err(SnpError::NoEndorsement),
         Some(Value::Array(chain)) => chain,
@@ -97,8 +97,8 @@ fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), SnpError> {
     };
     FormError::check_size("cert_chain", chain.len(), MAX_CHAIN_ENTRIES)?;
     let kind = |entry: &Value| match entry.get("cert_type").and_then(Value::as_str) {
-        Some("VCEK") => Some(SigningKey::Vcek),
-        Some("VLEK") => Some(SigningKey::Vlek),
+        Some("VCEK") => Some(EndorsementKeyKind::Vcek),
+        Some("VLEK") => Some(EndorsementKeyKind::Vlek),
         _ => None,
     };
     let endorsements: Vec<_> = chain
@@ -133,7 +133,7 @@ fn endorsement(evidence: &Value) -> Result<(SigningKey, Vec<u8>), SnpError> {
 
 /// A VCEK or VLEK certificate, not yet verified.
 struct EndorsementKey {
-    kind: SigningKey,
+    kind: EndorsementKeyKind,
     certificate: Certificate,
 }
 
@@ -141,11 +141,11 @@ impl EndorsementKey {
     fn parse(der: &[u8]) -> Result<Self, SnpError> {
         let certificate = Certificate::parse("endorsement", der)?;
         let kind = match certificate.common_name() {
-            Some(b"SEV-VCEK") => SigningKey::Vcek,
-            Some(b"SEV-VLEK") => SigningKey::Vlek,
+            Some(b"SEV-VCEK") => EndorsementKeyKind::Vcek,
+            Some(b"SEV-VLEK") => EndorsementKeyKind::Vlek,
             _ => return Err(certificate.unusable("its subject is neither SEV-VCEK nor SEV-VLEK")),
         };
-        let what = if kind == SigningKey::Vcek {
+        let what = if kind == EndorsementKeyKind::Vcek {
             "VCEK"
         } else {
             "VLEK"
@@ -165,7 +165,7 @@ impl EndorsementKey {
         let report = SnpReport::parse(bytes, trust.minimum_version)?;
         if report.signing_key != self.kind {
             let (reported, certificate) = (report.signing_key, self.kind);
-            return Err(SnpError::SigningKey {
+            return Err(SnpError::EndorsementKeyKind {
                 reported,
                 certificate,
             });
@@ -257,14 +257,14 @@ impl EndorsementKey {
     fn verify_chip(&self, report: &SnpReport) -> Result<(), SnpError> {
         let hardware_id = self.certificate.extension(oid::HARDWARE_ID)?;
         match (self.kind, hardware_id) {
-            (SigningKey::Vcek, Some(hardware_id)) => {
+            (EndorsementKeyKind::Vcek, Some(hardware_id)) => {
                 if is_chip(hardware_id, &report.chip_id) {
                     Ok(())
                 } else {
                     Err(SnpError::ChipId)
                 }
             }
-            (SigningKey::Vcek, None) => Err(self.certificate.unusable("it names no chip")),
+            (EndorsementKeyKind::Vcek, None) => Err(self.certificate.unusable("it names no chip")),
             (_, None) => Ok(()),
             (_, Some(_)) => Err(self.certificate.unusable("it names a chip")),
         }

@@ -194,7 +194,7 @@ mod tests {
     };
 
     use axum::{Router, extract::State, http::StatusCode, http::Uri};
-    use proplet_hal::snp::{Generation, SigningKey, Tcb};
+    use proplet_hal::snp::{EndorsementKeyKind, Generation, Tcb};
     use tempfile::TempDir;
     use tokio::net::TcpListener;
 
@@ -245,7 +245,7 @@ mod tests {
 
     fn wanted() -> Endorsement {
         Endorsement {
-            key: SigningKey::Vcek,
+            key: EndorsementKeyKind::Vcek,
             generation: Some(Generation::Milan),
             chip_id: [0xab; 64],
             tcb: Tcb {

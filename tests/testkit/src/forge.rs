@@ -12,7 +12,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use proplet_hal::snp::{RevocationLists, SigningKey, TrustRoots};
+use proplet_hal::snp::{EndorsementKeyKind, RevocationLists, TrustRoots};
 use proplet_hal::{Evidence, ReportData};
 use ring::rand::SystemRandom;
 use ring::rsa::KeyPair;
@@ -67,7 +67,7 @@ impl Signer {
 /// A report, the certificate of the key that signed it and the roots, all sound until changed.
 #[derive(Debug, Clone)]
 pub struct Forged {
-    kind: SigningKey,
+    kind: EndorsementKeyKind,
     report: Vec<u8>,
     certificate: Certificate,
     ask: Certificate,
@@ -76,7 +76,7 @@ pub struct Forged {
 
 impl Forged {
     /// Evidence of this fake as it is.
-    pub fn of(tee: &FakeSnp, kind: SigningKey, certificate: &[u8]) -> Self {
+    pub fn of(tee: &FakeSnp, kind: EndorsementKeyKind, certificate: &[u8]) -> Self {
         let data = ReportData::new(&[0xab; 48]).expect("short enough");
         Self {
             kind,
@@ -90,20 +90,24 @@ impl Forged {
     /// Of a Genoa CPU with its VCEK.
     pub fn vcek() -> Self {
         let vcek = include_bytes!("../pki/vcek-genoa.der");
-        Self::of(&FakeSnp::new(), SigningKey::Vcek, vcek)
+        Self::of(&FakeSnp::new(), EndorsementKeyKind::Vcek, vcek)
     }
 
     /// Of a Turin CPU with its VCEK.
     pub fn turin() -> Self {
         let tee = FakeSnp::builder().cpu(crate::tee::Cpu::Turin).build();
         let vcek = include_bytes!("../pki/vcek-turin.der");
-        Self::of(&tee, SigningKey::Vcek, vcek)
+        Self::of(&tee, EndorsementKeyKind::Vcek, vcek)
     }
 
     /// Of a Genoa CPU with a VLEK.
     pub fn vlek() -> Self {
         let vlek = include_bytes!("../pki/vlek.der");
-        Self::of(&FakeSnp::builder().vlek().build(), SigningKey::Vlek, vlek)
+        Self::of(
+            &FakeSnp::builder().vlek().build(),
+            EndorsementKeyKind::Vlek,
+            vlek,
+        )
     }
 
     /// Changes the report and has the chip sign it anew.

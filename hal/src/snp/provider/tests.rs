@@ -83,7 +83,7 @@ fn an_extended_report_brings_certificates() {
     let raw = raw.unwrap();
     assert_eq!(raw.evidence, [9; REPORT_LEN]);
     let table = crate::snp::CertificateTable::parse(&raw.certificates).unwrap();
-    let key = crate::snp::SigningKey::Vcek;
+    let key = crate::snp::EndorsementKeyKind::Vcek;
     assert_eq!(table.endorsement(key), Some(&b"vcek"[..]));
     let [(name, request)] = calls.as_slice() else {
         panic!("{calls:?}");

@@ -40,7 +40,7 @@ pub(super) fn rows_of_the_chain() -> Vec<Row> {
             "issuer among the pinned intermediates",
             Case::of(&renamed),
             SnpError::UnknownIssuer {
-                certificate: SigningKey::Vcek,
+                certificate: EndorsementKeyKind::Vcek,
             },
             Case::of(&renamed).under(&renamed_roots),
         ),
@@ -52,7 +52,7 @@ pub(super) fn rows_of_the_chain() -> Vec<Row> {
                     .certificate(Signer::Ask, |vcek| vcek.issuer = name("SEV-VLEK-Test")),
             ),
             SnpError::UnknownIssuer {
-                certificate: SigningKey::Vcek,
+                certificate: EndorsementKeyKind::Vcek,
             },
             Case::of(
                 &Forged::vlek()

@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use proplet_hal::snp::{
-    ChipId, Generation, GuestPolicyRule, SigningKey, SnpError, SnpTrust, TcbFloor,
+    ChipId, EndorsementKeyKind, Generation, GuestPolicyRule, SnpError, SnpTrust, TcbFloor,
 };
 use proplet_hal::verify::{TeeTrust, TrustPolicy, VerifyError, verify};
 use proplet_hal::{Evidence, FormError};

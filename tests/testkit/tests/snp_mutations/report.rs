@@ -32,18 +32,18 @@ pub(super) fn rows_of_the_report() -> Vec<Row> {
         row(
             "kind of key that the report names",
             Case::of(&claims_vlek),
-            SnpError::SigningKey {
-                reported: SigningKey::Vlek,
-                certificate: SigningKey::Vcek,
+            SnpError::EndorsementKeyKind {
+                reported: EndorsementKeyKind::Vlek,
+                certificate: EndorsementKeyKind::Vcek,
             },
             Case::of(&with_vlek),
         ),
         row(
             "signature of a report that no key signed",
             Case::of(&Forged::vcek().report(set(72, 7 << 2))),
-            SnpError::SigningKey {
-                reported: SigningKey::None,
-                certificate: SigningKey::Vcek,
+            SnpError::EndorsementKeyKind {
+                reported: EndorsementKeyKind::None,
+                certificate: EndorsementKeyKind::Vcek,
             },
             None,
         ),

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use proplet_hal::snp::SigningKey;
+use proplet_hal::snp::EndorsementKeyKind;
 use proplet_hal::{EvidenceError, ReportData};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair};
@@ -44,7 +44,7 @@ const VLEK_SIGNS: u32 = 1 << 2;
 #[must_use]
 pub struct FakeSnpBuilder {
     template: AttestationReport,
-    endorsement: (SigningKey, &'static [u8]),
+    endorsement: (EndorsementKeyKind, &'static [u8]),
     tampering: Option<Tampering>,
     failure: Option<EvidenceError>,
 }
@@ -93,7 +93,7 @@ impl FakeSnpBuilder {
         };
         let builder = Self {
             template,
-            endorsement: (SigningKey::Vcek, VCEK_GENOA),
+            endorsement: (EndorsementKeyKind::Vcek, VCEK_GENOA),
             tampering: None,
             failure: None,
         };
@@ -159,7 +159,7 @@ impl FakeSnpBuilder {
         self.template.committed_tcb = tcb;
         self.template.launch_tcb = tcb;
         self.template.key_info = 0.into();
-        self.endorsement = (SigningKey::Vcek, vcek);
+        self.endorsement = (EndorsementKeyKind::Vcek, vcek);
         self
     }
 
@@ -167,7 +167,7 @@ impl FakeSnpBuilder {
     pub fn vlek(mut self) -> Self {
         self = self.cpu(Cpu::Genoa);
         self.template.key_info = VLEK_SIGNS.into();
-        self.endorsement = (SigningKey::Vlek, VLEK);
+        self.endorsement = (EndorsementKeyKind::Vlek, VLEK);
         self
     }
 

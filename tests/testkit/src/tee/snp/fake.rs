@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use proplet_hal::snp::SigningKey;
+use proplet_hal::snp::EndorsementKeyKind;
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use ring::rand::SystemRandom;
 use ring::signature::EcdsaKeyPair;
@@ -48,7 +48,7 @@ pub struct FakeSnp {
     pub(super) key: EcdsaKeyPair,
     pub(super) random: SystemRandom,
     pub(super) template: AttestationReport,
-    pub(super) endorsement: (SigningKey, &'static [u8]),
+    pub(super) endorsement: (EndorsementKeyKind, &'static [u8]),
     pub(super) tampering: Option<Tampering>,
     pub(super) failure: Option<EvidenceError>,
     pub(super) calls: AtomicU64,
@@ -130,7 +130,7 @@ impl TeeProvider for FakeSnp {
         }
         let certificate = match self.tampering {
             Some(Tampering::NoCertificate) => None,
-            Some(Tampering::LabelledVlek) => Some((SigningKey::Vlek, self.endorsement.1)),
+            Some(Tampering::LabelledVlek) => Some((EndorsementKeyKind::Vlek, self.endorsement.1)),
             _ => Some(self.endorsement),
         };
         // Signing takes a fraction of a millisecond, less than a move to another thread is worth.
@@ -241,7 +241,7 @@ mod tests {
             }
         }
         let report = report(verified(&FakeSnp::builder().vlek().build()).await.unwrap());
-        assert_eq!(report.signing_key, SigningKey::Vlek);
+        assert_eq!(report.signing_key, EndorsementKeyKind::Vlek);
     }
 
     #[tokio::test]
@@ -307,9 +307,9 @@ mod tests {
         );
         assert_eq!(
             tampered(Tampering::ClaimsVlek).await,
-            SnpError::SigningKey {
-                reported: SigningKey::Vlek,
-                certificate: SigningKey::Vcek
+            SnpError::EndorsementKeyKind {
+                reported: EndorsementKeyKind::Vlek,
+                certificate: EndorsementKeyKind::Vcek
             }
         );
         let labelled = tampered(Tampering::LabelledVlek).await;

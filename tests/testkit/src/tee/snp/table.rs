@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use proplet_hal::snp::SigningKey;
+use proplet_hal::snp::EndorsementKeyKind;
 use uuid::{Uuid, uuid};
 
 use crate::tee::trust::TEST_ROOTS_PEM;
@@ -33,11 +33,11 @@ pub(super) fn table(certificates: &[(Uuid, &[u8])]) -> Vec<u8> {
 }
 
 /// The test PKI's certificates with this endorsement.
-pub(super) fn of_test_pki(kind: SigningKey, endorsement: &[u8]) -> Vec<u8> {
+pub(super) fn of_test_pki(kind: EndorsementKeyKind, endorsement: &[u8]) -> Vec<u8> {
     let roots = pem_certificates(TEST_ROOTS_PEM);
     let mut certificates = vec![(
         match kind {
-            SigningKey::Vlek => VLEK,
+            EndorsementKeyKind::Vlek => VLEK,
             _ => VCEK,
         },
         endorsement,
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn the_crate_sev_reads_the_table() {
-        let mut bytes = of_test_pki(SigningKey::Vcek, b"endorsement");
+        let mut bytes = of_test_pki(EndorsementKeyKind::Vcek, b"endorsement");
         let mut entries = CertTableEntry::vec_bytes_to_cert_table(&mut bytes).unwrap();
         entries.sort_by_key(|entry| entry.data().len());
         assert_eq!(entries.len(), 3);
