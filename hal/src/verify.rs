@@ -17,7 +17,7 @@ mod error;
 
 pub use crate::anchor::Anchor;
 pub use crate::on_demand::OnDemand;
-pub use error::VerifyError;
+pub use error::AppraisalError;
 
 /// Which evidence a verifier accepts. Everything not named is refused.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ impl TrustPolicy {
     ///
     /// # Errors
     /// As [`TrustRoots::amd`] and [`TdxTrust::intel`].
-    pub fn hardware() -> Result<Self, VerifyError> {
+    pub fn hardware() -> Result<Self, AppraisalError> {
         let tdx = TeeTrust::Tdx(Box::new(TdxTrust::intel()?));
         Ok(Self::with_snp_roots(TrustRoots::amd()?).and(tdx))
     }
@@ -196,12 +196,12 @@ impl Verified {
 /// caller.
 ///
 /// # Errors
-/// [`VerifyError`]; [`VerifyError::Unsupported`] for every other TEE.
+/// [`AppraisalError`]; [`AppraisalError::Unsupported`] for every other TEE.
 pub fn verify(
     evidence: &Evidence,
     policy: &TrustPolicy,
     now: SystemTime,
-) -> Result<Verified, VerifyError> {
+) -> Result<Verified, AppraisalError> {
     let trust = policy
         .accepted
         .iter()
@@ -219,10 +219,10 @@ pub fn verify(
             let report_data = sample::report_data(&evidence.evidence);
             report_data
                 .map(Verified::of_sample)
-                .map_err(VerifyError::Sample)
+                .map_err(AppraisalError::Sample)
         }
-        None if evidence.tee == TeeName::SAMPLE => Err(VerifyError::SampleRefused),
-        None => Err(VerifyError::Unsupported {
+        None if evidence.tee == TeeName::SAMPLE => Err(AppraisalError::SampleRefused),
+        None => Err(AppraisalError::Unsupported {
             tee: evidence.tee.clone(),
         }),
     }
@@ -246,7 +246,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         assert_eq!(
             verify(&sample, &strict, now),
-            Err(VerifyError::SampleRefused)
+            Err(AppraisalError::SampleRefused)
         );
 
         let lenient = strict.accepting_sample_evidence_that_proves_nothing();

@@ -14,7 +14,7 @@ use proplet_hal::snp::{
     EndorsementKeyKind, REPORT_LEN, SnpError, SnpReport, SnpTrust, TrustRoots, verify,
     verify_report,
 };
-use proplet_hal::verify::{Anchor, TeeFacts, TeeTrust, TrustPolicy, VerifyError};
+use proplet_hal::verify::{Anchor, AppraisalError, TeeFacts, TeeTrust, TrustPolicy};
 use proplet_hal::{Evidence, FormError, ReportData, TeeName};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -257,7 +257,7 @@ fn other_tees_are_unsupported() {
     let policy = TrustPolicy::with_snp_roots(roots());
     assert_eq!(
         proplet_hal::verify::verify(&evidence, &policy, now()),
-        Err(VerifyError::Unsupported { tee: TeeName::TDX })
+        Err(AppraisalError::Unsupported { tee: TeeName::TDX })
     );
 }
 

@@ -12,7 +12,7 @@ use proplet_hal::tdx::{
     BodyType, Collateral, MAX_COLLATERAL_FILE_LEN, TcbStatus, TdxError, TdxFacts, TdxRoot,
     TdxTrust, verify, verify_quote,
 };
-use proplet_hal::verify::{Anchor, TeeFacts, TeeTrust, TrustPolicy, VerifyError};
+use proplet_hal::verify::{Anchor, AppraisalError, TeeFacts, TeeTrust, TrustPolicy};
 use proplet_hal::{Evidence, FormError, TeeName};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -366,7 +366,7 @@ mod real {
         let refused = proplet_hal::verify::verify(&evidence, &policy, at(NOW));
         assert!(matches!(
             refused,
-            Err(VerifyError::Tdx(TdxError::EventLogReplay {
+            Err(AppraisalError::Tdx(TdxError::EventLogReplay {
                 register: 0,
                 ..
             }))

@@ -12,7 +12,7 @@ use crate::{FormError, TeeName};
 /// message, so that whoever sends evidence cannot flood a log.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum VerifyError {
+pub enum AppraisalError {
     /// There is no verifier for this TEE here, or the policy names nothing that vouches for it.
     #[error(
         "evidence of the TEE `{tee}` is not accepted here: nothing that was given vouches for that TEE (your reference \

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use proplet_hal::verify::{Anchor, TrustPolicy, VerifyError as EvidenceError};
+use proplet_hal::verify::{Anchor, AppraisalError, TrustPolicy};
 use proplet_hal::{Evidence, TeeName};
 use proplet_jose::b64;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
@@ -260,7 +260,7 @@ fn fakes_are_reported_loudly() {
             now()
         )
         .unwrap_err(),
-        VerifyError::Evidence(EvidenceError::SampleRefused)
+        VerifyError::Evidence(AppraisalError::SampleRefused)
     );
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use proplet_hal::TeeProvider as _;
 use proplet_hal::snp::SnpError;
-use proplet_hal::verify::{Anchor, TrustPolicy, VerifyError as EvidenceError};
+use proplet_hal::verify::{Anchor, AppraisalError, TrustPolicy};
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::claims::{Claims, Workload};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
@@ -226,7 +226,7 @@ async fn tampered_evidence_is_refused() {
             &Expectations::of_any_measurement(),
             SystemTime::now(),
         );
-        let expected = VerifyError::Evidence(EvidenceError::Snp(SnpError::ReportSignature));
+        let expected = VerifyError::Evidence(AppraisalError::Snp(SnpError::ReportSignature));
         assert_eq!(refused.unwrap_err(), expected, "{tampering:?}");
     }
 }
@@ -246,7 +246,7 @@ async fn certificates_are_judged_at_the_given_time() {
     assert!(
         matches!(
             refused,
-            VerifyError::Evidence(EvidenceError::Snp(SnpError::CertificateTime { .. }))
+            VerifyError::Evidence(AppraisalError::Snp(SnpError::CertificateTime { .. }))
         ),
         "{refused}"
     );
@@ -316,7 +316,7 @@ async fn sample_evidence_needs_permission_in_so_many_words() {
     let now = SystemTime::now();
     assert_eq!(
         verify_bundle(&bundle, &trust(), &expectations, now).unwrap_err(),
-        VerifyError::Evidence(EvidenceError::SampleRefused)
+        VerifyError::Evidence(AppraisalError::SampleRefused)
     );
     let lenient = trust().accepting_sample_evidence_that_proves_nothing();
     let report = verify_bundle(&bundle, &lenient, &expectations, now).unwrap();

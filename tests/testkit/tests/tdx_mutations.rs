@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use proplet_hal::tdx::{
     BodyType, Collateral, TcbStatus, TdxError, TdxFacts, TdxRoot, TdxTrust, verify_quote,
 };
-use proplet_hal::verify::{Anchor, TeeFacts, TeeTrust, TrustPolicy, VerifyError};
+use proplet_hal::verify::{Anchor, AppraisalError, TeeFacts, TeeTrust, TrustPolicy};
 use proplet_hal::{ReportData, TeeProvider as _};
 use proplet_testkit::tee::{
     self, ComponentStatus, EventLog, FakeTdx, FakeTdxBuilder, Period, Platform, QuoteForm,
@@ -125,7 +125,7 @@ async fn evidence_of_the_provider_verifies_under_the_given_root_only() {
     };
     let policy = TrustPolicy::of(TeeTrust::Tdx(Box::new(vendor)));
     let refused = proplet_hal::verify::verify(&evidence, &policy, now()).unwrap_err();
-    let VerifyError::Tdx(refused) = refused else {
+    let AppraisalError::Tdx(refused) = refused else {
         panic!("{refused:?}");
     };
     assert_eq!(kind(&refused), "Chain", "{refused}");

@@ -3,7 +3,7 @@
 use proplet_hal::{
     snp::SnpError,
     tdx::{TcbStatus, TdxError, time},
-    verify::VerifyError as EvidenceError,
+    verify::AppraisalError,
 };
 use proplet_results::verify::{VerifyError, verify, verify_bundle};
 use proplet_types::Code;
@@ -80,8 +80,8 @@ fn option_for(error: &VerifyError) -> Option<&'static str> {
              --any-measurement",
         ),
         VerifyError::Debug => Some("--allow-debug allows them"),
-        VerifyError::Evidence(EvidenceError::SampleRefused) => Some("--accept-sample accepts it"),
-        VerifyError::Evidence(EvidenceError::Snp(error)) => match error {
+        VerifyError::Evidence(AppraisalError::SampleRefused) => Some("--accept-sample accepts it"),
+        VerifyError::Evidence(AppraisalError::Snp(error)) => match error {
             SnpError::ReportVersion { version: 2, .. } => {
                 Some("--allow-report-v2 accepts reports that do not name the CPU")
             }
@@ -96,7 +96,7 @@ fn option_for(error: &VerifyError) -> Option<&'static str> {
             }
             _ => None,
         },
-        VerifyError::Evidence(EvidenceError::Tdx(error)) => match error {
+        VerifyError::Evidence(AppraisalError::Tdx(error)) => match error {
             TdxError::CollateralTime { .. } | TdxError::CertificateTime { .. } => {
                 Some("--at TIME judges as of a time when it was valid")
             }

@@ -12,7 +12,7 @@ use crate::receipt::ReceiptError;
 pub enum VerifyError {
     /// The TEE's evidence is refused.
     #[error("the evidence does not verify: {0}")]
-    Evidence(#[from] hal::VerifyError),
+    Evidence(#[from] hal::AppraisalError),
     /// The claims cannot be read.
     #[error(transparent)]
     Claims(#[from] ClaimsError),

@@ -60,7 +60,7 @@ impl TeeProvider for Sample {
 mod tests {
     use std::time::SystemTime;
 
-    use proplet_hal::verify::{Anchor, TrustPolicy, VerifyError, verify};
+    use proplet_hal::verify::{Anchor, AppraisalError, TrustPolicy, verify};
 
     use super::*;
 
@@ -80,7 +80,7 @@ mod tests {
         let strict = TrustPolicy::with_snp_roots(crate::tee::test_roots());
         assert_eq!(
             verify(&evidence, &strict, now),
-            Err(VerifyError::SampleRefused)
+            Err(AppraisalError::SampleRefused)
         );
         let lenient = strict.accepting_sample_evidence_that_proves_nothing();
         let verified = verify(&evidence, &lenient, now).unwrap();

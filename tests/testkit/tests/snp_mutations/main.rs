@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use proplet_hal::snp::{
     ChipId, EndorsementKeyKind, Generation, GuestPolicyRule, SnpError, SnpTrust, TcbFloor,
 };
-use proplet_hal::verify::{TeeTrust, TrustPolicy, VerifyError, verify};
+use proplet_hal::verify::{AppraisalError, TeeTrust, TrustPolicy, verify};
 use proplet_hal::{Evidence, FormError};
 use proplet_testkit::forge::{Forged, RevocationList, Signer, set_extension, time};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ impl Case {
         let policy = TrustPolicy::of(TeeTrust::Snp(Box::new(self.trust)));
         match verify(&self.evidence, &policy, self.at) {
             Ok(_) => Ok(()),
-            Err(VerifyError::Snp(error)) => Err(error),
+            Err(AppraisalError::Snp(error)) => Err(error),
             Err(error) => panic!("{error}"),
         }
     }

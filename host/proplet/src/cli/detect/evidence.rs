@@ -7,7 +7,7 @@ use proplet_hal::{
     hardware::HardwareTee,
     snp::SnpTrust,
     tdx::{TcbStatus, TdxError, TdxFacts, TdxTrust, time},
-    verify::{Anchor, TeeFacts, TeeTrust, TrustPolicy, Verified, VerifyError, verify},
+    verify::{Anchor, AppraisalError, TeeFacts, TeeTrust, TrustPolicy, Verified, verify},
 };
 use proplet_types::Code;
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ pub(super) async fn make(
             made.refused("it is over other report data".to_owned())
         }
         Ok(verified) => made.verified(&verified),
-        Err(VerifyError::Tdx(error @ TdxError::NoCollateral { .. })) => made.uncollated(&error),
+        Err(AppraisalError::Tdx(error @ TdxError::NoCollateral { .. })) => made.uncollated(&error),
         Err(error) => made.refused(error.to_string()),
     })
 }

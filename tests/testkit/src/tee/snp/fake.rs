@@ -161,7 +161,7 @@ mod tests {
 
     use proplet_hal::snp::{Generation, SnpError, SnpReport, SnpTrust, TrustRoots};
     use proplet_hal::verify::{
-        Anchor, TeeFacts, TeeTrust, TrustPolicy, Verified, VerifyError, verify,
+        Anchor, AppraisalError, TeeFacts, TeeTrust, TrustPolicy, Verified, verify,
     };
 
     use super::super::builder::{CHIP_TURIN, Cpu, FakeSnpBuilder};
@@ -172,7 +172,7 @@ mod tests {
         ReportData::new(&[0xab; 48]).unwrap()
     }
 
-    async fn verified(tee: &FakeSnp) -> Result<Verified, VerifyError> {
+    async fn verified(tee: &FakeSnp) -> Result<Verified, AppraisalError> {
         let evidence = tee.evidence(&data()).await.unwrap();
         verify(
             &evidence,
@@ -183,7 +183,7 @@ mod tests {
 
     async fn refused(builder: FakeSnpBuilder) -> SnpError {
         match verified(&builder.build()).await.unwrap_err() {
-            VerifyError::Snp(error) => error,
+            AppraisalError::Snp(error) => error,
             error => panic!("{error}"),
         }
     }
@@ -275,7 +275,7 @@ mod tests {
             assert!(
                 matches!(
                     refused,
-                    Err(VerifyError::Snp(SnpError::UnknownIssuer { .. }))
+                    Err(AppraisalError::Snp(SnpError::UnknownIssuer { .. }))
                 ),
                 "{refused:?}"
             );
@@ -355,7 +355,7 @@ mod tests {
         ] {
             assert_eq!(
                 verify(&evidence, &policy, now),
-                Err(VerifyError::Snp(SnpError::CertificateTime {
+                Err(AppraisalError::Snp(SnpError::CertificateTime {
                     what: "VCEK",
                     state
                 }))
