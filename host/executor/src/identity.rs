@@ -7,7 +7,7 @@ use proplet_hal::TeeProvider;
 use proplet_kbs::SessionId;
 use proplet_results::{
     EvidenceBundle, ReceiptKey,
-    claims::{Claims, Workload},
+    claims::{Claims, WorkloadClaims},
 };
 use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity};
 use proplet_types::{Code, Digest};
@@ -35,7 +35,7 @@ impl TaskAttestor {
         provider: &dyn TeeProvider,
         challenge: &[u8],
     ) -> Result<Claims, AttestationError> {
-        let workload = Workload {
+        let workload = WorkloadClaims {
             component_digest: self.component_digest,
             image_digest: self.image_digest,
             policy_digest: self.policy_digest,

@@ -99,12 +99,12 @@ pub struct Claims {
     /// `attester`: what gathers evidence on this host, `snp` or `fake-snp` for example.
     pub attester: String,
     /// What the evidence says about a component. None for claims of kind `instance`.
-    pub workload: Option<Workload>,
+    pub workload: Option<WorkloadClaims>,
 }
 
 /// The claims about a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
+pub struct WorkloadClaims {
     /// `component_digest`: of the component's bytes as they were compiled.
     pub component_digest: Digest,
     /// `image_digest`: of the OCI manifest, when the component came from an image.
@@ -152,7 +152,7 @@ impl Claims {
         key: &crate::ReceiptKey,
         settings_digest: Digest,
         attester: &str,
-        workload: Workload,
+        workload: WorkloadClaims,
     ) -> Result<Self, ClaimsError> {
         let claims = Self {
             nonce: challenge.to_vec(),
@@ -192,7 +192,7 @@ impl Claims {
             attester: reader.text("attester")?,
             workload: match kind.as_str() {
                 "instance" => None,
-                "workload" => Some(Workload {
+                "workload" => Some(WorkloadClaims {
                     component_digest: reader.digest("component_digest")?,
                     image_digest: reader.optional_digest("image_digest")?,
                     policy_digest: reader.optional_digest("policy_digest")?,

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use proplet_jose::b64;
 use proplet_jose::jwk::PrivateKey;
-use proplet_results::claims::{Claims, ClaimsError, EAT_PROFILE, Workload};
+use proplet_results::claims::{Claims, ClaimsError, EAT_PROFILE, WorkloadClaims};
 use proplet_results::failure::{self, Failure};
 use proplet_results::receipt::UntrustedTime;
 use proplet_results::{DocumentError, EvidenceBundle, ReceiptKey, ResultDocument, SealError, seal};
@@ -22,8 +22,8 @@ fn key() -> ReceiptKey {
     ReceiptKey::generate().unwrap()
 }
 
-fn workload() -> Workload {
-    Workload {
+fn workload() -> WorkloadClaims {
+    WorkloadClaims {
         component_digest: Digest::of(b"component"),
         image_digest: None,
         policy_digest: None,
@@ -90,7 +90,7 @@ fn challenges_have_1_to_64_bytes() {
         let claims = Claims::workload(&vec![7; bytes], &key(), Digest::of(b"s"), "snp", workload());
         assert_eq!(claims.is_ok(), fits, "{bytes}");
     }
-    let long = Workload {
+    let long = WorkloadClaims {
         task_id: "x".repeat(1025),
         ..workload()
     };

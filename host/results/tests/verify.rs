@@ -15,7 +15,7 @@ use proplet_hal::verify::{Anchor, AppraisalError, TrustPolicy};
 use proplet_hal::{Evidence, TeeName};
 use proplet_jose::b64;
 use proplet_jose::jwk::{PrivateKey, PublicKey};
-use proplet_results::claims::{Claims, ClaimsKind, Workload};
+use proplet_results::claims::{Claims, ClaimsKind, WorkloadClaims};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::failure::Failure;
 use proplet_results::receipt::{ReceiptError, RunOutcome};
@@ -96,8 +96,8 @@ fn bundle(claims: &Claims) -> EvidenceBundle {
     )
 }
 
-fn workload() -> Workload {
-    Workload {
+fn workload() -> WorkloadClaims {
+    WorkloadClaims {
         component_digest: Digest::of(b"component"),
         image_digest: Some(Digest::of(b"image")),
         policy_digest: None,
@@ -700,7 +700,7 @@ proptest! {
     #[test]
     fn keys_and_claims_round_trip(nonce in proptest::collection::vec(any::<u8>(), 1..=64), task in ".{1,40}") {
         let key = ReceiptKey::generate().unwrap();
-        let named = Workload { task_id: task, ..workload() };
+        let named = WorkloadClaims { task_id: task, ..workload() };
         let claims = Claims::workload(&nonce, &key, settings(), "snp", named).unwrap();
         let read = Claims::from_json(claims.to_jcs().unwrap().as_bytes()).unwrap();
         prop_assert_eq!(b64::encode(read.nonce()), b64::encode(&nonce));

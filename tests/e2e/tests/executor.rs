@@ -29,7 +29,7 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{
     Sources,
     owner::{open_result, trust},
-    workload::{Workload, with_recipients},
+    workload::{EncryptedComponent, with_recipients},
 };
 use proplet_results::{
     EvidenceBundle, Opened,
@@ -65,7 +65,11 @@ impl World {
     }
 
     /// Encrypts and pushes a component, and gives its key to the key broker.
-    async fn publish(&self, component: &[u8], policy: Option<&str>) -> (Workload, ImageReference) {
+    async fn publish(
+        &self,
+        component: &[u8],
+        policy: Option<&str>,
+    ) -> (EncryptedComponent, ImageReference) {
         let published = self
             .sources
             .publish("module", component, policy, uri(KEY_ID));

@@ -13,7 +13,7 @@ use proplet_hal::TeeProvider as _;
 use proplet_hal::snp::SnpError;
 use proplet_hal::verify::{Anchor, AppraisalError, TrustPolicy};
 use proplet_jose::jwk::PrivateKey;
-use proplet_results::claims::{Claims, Workload};
+use proplet_results::claims::{Claims, WorkloadClaims};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::receipt::RunOutcome;
 use proplet_results::verify::{CheckOutcome, Expectations, VerifyError, verify, verify_bundle};
@@ -256,7 +256,7 @@ async fn certificates_are_judged_at_the_given_time() {
 async fn workload_evidence_answers_a_challenge_and_vouches_for_no_receipt() {
     let tee = FakeSnp::new();
     let key = ReceiptKey::generate().unwrap();
-    let workload = Workload {
+    let workload = WorkloadClaims {
         component_digest: Digest::of(b"component"),
         image_digest: None,
         policy_digest: None,

@@ -6,7 +6,7 @@ use proplet_results::{DocumentError, OpenError};
 use proplet_settings::SettingsError;
 use proplet_testkit::broker::BrokerError;
 
-use crate::workload::WorkloadError;
+use crate::workload::EncryptedComponentError;
 
 /// A part of the lab did not start, or something in it failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum LabError {
     Daemon(#[from] DaemonError),
     /// A workload.
     #[error(transparent)]
-    Workload(#[from] WorkloadError),
+    EncryptedComponent(#[from] EncryptedComponentError),
     /// An image.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -9,7 +9,7 @@ use proplet_types::ResourceUri;
 use crate::addresses::{Addresses, CHANNEL, TENANT};
 use crate::error::LabError;
 use crate::sources;
-use crate::workload::Workload;
+use crate::workload::EncryptedComponent;
 
 /// The outside world of a proplet.
 pub struct Services {
@@ -76,8 +76,8 @@ impl Services {
         component: &[u8],
         policy: Option<&str>,
         key_id: ResourceUri,
-    ) -> Result<(Workload, ImageReference), LabError> {
-        let workload = Workload::encrypt(component, policy, key_id)?;
+    ) -> Result<(EncryptedComponent, ImageReference), LabError> {
+        let workload = EncryptedComponent::encrypt(component, policy, key_id)?;
         let pinned = sources::push(&self.registry, &self.key_broker, name, &workload).await?;
         Ok((workload, pinned))
     }

@@ -10,7 +10,7 @@ use proplet_testkit::registry::Registry;
 use proplet_types::ResourceUri;
 
 use crate::error::LabError;
-use crate::workload::{Workload, registry_over_http};
+use crate::workload::{EncryptedComponent, registry_over_http};
 
 /// A registry and a key broker on loopback.
 pub struct Sources {
@@ -69,8 +69,8 @@ impl Sources {
         component: &[u8],
         policy: Option<&str>,
         key_id: ResourceUri,
-    ) -> Result<(Workload, ImageReference), LabError> {
-        let workload = Workload::encrypt(component, policy, key_id)?;
+    ) -> Result<(EncryptedComponent, ImageReference), LabError> {
+        let workload = EncryptedComponent::encrypt(component, policy, key_id)?;
         let pinned = self.push(name, &workload).await?;
         Ok((workload, pinned))
     }
@@ -79,7 +79,11 @@ impl Sources {
     ///
     /// # Errors
     /// [`LabError`].
-    pub async fn push(&self, name: &str, workload: &Workload) -> Result<ImageReference, LabError> {
+    pub async fn push(
+        &self,
+        name: &str,
+        workload: &EncryptedComponent,
+    ) -> Result<ImageReference, LabError> {
         push(&self.registry, &self.key_broker, name, workload).await
     }
 }
@@ -89,7 +93,7 @@ pub(crate) async fn push(
     registry: &Registry,
     key_broker: &DevKeyBroker,
     name: &str,
-    workload: &Workload,
+    workload: &EncryptedComponent,
 ) -> Result<ImageReference, LabError> {
     let host = registry.host();
     let reference: ImageReference = format!("{host}/{name}:encrypted").parse()?;

@@ -9,7 +9,7 @@ use proplet_types::{Digest, ResourceUri};
 use zeroize::Zeroizing;
 
 /// A component with its policy, encrypted under a fresh key.
-pub struct Workload {
+pub struct EncryptedComponent {
     /// The component as it will run, policy included.
     pub component: Vec<u8>,
     /// The encrypted image.
@@ -23,7 +23,7 @@ pub struct Workload {
 /// Why there is no workload.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum WorkloadError {
+pub enum EncryptedComponentError {
     /// The policy.
     #[error(transparent)]
     Policy(#[from] PolicyError),
@@ -32,16 +32,16 @@ pub enum WorkloadError {
     Image(#[from] ImageError),
 }
 
-impl Workload {
+impl EncryptedComponent {
     /// Puts the policy (TOML, none for no policy) into the component and encrypts both.
     ///
     /// # Errors
-    /// [`WorkloadError`] for a policy that is not valid or for bytes that are not a component.
+    /// [`EncryptedComponentError`] for a policy that is not valid or for bytes that are not a component.
     pub fn encrypt(
         component: &[u8],
         policy: Option<&str>,
         key_id: ResourceUri,
-    ) -> Result<Self, WorkloadError> {
+    ) -> Result<Self, EncryptedComponentError> {
         let component = match policy {
             Some(policy) => Policy::embed(component, policy.as_bytes())?,
             None => component.to_vec(),

@@ -6,7 +6,7 @@ use proplet_types::{Check, Digest};
 use super::error::VerifyError;
 use super::report::Report;
 use super::tdx::TdxExpectations;
-use crate::claims::{Claims, Workload};
+use crate::claims::{Claims, WorkloadClaims};
 use crate::receipt::ReceiptClaims;
 
 /// What a relying party expects. What is left empty is reported as not verified, but for the launch
@@ -197,7 +197,7 @@ impl Expectations {
     pub(super) fn check_workload(
         &self,
         report: &mut Report,
-        claims: &Workload,
+        claims: &WorkloadClaims,
     ) -> Result<(), VerifyError> {
         digest(
             report,

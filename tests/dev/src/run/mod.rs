@@ -26,7 +26,7 @@ use proplet_hal::TeeProvider;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::Sources;
-use proplet_lab::workload::Workload;
+use proplet_lab::workload::EncryptedComponent;
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::verify::Expectations;
 use proplet_results::{Opened, ResultDocument, open};
@@ -70,7 +70,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     };
     let repository = policy.repository.as_deref().unwrap_or(DEFAULT_REPOSITORY);
     let key_id: ResourceUri = format!("kbs:///{repository}/key/proplet-dev-run").parse()?;
-    let workload = match Workload::encrypt(&component, Some(&policy.text), key_id) {
+    let workload = match EncryptedComponent::encrypt(&component, Some(&policy.text), key_id) {
         Ok(workload) => workload,
         Err(error) => {
             crate::terminal::complain(&error);
@@ -116,7 +116,7 @@ struct World {
 
 impl World {
     async fn start(
-        workload: &Workload,
+        workload: &EncryptedComponent,
         secrets: &[(ResourceUri, Vec<u8>)],
         tee: Fake,
     ) -> Result<Self, Box<dyn Error>> {

@@ -2,7 +2,7 @@
 //! wrapped key is authenticated.
 
 use proplet_image::{media, ocicrypt};
-use proplet_lab::workload::Workload;
+use proplet_lab::workload::EncryptedComponent;
 use proplet_testkit::broker::Task;
 use proplet_types::Digest;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ const PUBOPTS: &str = ocicrypt::PUBOPTS_ANNOTATION;
 
 /// An encrypted image that can be changed: its manifest, key packet and public options.
 struct Draft {
-    workload: Workload,
+    workload: EncryptedComponent,
     manifest: Value,
     packet: Value,
     options: Value,
@@ -25,7 +25,8 @@ impl Draft {
     /// Encrypts under a fresh key, which the key broker has.
     fn new(scene: &Scene) -> Self {
         let key_id = format!("kbs:///default/key/{}", scene.fresh("key"));
-        let workload = Workload::encrypt(&adder(), None, key_id.parse().unwrap()).unwrap();
+        let workload =
+            EncryptedComponent::encrypt(&adder(), None, key_id.parse().unwrap()).unwrap();
         let broker = &scene.services.key_broker;
         broker.set_resource(&workload.key_id, workload.key.as_ref());
         let manifest: Value = serde_json::from_slice(workload.image.manifest_bytes()).unwrap();

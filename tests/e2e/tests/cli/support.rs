@@ -8,7 +8,7 @@ use proplet::cli::{Console, Context, main_with};
 use proplet_hal::TeeProvider;
 use proplet_jose::jwe::encrypt;
 use proplet_jose::jwk::PublicKey;
-use proplet_results::claims::{Claims, Workload};
+use proplet_results::claims::{Claims, WorkloadClaims};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::failure::{self, Failure};
 use proplet_results::receipt::RunOutcome;
@@ -203,7 +203,7 @@ impl<'a> Ran<'a> {
 
     /// Evidence about a component.
     pub async fn evidence(&self, challenge: &[u8]) -> EvidenceBundle {
-        let workload = Workload {
+        let workload = WorkloadClaims {
             component_digest: Digest::of(b"component"),
             image_digest: None,
             policy_digest: None,

@@ -6,7 +6,7 @@ use proplet_hal::{InitData, TeeProvider};
 use proplet_image::{Artifact, ImageReference, encrypt, media};
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::owner::open_result;
-use proplet_lab::workload::{Workload, with_recipients};
+use proplet_lab::workload::{EncryptedComponent, with_recipients};
 use proplet_lab::{Addresses, CHANNEL, KEY_ID, PROPLET, RunningProplet, TENANT};
 use proplet_results::digest::{of_arguments, of_inputs};
 use proplet_results::verify::Expectations;
@@ -55,7 +55,7 @@ pub struct Scene {
 
 /// An image that the data owner has pushed.
 pub struct Order {
-    pub workload: Workload,
+    pub workload: EncryptedComponent,
     pub by_tag: ImageReference,
     pub by_digest: ImageReference,
 }
@@ -89,7 +89,8 @@ impl Scene {
             .unwrap();
         let policy = with_recipients(INFERENCE_POLICY, &[self.owner.public().clone()]);
         let key_id = KEY_ID.parse().unwrap();
-        let mut workload = Workload::encrypt(&guest.bytes, Some(&policy), key_id).unwrap();
+        let mut workload =
+            EncryptedComponent::encrypt(&guest.bytes, Some(&policy), key_id).unwrap();
         if layout == Layout::WasmToOci {
             let plain = wasm_to_oci(&workload.component);
             workload.image =

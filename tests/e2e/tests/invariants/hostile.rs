@@ -11,7 +11,7 @@ use proplet_image::{
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{
     Services,
-    workload::{Workload, registry_over_http, with_recipients},
+    workload::{EncryptedComponent, registry_over_http, with_recipients},
 };
 use proplet_results::verify::Expectations;
 use proplet_testkit::{broker::Task, guests::GuestName, kbs::Counts};
@@ -180,7 +180,7 @@ async fn an_owners_key_id_is_not_the_owners_key() {
     let probe = guest(GuestName::SecretProbe).await;
     let (alices, _) = scene.publish(&probe, &revealing(&[SECRET])).await;
     let policy = scene.policy(&revealing(&[SECRET]));
-    let forged = Workload::encrypt(&probe, Some(&policy), uri(KEY)).unwrap();
+    let forged = EncryptedComponent::encrypt(&probe, Some(&policy), uri(KEY)).unwrap();
     assert_ne!(alices.key, forged.key);
     let host = scene.services.registry.host();
     let reference = format!("{host}/forged:v1").parse().unwrap();
@@ -223,7 +223,7 @@ async fn a_policy_in_a_nested_part_does_not_count() {
 
 /// The same image with its key wrapped in A256CTR. GCM encrypts in counter mode from a block that
 /// ends in 2, so whoever can write to the registry can take the tag away, without the key.
-fn downgraded(workload: &Workload) -> Result<Value, OcicryptError> {
+fn downgraded(workload: &EncryptedComponent) -> Result<Value, OcicryptError> {
     const PACKET: &str = "org.opencontainers.image.enc.keys.provider.attestation-agent";
     let mut manifest: Value = serde_json::from_slice(workload.image.manifest_bytes()).unwrap();
     let annotation = &mut manifest["layers"][0]["annotations"][PACKET];

@@ -1,7 +1,7 @@
 //! Invariant 5: what is asked is what runs.
 
 use proplet_image::{Artifact, ImageReference, push::push};
-use proplet_lab::workload::{Workload, registry_over_http};
+use proplet_lab::workload::{EncryptedComponent, registry_over_http};
 use proplet_testkit::{
     broker::Task,
     guests::GuestName,
@@ -104,7 +104,7 @@ async fn a_flipped_bit_of_manifest_config_or_layer_is_refused() {
 /// write to the registry can do that.
 fn forge(
     scene: &Scene,
-    workload: &Workload,
+    workload: &EncryptedComponent,
     change: impl FnOnce(&mut Value, &mut Vec<u8>),
 ) -> ImageReference {
     let registry = &scene.services.registry;
@@ -216,7 +216,7 @@ async fn a_wrapped_key_with_another_plaintext_digest_is_refused() {
 }
 
 /// The packet with another plaintext digest in it, wrapped with A256GCM under the same key.
-fn rewrapped(packet: &str, workload: &Workload) -> String {
+fn rewrapped(packet: &str, workload: &EncryptedComponent) -> String {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use proplet_image::ocicrypt::{AnnotationPacket, PrivateOptions, unwrap_options, wrap_options};
     let packet = AnnotationPacket::from_json(&STANDARD.decode(packet).unwrap()).unwrap();

@@ -11,7 +11,7 @@ pub(crate) use proplet_lab::owner::trust;
 use proplet_lab::{
     RunningProplet, Services,
     owner::open_result,
-    workload::{Workload, with_recipients},
+    workload::{EncryptedComponent, with_recipients},
 };
 use proplet_results::{Opened, failure::Failure, verify::Expectations};
 use proplet_testkit::{
@@ -74,7 +74,11 @@ impl Scene {
 
     /// Encrypts a component under the owner's key, with a policy that names the owner as recipient, and
     /// pushes it.
-    pub(crate) async fn publish(&self, component: &[u8], more: &str) -> (Workload, ImageReference) {
+    pub(crate) async fn publish(
+        &self,
+        component: &[u8],
+        more: &str,
+    ) -> (EncryptedComponent, ImageReference) {
         self.publish_as(component, &self.policy(more), KEY).await
     }
 
@@ -84,7 +88,7 @@ impl Scene {
         component: &[u8],
         policy: &str,
         key: &str,
-    ) -> (Workload, ImageReference) {
+    ) -> (EncryptedComponent, ImageReference) {
         self.services
             .publish("module", component, Some(policy), uri(key))
             .await
