@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::handshake::Handshake;
 use crate::http::{Answer, Exchange, Http, secret_header};
-use crate::protocol::{ErrorBody, InitData, SESSION_COOKIE};
+use crate::protocol::{ErrorBody, SESSION_COOKIE, SentInitData};
 use crate::refusal::{Subject, refusal};
 use crate::session::{Session, Sessions};
 use crate::{Failure, KbsConfig, KbsError, SessionId};
@@ -172,7 +172,7 @@ impl Inner {
     /// The init-data document, where the VM was started with it. A VM that was started with another one
     /// does not attest: left out, the document would not be compared, and the KBS would release what it
     /// releases to the VM's own.
-    async fn bound_init_data(&self) -> Result<Option<InitData>, KbsError> {
+    async fn bound_init_data(&self) -> Result<Option<SentInitData>, KbsError> {
         let Some(init_data) = self.config.init_data.as_ref() else {
             return Ok(None);
         };
@@ -183,7 +183,7 @@ impl Inner {
             .map_err(|error| KbsError::Evidence(error.to_string()))?;
         match field {
             None => Ok(None),
-            Some(field) if init_data.is_bound_by(&field) => Ok(Some(InitData {
+            Some(field) if init_data.is_bound_by(&field) => Ok(Some(SentInitData {
                 format: "toml".to_owned(),
                 body: init_data.text().to_owned(),
             })),

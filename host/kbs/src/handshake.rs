@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::KbsError;
 use crate::http::{Answer, Exchange, Http, secret_header};
 use crate::protocol::{
-    Attestation, Challenge, InitData, MessageError, Request, RuntimeData, SESSION_COOKIE,
+    Attestation, Challenge, MessageError, Request, RuntimeData, SESSION_COOKIE, SentInitData,
     TeeEvidence, TeePublicKey, from_json,
 };
 use crate::refusal::{Subject, refusal};
@@ -33,7 +33,7 @@ const MAX_TOKEN_BYTES: usize = 1 << 20;
 pub(crate) struct Handshake {
     pub(crate) http: Arc<Http>,
     pub(crate) provider: Arc<dyn TeeProvider>,
-    pub(crate) init_data: Option<InitData>,
+    pub(crate) init_data: Option<SentInitData>,
     pub(crate) key: PrivateKey,
     pub(crate) deadline: Instant,
 }

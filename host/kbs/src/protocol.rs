@@ -100,7 +100,7 @@ impl Challenge {
 
 /// Init-data sent in clear beside the evidence that holds its digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InitData {
+pub struct SentInitData {
     /// `toml`.
     pub format: String,
     /// The document.
@@ -122,7 +122,7 @@ pub struct TeeEvidence {
 pub struct Attestation {
     /// `null` when there is none.
     #[serde(default)]
-    pub init_data: Option<InitData>,
+    pub init_data: Option<SentInitData>,
     /// What the evidence vouches for.
     pub runtime_data: RuntimeData,
     /// The evidence.

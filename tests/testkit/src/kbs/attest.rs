@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use proplet_hal::tdx::TdxFacts;
 use proplet_hal::verify::{TeeFacts, TrustPolicy, Verified, verify};
 use proplet_hal::{Evidence, ReportData, TeeName};
-use proplet_kbs::protocol::{Attestation, HashAlgorithm, InitData, RuntimeData};
+use proplet_kbs::protocol::{Attestation, HashAlgorithm, RuntimeData, SentInitData};
 use ring::digest::{self, SHA256, SHA384, SHA512};
 use serde_json::{Map, Value, json};
 
@@ -119,7 +119,7 @@ fn bound(
 }
 
 /// Compares init-data with what the TEE reports, cut or padded to its length, and gives its `data`.
-fn check_init_data(sent: &InitData, verified: &Verified) -> Result<Value, Refusal> {
+fn check_init_data(sent: &SentInitData, verified: &Verified) -> Result<Value, Refusal> {
     if sent.format != "toml" {
         return Err(Refusal::attest("init-data is not TOML"));
     }
@@ -248,7 +248,7 @@ mod tests {
     #[tokio::test]
     async fn init_data_is_compared_with_what_the_vm_was_launched_with() {
         let document = Document::holding(DigestAlgorithm::Sha384, "a", "b").unwrap();
-        let sent = InitData {
+        let sent = SentInitData {
             format: "toml".to_owned(),
             body: document.text().to_owned(),
         };

@@ -2,7 +2,7 @@
 
 use proplet_jose::b64;
 use proplet_jose::jwk::PrivateKey;
-use proplet_kbs::protocol::InitData;
+use proplet_kbs::protocol::SentInitData;
 use serde_json::{Value, json};
 
 use super::raw::{attest, attestation, begin, send, send_bytes};
@@ -153,7 +153,7 @@ async fn refuses_evidence_that_is_not_about_the_session() {
     .map(|text| {
         let (format, body) = text.split_once(' ').unwrap();
         let mut bad = good();
-        bad.init_data = Some(InitData {
+        bad.init_data = Some(SentInitData {
             format: format.to_owned(),
             body: body.to_owned(),
         });
