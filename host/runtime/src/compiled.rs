@@ -27,10 +27,10 @@ pub struct Compiled(Arc<Inner>);
 
 struct Inner {
     digest: Digest,
-    code: Code,
+    code: CompiledCode,
 }
 
-pub(crate) enum Code {
+pub(crate) enum CompiledCode {
     Component(ComponentCode),
     Core(CoreCode),
 }
@@ -74,8 +74,8 @@ impl Compiled {
     ) -> Result<Self, RuntimeError> {
         let wasm = component.bytes();
         let code = match wasm.get(4..8) {
-            Some([0x0d, 0, 1, 0]) => Code::Component(ComponentCode::new(engine, wasm)?),
-            _ => Code::Core(CoreCode::new(engine, wasm)?),
+            Some([0x0d, 0, 1, 0]) => CompiledCode::Component(ComponentCode::new(engine, wasm)?),
+            _ => CompiledCode::Core(CoreCode::new(engine, wasm)?),
         };
         Ok(Self(Arc::new(Inner {
             digest: component.digest(),
@@ -86,8 +86,8 @@ impl Compiled {
     /// Bytes of compiled code and of what goes with it, which stay in memory for as long as a clone does.
     pub fn size(&self) -> u64 {
         let range = match self.code() {
-            Code::Component(code) => code.component.image_range(),
-            Code::Core(code) => code.module.image_range(),
+            CompiledCode::Component(code) => code.component.image_range(),
+            CompiledCode::Core(code) => code.module.image_range(),
         };
         (range.end as usize).saturating_sub(range.start as usize) as u64
     }
@@ -98,21 +98,21 @@ impl Compiled {
     /// [`RuntimeError::ExportNotFound`] and [`RuntimeError::ExportNotAllowed`], as running it would.
     pub fn invoked_export(&self, task: &TaskSpec) -> Result<String, RuntimeError> {
         match self.code() {
-            Code::Component(code) => {
+            CompiledCode::Component(code) => {
                 choose(&code.exports, &COMPONENT_DEFAULTS, task).map(|export| export.name.clone())
             }
-            Code::Core(code) => {
+            CompiledCode::Core(code) => {
                 choose(&code.exports, &CORE_DEFAULTS, task).map(|export| export.name.clone())
             }
         }
     }
 
-    pub(crate) fn code(&self) -> &Code {
+    pub(crate) fn code(&self) -> &CompiledCode {
         &self.0.code
     }
 }
 
-impl crate::cache::Code for Compiled {
+impl crate::cache::Cacheable for Compiled {
     fn bytes(&self) -> u64 {
         self.size()
     }

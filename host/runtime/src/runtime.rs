@@ -10,7 +10,7 @@ use wasmtime::Engine;
 
 use crate::cache::{Bounds, Cache, Owner};
 use crate::cancel::CancelToken;
-use crate::compiled::{Code, Compiled};
+use crate::compiled::{Compiled, CompiledCode};
 use crate::config::RuntimeConfig;
 use crate::cpu::Ticker;
 use crate::error::RuntimeError;
@@ -103,10 +103,12 @@ impl Runtime {
         };
         let task = Arc::new(task);
         match compiled.code() {
-            Code::Component(code) => {
+            CompiledCode::Component(code) => {
                 run::component(&self.engine, &self.linkers, code, task, services, held).await
             }
-            Code::Core(code) => run::core(&self.engine, &self.linkers, code, task, held).await,
+            CompiledCode::Core(code) => {
+                run::core(&self.engine, &self.linkers, code, task, held).await
+            }
         }
     }
 

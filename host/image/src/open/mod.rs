@@ -14,7 +14,7 @@ use crate::keys::KeySource;
 use crate::layer;
 use crate::manifest::{Encryption, Manifest};
 use crate::ocicrypt::WrapType;
-use crate::unpack::{self, GivenUp};
+use crate::unpack::{self, Abandoned};
 
 /// Verified Wasm and where it came from.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub async fn open_encrypted(
         opened,
         Some(unlocked),
         max_bytes,
-        &GivenUp::default(),
+        &Abandoned::default(),
     )
 }
 
@@ -65,7 +65,7 @@ pub fn open_plain(artifact: &Artifact, max_bytes: u64) -> Result<Wasm, ImageErro
     expect_plain(&manifest)?;
     let bytes = artifact.layer().clone();
     let opened = layer::open_in_memory(bytes, &manifest.layer, None, max_bytes)?;
-    finish(&manifest, opened, None, max_bytes, &GivenUp::default())
+    finish(&manifest, opened, None, max_bytes, &Abandoned::default())
 }
 
 pub(crate) fn expect_encrypted(manifest: &Manifest) -> Result<&Encryption, ImageError> {
@@ -92,7 +92,7 @@ pub(crate) fn finish(
     opened: Hashed,
     unlocked: Option<Unlocked>,
     max_bytes: u64,
-    given_up: &GivenUp,
+    given_up: &Abandoned,
 ) -> Result<Wasm, ImageError> {
     let what = format!("layer {}", manifest.layer.digest);
     let unpacked = unpack::wasm(manifest.form, opened, &what, max_bytes, given_up)?;

@@ -18,7 +18,7 @@ use crate::media;
 use crate::open::{self, PullPolicy, Unlocked, Wasm};
 use crate::reference::ImageReference;
 use crate::registry::{RegistryClient, RegistryConfig, Request, Whole, told, unavailable};
-use crate::unpack::GivenUp;
+use crate::unpack::Abandoned;
 
 /// Chunks of the network that may wait for the decrypting threads. More would only use memory: a
 /// download that is ahead of decryption should be held back.
@@ -149,7 +149,7 @@ impl Puller {
         let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let owned = manifest.clone();
         // A thread does not end with this future, so it is told.
-        let given_up = GivenUp::default();
+        let given_up = Abandoned::default();
         let _waiting = given_up.when_dropped();
         let worker = tokio::task::spawn_blocking(move || {
             let key = unlocked.as_ref().map(|unlocked| &unlocked.key);

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Tells work that nobody waits for it any more. Clones tell of the same.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GivenUp(Arc<AtomicBool>);
+pub(crate) struct Abandoned(Arc<AtomicBool>);
 
-impl GivenUp {
+impl Abandoned {
     /// Says so when the guard is dropped, as it is with the future that holds it.
     pub(crate) fn when_dropped(&self) -> Waiting {
         Waiting(self.clone())
@@ -20,7 +20,7 @@ impl GivenUp {
 }
 
 /// Somebody waits as long as this lives.
-pub(crate) struct Waiting(GivenUp);
+pub(crate) struct Waiting(Abandoned);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
@@ -34,11 +34,11 @@ pub(super) struct Bounded<'a, R> {
     inner: R,
     left: u64,
     pub(super) exceeded: bool,
-    given_up: &'a GivenUp,
+    given_up: &'a Abandoned,
 }
 
 impl<'a, R> Bounded<'a, R> {
-    pub(super) fn new(inner: R, left: u64, given_up: &'a GivenUp) -> Self {
+    pub(super) fn new(inner: R, left: u64, given_up: &'a Abandoned) -> Self {
         Self {
             inner,
             left,

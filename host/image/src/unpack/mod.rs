@@ -5,7 +5,7 @@
 //! is left behind by growing. (The decompressor's own 32 KiB window is freed, not wiped.)
 //!
 //! It is work on a thread that cannot be stopped from outside, and a small archive can make much of it. So
-//! it looks again and again whether anybody still waits for it ([`GivenUp`]).
+//! it looks again and again whether anybody still waits for it ([`Abandoned`]).
 
 mod bounded;
 
@@ -15,8 +15,8 @@ use flate2::read::MultiGzDecoder;
 use proplet_component::Hashed;
 use zeroize::Zeroizing;
 
+pub(crate) use self::bounded::Abandoned;
 use self::bounded::Bounded;
-pub(crate) use self::bounded::GivenUp;
 use crate::error::ImageError;
 use crate::media::LayerForm;
 
@@ -37,7 +37,7 @@ pub(crate) fn wasm(
     layer: Hashed,
     what: &str,
     max_bytes: u64,
-    given_up: &GivenUp,
+    given_up: &Abandoned,
 ) -> Result<Hashed, ImageError> {
     if layer.bytes().starts_with(WASM_MAGIC) {
         return Ok(layer);
@@ -85,7 +85,7 @@ fn find(
     archive: impl Read,
     what: &str,
     max_bytes: u64,
-    given_up: &GivenUp,
+    given_up: &Abandoned,
 ) -> Result<Zeroizing<Vec<u8>>, ImageError> {
     let refuse = |why: String| ImageError::layout(what, why);
     let too_large = || ImageError::TooLarge {

@@ -38,7 +38,7 @@ fn unpack_as(form: LayerForm, bytes: &[u8]) -> Result<Hashed, ImageError> {
         Hashed::of(bytes.to_vec()),
         "layer",
         MAX,
-        &GivenUp::default(),
+        &Abandoned::default(),
     )
 }
 
@@ -118,7 +118,7 @@ fn archives_do_not_unpack_without_end() {
         Hashed::of(tar_of(&many)),
         "layer",
         64 << 20,
-        &GivenUp::default(),
+        &Abandoned::default(),
     );
     assert!(result.err().unwrap().to_string().contains("entries"));
 }
@@ -149,7 +149,7 @@ fn what_nobody_waits_for_is_unpacked_no_further() {
     let file = tar_of(&[("a.txt", b"")]);
     let nothing = gzip(b"");
     for compressed in [false, true] {
-        let given_up = GivenUp::default();
+        let given_up = Abandoned::default();
         let reads = std::cell::Cell::new(0);
         let endless = Endless {
             piece: if compressed { &nothing } else { &file[..512] },
@@ -168,7 +168,7 @@ fn what_nobody_waits_for_is_unpacked_no_further() {
         assert!(error.contains("nobody waits"), "{error}");
         assert_eq!(reads.get(), 100);
     }
-    let given_up = GivenUp::default();
+    let given_up = Abandoned::default();
     drop(given_up.when_dropped());
     for archive in [file.clone(), gzip(&file)] {
         let ended = wasm(

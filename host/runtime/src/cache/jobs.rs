@@ -9,7 +9,7 @@ use proplet_types::Digest;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::kept::{Code, Kept};
+use super::kept::{Cacheable, Kept};
 use super::owner::Owner;
 use super::queue::Queue;
 use crate::error::RuntimeError;
@@ -51,12 +51,12 @@ enum Progress<T> {
 }
 
 /// What asking for code comes to.
-pub(super) enum Asked<T: Code> {
+pub(super) enum Asked<T: Cacheable> {
     Kept(T),
     Waits(Waiter<T>),
 }
 
-impl<T: Code> Shared<T> {
+impl<T: Cacheable> Shared<T> {
     pub(super) fn new(kept: Kept<T>, queue: Queue, wait: Duration, time: Duration) -> Self {
         Self {
             wait,
@@ -176,14 +176,14 @@ impl<T> State<T> {
 }
 
 /// Somebody who waits for code.
-pub(super) struct Waiter<T: Code> {
+pub(super) struct Waiter<T: Cacheable> {
     digest: Digest,
     cache: Arc<Shared<T>>,
     /// None once it is dropped.
     progress: Option<watch::Receiver<Progress<T>>>,
 }
 
-impl<T: Code> Waiter<T> {
+impl<T: Cacheable> Waiter<T> {
     /// The code, when it is there.
     ///
     /// # Errors
@@ -216,7 +216,7 @@ impl<T: Code> Waiter<T> {
     }
 }
 
-impl<T: Code> Drop for Waiter<T> {
+impl<T: Cacheable> Drop for Waiter<T> {
     fn drop(&mut self) {
         self.progress = None;
         let mut state = self.cache.state();
@@ -233,14 +233,14 @@ impl<T: Code> Drop for Waiter<T> {
 }
 
 /// A compilation that has a place. It ends with this, which goes with the thread that compiles.
-struct Running<T: Code> {
+struct Running<T: Cacheable> {
     digest: Digest,
     owner: Owner,
     cache: Arc<Shared<T>>,
     has_ended: bool,
 }
 
-impl<T: Code> Running<T> {
+impl<T: Cacheable> Running<T> {
     fn end(mut self, code: Result<T, RuntimeError>) {
         self.finish(code);
     }
@@ -261,7 +261,7 @@ impl<T: Code> Running<T> {
 }
 
 /// The compiler panicked, or the scheduler did not begin it any more.
-impl<T: Code> Drop for Running<T> {
+impl<T: Cacheable> Drop for Running<T> {
     fn drop(&mut self) {
         if !self.has_ended {
             self.finish(Err(RuntimeError::Host("the compiler panicked".to_owned())));

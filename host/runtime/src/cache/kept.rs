@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use proplet_types::Digest;
 
 /// Something that can be kept.
-pub(crate) trait Code: Clone + Send + Sync + 'static {
+pub(crate) trait Cacheable: Clone + Send + Sync + 'static {
     /// Bytes that it takes.
     fn bytes(&self) -> u64;
 }
@@ -25,7 +25,7 @@ struct Entry<T> {
     used: u64,
 }
 
-impl<T: Code> Kept<T> {
+impl<T: Cacheable> Kept<T> {
     /// Keeps at most so many entries and bytes.
     pub(super) fn new(max_entries: usize, max_bytes: u64) -> Self {
         Self {

@@ -27,7 +27,7 @@ use std::time::Duration;
 use proplet_types::Digest;
 
 use self::jobs::{Asked, Shared};
-pub(crate) use self::kept::Code;
+pub(crate) use self::kept::Cacheable;
 use self::kept::Kept;
 pub use self::owner::Owner;
 use self::queue::Queue;
@@ -53,7 +53,7 @@ pub(crate) struct Bounds {
 /// Compiled code by digest, and the compilations under way.
 pub(crate) struct Cache<T>(Arc<Shared<T>>);
 
-impl<T: Code> Cache<T> {
+impl<T: Cacheable> Cache<T> {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self(Arc::new(Shared::new(
             Kept::new(bounds.entries, bounds.bytes),

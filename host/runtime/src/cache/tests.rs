@@ -9,7 +9,7 @@ use super::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fake(u64);
 
-impl Code for Fake {
+impl Cacheable for Fake {
     fn bytes(&self) -> u64 {
         self.0
     }
