@@ -19,8 +19,17 @@
 
 use std::fmt;
 
+#[cfg(not(target_family = "wasm"))]
+use self::native as host;
+#[cfg(target_family = "wasm")]
+use crate::bindings::propeller::confidential::attestation as host;
 use crate::bindings::propeller::confidential::attestation::AttestationError as Raw;
-use crate::host::attestation as host;
+use crate::known::{InterfaceError, Known};
+
+/// The errors of this interface.
+pub(crate) const ERRORS: &[Known] = &[Known::of::<Error>()];
+
+impl InterfaceError for Error {}
 
 /// Why no evidence was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +164,118 @@ impl From<Raw> for Error {
             Raw::Unavailable(text) => Self::Unavailable(text),
             Raw::Other(text) => Self::Other(text),
         }
+    }
+}
+
+/// The interface in tests: the signatures of the generated bindings, and what a test gives to its host.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod native {
+    use std::cell::RefCell;
+
+    use crate::bindings::propeller::confidential::attestation::AttestationError;
+    use crate::testing::{Host, part};
+
+    /// What [`crate::attestation::evidence`] gives in a test, as the test wants it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Evidence {
+        /// Short name of the TEE.
+        pub tee: String,
+        /// The claims, JSON.
+        pub claims: String,
+        /// The report data, 64 bytes.
+        pub report_data: Vec<u8>,
+        /// The evidence, JSON.
+        pub evidence: String,
+    }
+
+    /// Evidence that no verifier accepts.
+    impl Default for Evidence {
+        fn default() -> Self {
+            Self {
+                tee: "sample".into(),
+                claims: r#"{"kind":"workload"}"#.into(),
+                report_data: vec![0; 64],
+                evidence: "{}".into(),
+            }
+        }
+    }
+
+    /// The evidence of the host's TEE, if it has one.
+    #[derive(Default)]
+    struct State(RefCell<Option<Evidence>>);
+
+    impl Host {
+        /// Gives the host a TEE that answers every challenge with `evidence`.
+        #[must_use]
+        pub fn with_evidence(self, evidence: Evidence) -> Self {
+            *self.part::<State>().0.borrow_mut() = Some(evidence);
+            self
+        }
+    }
+
+    const NO_DIGEST: &str =
+        "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+
+    pub(crate) struct EvidenceBundle(Evidence);
+
+    impl EvidenceBundle {
+        pub(crate) fn tee(&self) -> String {
+            self.0.tee.clone()
+        }
+        pub(crate) fn claims(&self) -> String {
+            self.0.claims.clone()
+        }
+        pub(crate) fn report_data(&self) -> Vec<u8> {
+            self.0.report_data.clone()
+        }
+        pub(crate) fn evidence(&self) -> Vec<u8> {
+            self.0.evidence.clone().into_bytes()
+        }
+        pub(crate) fn to_json(&self) -> Vec<u8> {
+            let Evidence {
+                tee,
+                claims,
+                evidence,
+                ..
+            } = &self.0;
+            format!(r#"{{"claims":{claims},"evidence":{evidence},"tee":"{tee}"}}"#).into_bytes()
+        }
+    }
+
+    pub(crate) fn component_digest() -> String {
+        part::<State>("attestation::identity");
+        NO_DIGEST.into()
+    }
+    pub(crate) fn image_digest() -> Option<String> {
+        None
+    }
+    pub(crate) fn policy_digest() -> Option<String> {
+        None
+    }
+    pub(crate) fn settings_digest() -> String {
+        NO_DIGEST.into()
+    }
+    pub(crate) fn task_id() -> String {
+        "cargo-test".into()
+    }
+    pub(crate) fn tee() -> Option<String> {
+        part::<State>("attestation::platform")
+            .0
+            .borrow()
+            .as_ref()
+            .map(|it| it.tee.clone())
+    }
+    pub(crate) fn is_hardware() -> bool {
+        false
+    }
+    pub(crate) fn evidence(challenge: &[u8]) -> Result<EvidenceBundle, AttestationError> {
+        let state = part::<State>("attestation::evidence");
+        if challenge.len() > 64 {
+            let length = u32::try_from(challenge.len()).unwrap_or(u32::MAX);
+            return Err(AttestationError::ChallengeTooLong(length));
+        }
+        let evidence = state.0.borrow().clone().ok_or(AttestationError::NoTee)?;
+        Ok(EvidenceBundle(evidence))
     }
 }
 

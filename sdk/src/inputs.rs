@@ -18,8 +18,21 @@
 //! # Ok::<(), inputs::Error>(())
 //! ```
 
+#[cfg(not(target_family = "wasm"))]
+use self::native as host;
+#[cfg(target_family = "wasm")]
+use crate::bindings::propeller::confidential::inputs as host;
 use crate::bindings::propeller::confidential::inputs::InputError as Raw;
-use crate::host::inputs as host;
+use crate::known::{InterfaceError, Known};
+
+/// The errors of this interface.
+pub(crate) const ERRORS: &[Known] = &[Known::of::<Error>()];
+
+impl InterfaceError for Error {
+    fn blames_input(&self) -> bool {
+        matches!(self, Self::NotText { .. })
+    }
+}
 
 /// Why an input cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -89,6 +102,60 @@ impl From<Raw> for Error {
             Raw::OutOfRange(count) => Self::OutOfRange { count },
             Raw::Other(text) => Self::Other(text),
         }
+    }
+}
+
+/// The interface in tests: the signatures of the generated bindings, and what a test gives to its host.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod native {
+    use std::cell::RefCell;
+
+    use crate::bindings::propeller::confidential::inputs::InputError;
+    use crate::testing::{Host, part};
+
+    /// The inputs, each with its media type if it has one.
+    #[derive(Default)]
+    struct State(RefCell<Vec<(Vec<u8>, Option<String>)>>);
+
+    impl Host {
+        /// Adds an input.
+        #[must_use]
+        pub fn with_input(self, bytes: impl AsRef<[u8]>) -> Self {
+            self.add_input(bytes.as_ref(), None)
+        }
+
+        /// Adds an input with a media type.
+        #[must_use]
+        pub fn with_typed_input(self, bytes: impl AsRef<[u8]>, media_type: &str) -> Self {
+            self.add_input(bytes.as_ref(), Some(media_type.into()))
+        }
+
+        fn add_input(self, bytes: &[u8], media_type: Option<String>) -> Self {
+            let input = (bytes.to_vec(), media_type);
+            self.part::<State>().0.borrow_mut().push(input);
+            self
+        }
+    }
+
+    pub(crate) fn count() -> u32 {
+        u32::try_from(part::<State>("inputs::count").0.borrow().len()).unwrap_or(u32::MAX)
+    }
+    pub(crate) fn read(index: u32) -> Result<Vec<u8>, InputError> {
+        Ok(input(index)?.0)
+    }
+    pub(crate) fn media_type(index: u32) -> Result<Option<String>, InputError> {
+        Ok(input(index)?.1)
+    }
+
+    fn input(index: u32) -> Result<(Vec<u8>, Option<String>), InputError> {
+        let state = part::<State>("inputs::read");
+        let inputs = state.0.borrow();
+        let found = usize::try_from(index)
+            .ok()
+            .and_then(|index| inputs.get(index));
+        found
+            .cloned()
+            .ok_or_else(|| InputError::OutOfRange(count()))
     }
 }
 

@@ -81,21 +81,25 @@
 pub mod attestation;
 pub mod bindings;
 pub mod inputs;
+mod known;
 pub mod results;
 pub mod secrets;
 mod task;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
-#[cfg(target_family = "wasm")]
-use bindings::propeller::confidential as host;
-#[cfg(not(target_family = "wasm"))]
-use testing::native as host;
-
 pub use proplet_sdk_macros::main;
 pub use task::{Failure, Input, Output};
 /// The generator of bindings, for guests with exports of their own.
 pub use wit_bindgen;
+
+/// The errors of every interface that this crate wraps. An interface is added by its module and its line here.
+const ERRORS: &[&[known::Known]] = &[
+    attestation::ERRORS,
+    inputs::ERRORS,
+    results::ERRORS,
+    secrets::ERRORS,
+];
 
 /// What the expansion of [`macro@main`] calls. Not an interface.
 #[doc(hidden)]

@@ -20,8 +20,17 @@
 
 use std::fmt;
 
+#[cfg(not(target_family = "wasm"))]
+use self::native as host;
+#[cfg(target_family = "wasm")]
+use crate::bindings::propeller::confidential::results as host;
 use crate::bindings::propeller::confidential::results::PublishError as Raw;
-use crate::host::results as host;
+use crate::known::{InterfaceError, Known};
+
+/// The errors of this interface.
+pub(crate) const ERRORS: &[Known] = &[Known::of::<Error>()];
+
+impl InterfaceError for Error {}
 
 /// Why a result was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +105,66 @@ impl From<Raw> for Error {
             Raw::NotText => Self::NotText,
             Raw::Other(text) => Self::Other(text),
         }
+    }
+}
+
+/// The interface in tests: the signatures of the generated bindings, and what a test gives to its host.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod native {
+    use std::cell::RefCell;
+
+    use crate::bindings::propeller::confidential::results::PublishError;
+    use crate::testing::{Host, part};
+
+    /// What a guest published.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Published {
+        /// The bytes.
+        pub content: Vec<u8>,
+        /// Their media type.
+        pub media_type: String,
+    }
+
+    /// What was published, if anything was.
+    #[derive(Default)]
+    struct State(RefCell<Option<Published>>);
+
+    impl Host {
+        /// What the guest published, if it did.
+        pub fn published(&self) -> Option<Published> {
+            self.part::<State>().0.borrow().clone()
+        }
+    }
+
+    pub(crate) struct Receipt;
+
+    impl Receipt {
+        pub(crate) fn jws(&self) -> Option<String> {
+            None
+        }
+        pub(crate) fn result_digest(&self) -> String {
+            "sha256:0000000000000000000000000000000000000000000000000000000000000000".into()
+        }
+    }
+
+    pub(crate) fn publish(content: &[u8], media_type: &str) -> Result<Receipt, PublishError> {
+        if media_type.len() > 255 || !media_type.contains('/') {
+            return Err(PublishError::InvalidMediaType(media_type.into()));
+        }
+        let state = part::<State>("results::publish");
+        let mut published = state.0.borrow_mut();
+        if published.is_some() {
+            return Err(PublishError::AlreadyPublished);
+        }
+        let content = content.to_vec();
+        *published = Some(Published {
+            content,
+            media_type: media_type.into(),
+        });
+        Ok(Receipt)
+    }
+    pub(crate) fn recipients() -> Vec<String> {
+        Vec::new()
     }
 }
 

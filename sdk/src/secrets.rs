@@ -18,10 +18,21 @@
 
 use std::fmt;
 
+#[cfg(not(target_family = "wasm"))]
+use self::native::{self as host, self as reveal};
+#[cfg(target_family = "wasm")]
+use crate::bindings::propeller::confidential::{reveal, secrets as host};
 use crate::bindings::propeller::confidential::{
     reveal::RevealError as RawReveal, secrets::SecretError as Raw,
 };
-use crate::host;
+use crate::known::{InterfaceError, Known};
+
+/// The errors of these interfaces.
+pub(crate) const ERRORS: &[Known] = &[Known::of::<Error>(), Known::of::<RevealError>()];
+
+impl InterfaceError for Error {}
+
+impl InterfaceError for RevealError {}
 
 /// Why there is no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,11 +99,11 @@ pub enum RevealError {
 /// The address is malformed or not granted, the key broker refuses, has no such secret or does not
 /// answer, or a limit of this task is reached.
 pub fn get(uri: &str) -> Result<Secret, Error> {
-    Ok(Secret(host::secrets::get(uri)?))
+    Ok(Secret(host::get(uri)?))
 }
 
 /// A secret whose bytes stay in the host until they are [revealed](Self::reveal).
-pub struct Secret(host::secrets::Secret);
+pub struct Secret(host::Secret);
 
 impl Secret {
     /// The address that it was asked for.
@@ -106,7 +117,7 @@ impl Secret {
     ///
     /// The policy does not let this component see them.
     pub fn reveal(&self) -> Result<Vec<u8>, RevealError> {
-        Ok(host::reveal::reveal(&self.0)?)
+        Ok(reveal::reveal(&self.0)?)
     }
 }
 
@@ -138,6 +149,72 @@ impl From<RawReveal> for RevealError {
             RawReveal::NotGranted(text) => Self::NotGranted(text),
             RawReveal::Other(text) => Self::Other(text),
         }
+    }
+}
+
+/// The interface in tests: the signatures of the generated bindings, and what a test gives to its host.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod native {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use crate::bindings::propeller::confidential::reveal::RevealError;
+    use crate::bindings::propeller::confidential::secrets::SecretError;
+    use crate::testing::{Host, part};
+
+    /// Secrets by address; none for one that is not to be revealed.
+    #[derive(Default)]
+    struct State(RefCell<BTreeMap<String, Option<Vec<u8>>>>);
+
+    impl Host {
+        /// Adds a secret that may be revealed.
+        #[must_use]
+        pub fn with_secret(self, uri: &str, bytes: impl AsRef<[u8]>) -> Self {
+            self.add_secret(uri, Some(bytes.as_ref().to_vec()))
+        }
+
+        /// Adds a secret that the policy does not let the component see.
+        #[must_use]
+        pub fn with_opaque_secret(self, uri: &str) -> Self {
+            self.add_secret(uri, None)
+        }
+
+        fn add_secret(self, uri: &str, bytes: Option<Vec<u8>>) -> Self {
+            let state = self.part::<State>();
+            state.0.borrow_mut().insert(uri.into(), bytes);
+            self
+        }
+    }
+
+    pub(crate) struct Secret {
+        uri: String,
+        bytes: Option<Vec<u8>>,
+    }
+
+    impl Secret {
+        pub(crate) fn uri(&self) -> String {
+            self.uri.clone()
+        }
+    }
+
+    pub(crate) fn get(uri: &str) -> Result<Secret, SecretError> {
+        if !uri.starts_with("kbs:///") {
+            return Err(SecretError::InvalidUri(uri.into()));
+        }
+        match part::<State>("secrets::get").0.borrow().get(uri) {
+            Some(bytes) => Ok(Secret {
+                uri: uri.into(),
+                bytes: bytes.clone(),
+            }),
+            None => Err(SecretError::NotGranted(uri.into())),
+        }
+    }
+
+    pub(crate) fn reveal(secret: &Secret) -> Result<Vec<u8>, RevealError> {
+        secret
+            .bytes
+            .clone()
+            .ok_or_else(|| RevealError::NotGranted(secret.uri.clone()))
     }
 }
 

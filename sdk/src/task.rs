@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::fmt::{self, Display};
 
 use crate::bindings::propeller::worlds::outcome::Failure as Raw;
-use crate::{attestation, inputs, results, secrets};
+use crate::known::Known;
 
 /// Why a task failed. `?` makes one from every error of this crate and of others; what is not an
 /// error becomes one with [`invalid_input`](Self::invalid_input) or [`other`](Self::other).
@@ -39,17 +39,10 @@ impl Failure {
     /// Sorts an error by its type and keeps its words and those of its causes.
     fn from_dyn(error: &(dyn StdError + 'static)) -> Self {
         let text = with_causes(error);
-        if matches!(error.downcast_ref(), Some(inputs::Error::NotText { .. })) {
-            Self::InvalidInput(text)
-        } else if error.is::<attestation::Error>()
-            || error.is::<secrets::Error>()
-            || error.is::<secrets::RevealError>()
-            || error.is::<inputs::Error>()
-            || error.is::<results::Error>()
-        {
-            Self::Host(text)
-        } else {
-            Self::Other(text)
+        match known().find_map(|known| (known.blames_input)(error)) {
+            Some(true) => Self::InvalidInput(text),
+            Some(false) => Self::Host(text),
+            None => Self::Other(text),
         }
     }
 
@@ -60,21 +53,13 @@ impl Failure {
         if let Some(failure) = any.downcast_ref::<Self>() {
             return failure.clone();
         }
-        fn typed<T: StdError + 'static>(any: &dyn Any) -> Option<&(dyn StdError + 'static)> {
-            any.downcast_ref::<T>()
-                .map(|error| error as &(dyn StdError + 'static))
-        }
         any.downcast_ref::<Box<dyn StdError>>()
             .map(|error| &**error)
             .or_else(|| {
                 let boxed = any.downcast_ref::<Box<dyn StdError + Send + Sync>>()?;
                 Some(&**boxed as &(dyn StdError + 'static))
             })
-            .or_else(|| typed::<attestation::Error>(any))
-            .or_else(|| typed::<secrets::Error>(any))
-            .or_else(|| typed::<secrets::RevealError>(any))
-            .or_else(|| typed::<inputs::Error>(any))
-            .or_else(|| typed::<results::Error>(any))
+            .or_else(|| known().find_map(|known| (known.of_any)(any)))
             .map_or_else(|| Self::Other(error.to_string()), Self::from_dyn)
     }
 }
@@ -173,6 +158,11 @@ pub fn run<I: Input, O: Output, E: Display + 'static>(
         .map_err(|error| Failure::from_any(error).into())
 }
 
+/// The types of error that interfaces give.
+fn known() -> impl Iterator<Item = &'static Known> {
+    crate::ERRORS.iter().copied().flatten()
+}
+
 /// The words of an error and of its causes, without saying anything twice.
 fn with_causes(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
@@ -193,6 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{attestation, inputs, results, secrets};
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
