@@ -8,6 +8,7 @@ use proplet_types::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounds::{self, MAX_EVIDENCE_BYTES, TooLarge};
 use crate::claims::{Claims, ClaimsError};
 use crate::digest;
 
@@ -35,6 +36,9 @@ pub enum BundleError {
     /// The TEE gave no evidence.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// The text is larger than any that a proplet makes.
+    #[error("not an evidence bundle: {0}")]
+    TooLarge(#[from] TooLarge),
     /// The text is not a bundle.
     #[error("not an evidence bundle `{{\"tee\",\"evidence\",\"claims\"}}`: {0}")]
     Malformed(String),
@@ -89,6 +93,14 @@ impl EvidenceBundle {
         digest::of_json(self)
     }
 
+    /// Refuses a bundle that is larger than any evidence.
+    pub(crate) fn check_size(&self) -> Result<(), TooLarge> {
+        let claims = self.claims.iter();
+        let claims = claims.map(|(name, value)| name.len().saturating_add(bounds::weight(value)));
+        let size = claims.fold(bounds::weight(&self.evidence), usize::saturating_add);
+        bounds::check("evidence", size, MAX_EVIDENCE_BYTES)
+    }
+
     /// The bundle as one line of JSON.
     ///
     /// # Errors
@@ -105,6 +117,8 @@ impl FromStr for EvidenceBundle {
     /// Reads a bundle from its JSON text. No member may be named twice, and there may be no others.
     fn from_str(text: &str) -> Result<Self, BundleError> {
         let malformed = |reason: String| BundleError::Malformed(reason);
+        bounds::check("text", text.len(), MAX_EVIDENCE_BYTES)?;
+        bounds::check_text(text)?;
         let value = json::value(text.as_bytes()).map_err(|error| malformed(error.to_string()))?;
         serde_json::from_value(value).map_err(|error| malformed(error.to_string()))
     }

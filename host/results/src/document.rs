@@ -8,6 +8,7 @@ use proplet_types::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounds::{self, MAX_RECEIPT_BYTES, TooLarge};
 use crate::{EvidenceBundle, digest};
 
 /// `{"jwe":…,"receipt":…,"evidence":…}`: what stands in the `results` string of an encrypted task.
@@ -31,6 +32,9 @@ pub enum DocumentError {
     /// Not JSON that can be used.
     #[error("not a result document: {0}")]
     Unreadable(#[from] proplet_jose::Error),
+    /// Larger than any that a proplet makes.
+    #[error("not a result document: {0}")]
+    TooLarge(#[from] TooLarge),
     /// A part is missing or malformed.
     #[error("not a result document `{{\"jwe\",\"receipt\",\"evidence\"}}`: {0}")]
     Malformed(String),
@@ -86,12 +90,14 @@ impl ResultDocument {
     ///
     /// [`DocumentError`], see its variants.
     pub fn from_text(text: &str) -> Result<Self, DocumentError> {
+        bounds::check_text(text)?;
         let mut members = json::object(text.as_bytes())?;
         if members.contains_key("jwe") {
             return Self::from_members(members);
         }
         match members.remove("results") {
             Some(Value::String(results)) if results.trim_start().starts_with('{') => {
+                bounds::check_text(&results)?;
                 let inner =
                     json::object(results.as_bytes()).map_err(|_| DocumentError::NotSealed)?;
                 if inner.contains_key("jwe") {
@@ -123,6 +129,8 @@ impl ResultDocument {
         let malformed = |error: serde_json::Error| DocumentError::Malformed(error.to_string());
         let as_received = members.get("jwe").cloned().unwrap_or_default();
         let document: Self = serde_json::from_value(members.into()).map_err(malformed)?;
+        bounds::check("receipt", document.receipt.len(), MAX_RECEIPT_BYTES)?;
+        document.evidence.check_size()?;
         // The receipt's digest is over the object as it stands here. One with members that a JWE reader
         // passes over would have another digest for whoever hashes all of it.
         if serde_json::to_value(&document.jwe).map_err(malformed)? != as_received {
@@ -149,5 +157,42 @@ fn without_result(members: &Map<String, Value>) -> DocumentError {
             DocumentError::TaskFailed(error.chars().take(MAX_FOREIGN_ERROR).collect())
         }
         _ => DocumentError::NoResult,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::{MAX_EVIDENCE_BYTES, MAX_STRUCTURE_BYTES};
+
+    /// A document of the right form, with these parts.
+    fn document(receipt: &str, evidence: &str) -> String {
+        let jwe = r#"{"protected":"e30","encrypted_key":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+            "iv":"AAAAAAAAAAAAAAAA","ciphertext":"","tag":"AAAAAAAAAAAAAAAAAAAAAA"}"#;
+        format!(
+            r#"{{"jwe":{jwe},"receipt":"{receipt}","evidence":{{"tee":"snp","evidence":{evidence},"claims":{{}}}}}}"#
+        )
+    }
+
+    fn too_large(text: &str) -> TooLarge {
+        match ResultDocument::from_text(text) {
+            Err(DocumentError::TooLarge(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_part_has_its_limit() {
+        ResultDocument::from_text(&document("", "{}")).unwrap();
+        let receipt = "a".repeat(MAX_RECEIPT_BYTES + 1);
+        assert_eq!(too_large(&document(&receipt, "{}")).what, "receipt");
+        let log = format!(r#"{{"quote":"{}"}}"#, "a".repeat(MAX_EVIDENCE_BYTES));
+        assert_eq!(too_large(&document("", &log)).what, "evidence");
+        let numbers = format!("[{}0]", "0,".repeat(MAX_STRUCTURE_BYTES / 2));
+        let nested = document("", &numbers);
+        assert_eq!(too_large(&nested).limit, MAX_STRUCTURE_BYTES);
+        // As the results message has it: there it is one string.
+        let message = serde_json::json!({ "task_id": "t", "results": nested }).to_string();
+        assert_eq!(too_large(&message).limit, MAX_STRUCTURE_BYTES);
     }
 }

@@ -23,6 +23,7 @@
 //! reads and writes.
 #![deny(missing_docs)]
 
+pub mod bounds;
 mod bundle;
 pub mod claims;
 mod content;

@@ -3,7 +3,7 @@
 use std::{io::Read, path::Path};
 
 use proplet_jose::json;
-use proplet_results::{DocumentError, EvidenceBundle, ResultDocument};
+use proplet_results::{DocumentError, EvidenceBundle, ResultDocument, bounds};
 use proplet_types::Code;
 
 use super::{error::CliError, files};
@@ -25,6 +25,7 @@ impl Document {
 
     fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
         let bad = |error: &dyn std::fmt::Display| CliError::input("document", path, error);
+        bounds::check_text(text).map_err(|error| bad(&error))?;
         let members = json::object(text.as_bytes()).map_err(|error| bad(&error))?;
         let is_bundle = members.contains_key("claims")
             && !members.contains_key("jwe")
@@ -87,6 +88,19 @@ mod tests {
                 "{text}: {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_no_proplet_makes_is_refused_before_it_is_parsed() {
+        let numbers = "0,".repeat(bounds::MAX_STRUCTURE_BYTES);
+        // No JSON at all: it was not looked at.
+        let error = refused(&format!("{{{numbers}"));
+        assert_eq!(error.code(), Code::Input);
+        assert!(error.words().contains("structure"), "{error:?}");
+        let log = "a".repeat(bounds::MAX_EVIDENCE_BYTES);
+        let bundle = format!(r#"{{"tee":"tdx","evidence":{{"quote":"{log}"}},"claims":{{}}}}"#);
+        let error = refused(&bundle);
+        assert!(error.words().contains("4194304 bytes"), "{error:?}");
     }
 
     proptest::proptest! {
