@@ -37,7 +37,8 @@ mod tdx;
 use toml::Table;
 
 use crate::snp::{SnpTrust, TrustRoots};
-use crate::verify::{TeeTrust, TrustPolicy};
+use crate::tdx::TdxTrust;
+use crate::verify::{TeeFacts, TeeTrust, TrustPolicy, Verified};
 
 pub use error::ReferenceValuesError;
 pub use snp::SnpReferenceValues;
@@ -113,13 +114,35 @@ impl ReferenceValues {
         Some(trust)
     }
 
-    /// What is demanded of SNP evidence under these roots, and nothing else is accepted: TDX evidence takes
-    /// collateral too, see [`TdxReferenceValues::demand_of`]. The measurements are not part of it, see
-    /// [`Self::measurements`].
-    pub fn trust_policy(&self, roots: TrustRoots) -> TrustPolicy {
-        match self.snp_trust(roots) {
-            Some(snp) => TrustPolicy::of(TeeTrust::Snp(Box::new(snp))),
-            None => TrustPolicy::nothing(),
+    /// What is demanded of TDX evidence beside this root and collateral. `None` when there is no table for TDX.
+    pub fn tdx_trust(&self, mut trust: TdxTrust) -> Option<TdxTrust> {
+        self.tdx.as_ref()?.demand_of(&mut trust);
+        Some(trust)
+    }
+
+    /// What is demanded of evidence: of SNP under these roots, of TDX under that root and with its collateral. A
+    /// TEE without a table is refused. Which VMs are good is not part of it, see [`Self::know`].
+    pub fn trust_policy(&self, snp: TrustRoots, tdx: TdxTrust) -> TrustPolicy {
+        let snp = self.snp_trust(snp);
+        let tdx = self.tdx_trust(tdx);
+        let snp = snp.map(|trust| TeeTrust::Snp(Box::new(trust)));
+        let tdx = tdx.map(|trust| TeeTrust::Tdx(Box::new(trust)));
+        snp.into_iter()
+            .chain(tdx)
+            .fold(TrustPolicy::nothing(), TrustPolicy::and)
+    }
+
+    /// Whether verified evidence is of a VM that is listed: by its launch measurement, and for TDX by every other
+    /// register that there is a list for. A TEE for which no measurement is listed has no VM that is known.
+    pub fn know(&self, verified: &Verified) -> bool {
+        match &verified.facts {
+            TeeFacts::Snp(report) => self
+                .snp
+                .as_ref()
+                .and_then(|snp| snp.measurements.as_ref())
+                .is_some_and(|listed| listed.contains(&report.measurement)),
+            TeeFacts::Tdx(facts) => self.tdx.as_ref().is_some_and(|tdx| tdx.know(&facts.report)),
+            TeeFacts::Sample => false,
         }
     }
 }

@@ -6,7 +6,7 @@ use toml::Table;
 
 use super::error::ReferenceValuesError;
 use super::table::{Reader, bytes, put_bytes, texts};
-use crate::tdx::TdxTrust;
+use crate::tdx::{TdReport, TdxTrust};
 
 /// The longest name of an advisory that is read; Intel's have 14 characters.
 const MAX_ADVISORY_LEN: usize = 64;
@@ -57,6 +57,19 @@ impl TdxReferenceValues {
         if let Some(platforms) = &self.platforms {
             trust.platforms = platforms.iter().copied().collect();
         }
+    }
+
+    /// Whether a VM is listed: its MRTD is, and each other register that there is a list for.
+    pub(super) fn know(&self, report: &TdReport) -> bool {
+        let listed = |list: &Option<BTreeSet<[u8; 48]>>, value: &[u8; 48]| {
+            list.as_ref().is_none_or(|list| list.contains(value))
+        };
+        let mut rtmrs = self.rtmrs.iter().zip(&report.rtmrs);
+        self.mrtd.is_some()
+            && listed(&self.mrtd, &report.mr_td)
+            && rtmrs.all(|(list, value)| listed(list, value))
+            && listed(&self.mrconfigid, &report.mr_config_id)
+            && listed(&self.mrowner, &report.mr_owner)
     }
 
     pub(super) fn read(mut reader: Reader) -> Result<Self, ReferenceValuesError> {
@@ -161,5 +174,59 @@ mod tests {
             Some(vec!["INTEL-SA-00001".to_owned()])
         );
         assert_eq!(trust.denied_advisories, ["INTEL-SA-00002"]);
+    }
+
+    #[test]
+    fn a_vm_is_known_by_every_register_that_is_listed() {
+        let report = TdReport {
+            body_type: crate::tdx::BodyType::Td10,
+            tee_tcb_svn: [0; 16],
+            mr_seam: [0; 48],
+            mr_signer_seam: [0; 48],
+            seam_attributes: 0,
+            td_attributes: 0,
+            xfam: 0,
+            mr_td: [1; 48],
+            mr_config_id: [2; 48],
+            mr_owner: [3; 48],
+            mr_owner_config: [0; 48],
+            rtmrs: [[4; 48], [5; 48], [6; 48], [7; 48]],
+            report_data: [0; 64],
+            tee_tcb_svn2: None,
+            mr_service_td: None,
+        };
+        let list = |byte: u8| Some(BTreeSet::from([[byte; 48], [9; 48]]));
+        let all = TdxReferenceValues {
+            mrtd: list(1),
+            rtmrs: [list(4), list(5), list(6), list(7)],
+            mrconfigid: list(2),
+            mrowner: list(3),
+            ..TdxReferenceValues::default()
+        };
+        assert!(all.know(&report));
+        let mrtd_alone = TdxReferenceValues {
+            mrtd: list(1),
+            ..TdxReferenceValues::default()
+        };
+        assert!(mrtd_alone.know(&report));
+        // Lists that say nothing of the firmware name no VM.
+        let mut without = all.clone();
+        without.mrtd = None;
+        assert!(!without.know(&report));
+        type List = Option<BTreeSet<[u8; 48]>>;
+        let spoil: [fn(&mut TdxReferenceValues) -> &mut List; 7] = [
+            |values| &mut values.mrtd,
+            |values| &mut values.mrconfigid,
+            |values| &mut values.mrowner,
+            |values| &mut values.rtmrs[0],
+            |values| &mut values.rtmrs[1],
+            |values| &mut values.rtmrs[2],
+            |values| &mut values.rtmrs[3],
+        ];
+        for (number, spoil) in spoil.iter().enumerate() {
+            let mut other = all.clone();
+            *spoil(&mut other) = list(8);
+            assert!(!other.know(&report), "list {number}");
+        }
     }
 }

@@ -9,7 +9,9 @@ use proplet_hal::{InitData, TeeProvider};
 use proplet_lab::owner::{fake_boot_chain, trust};
 use proplet_results::verify::Expectations;
 use proplet_testkit::kbs::{DevKeyBroker, Policy};
-use proplet_testkit::tee::{FakeSnp, FakeTdx, QuoteTampering, Sample, Tampering};
+use proplet_testkit::tee::{
+    FakeSnp, FakeTdx, QuoteTampering, Sample, Tampering, test_reference_values,
+};
 
 /// A fake TEE.
 // The names are what people type.
@@ -86,12 +88,16 @@ impl Fake {
         }
     }
 
-    /// A key broker that releases to this fake.
+    /// A key broker that releases to this fake: to one that signs its evidence because it is among the reference
+    /// values.
     pub async fn key_broker(self) -> io::Result<DevKeyBroker> {
-        let mut key_broker = DevKeyBroker::builder();
-        if self == Self::Sample {
-            key_broker = key_broker.accept_sample().policy(Policy::AllowAll);
-        }
+        let key_broker = DevKeyBroker::builder();
+        let key_broker = match self {
+            Self::Sample => key_broker.accept_sample().policy(Policy::AllowAll),
+            Self::FakeSnp | Self::FakeTdx => key_broker
+                .reference_values(&test_reference_values())
+                .policy(Policy::predicate(|request| request.is_affirming())),
+        };
         key_broker.start().await
     }
 

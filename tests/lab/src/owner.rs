@@ -6,7 +6,7 @@ use proplet_hal::verify::TrustPolicy;
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::verify::{Expectations, TdxExpectations};
 use proplet_results::{Opened, ResultDocument, open};
-use proplet_testkit::tee::test_trust;
+use proplet_testkit::tee::{FakeTdx, test_trust};
 
 use crate::LabError;
 
@@ -16,12 +16,12 @@ pub fn trust() -> TrustPolicy {
     test_trust()
 }
 
-/// What the fake TDX measured of what its firmware started: nothing, unless it was given an event log.
+/// What the fake TDX says that its firmware started, unless it was given an event log.
 #[must_use]
 pub fn fake_boot_chain() -> TdxExpectations {
-    let nothing = || vec![[0; 48]];
+    let [_, kernel, command_line, _] = FakeTdx::RTMRS;
     TdxExpectations {
-        rtmrs: [Vec::new(), nothing(), nothing(), Vec::new()],
+        rtmrs: [Vec::new(), vec![kernel], vec![command_line], Vec::new()],
         ..TdxExpectations::default()
     }
 }

@@ -24,5 +24,8 @@ pub use tdx::{
     QuoteTampering, ROOT_PEM as TDX_TEST_ROOT_PEM, Revoked, TD_REPORT_LEN, TcbStatus,
     TdxCollateral, TdxCollateralBuilder, TdxPki,
 };
-pub use trust::{TEST_ROOTS_PEM, test_roots, test_tdx_trust, test_trust};
+pub use trust::{
+    TEST_REFERENCE_VALUES, TEST_ROOTS_PEM, test_reference_values, test_roots, test_tdx_trust,
+    test_trust,
+};
 pub use tsm::{TsmCounts, TsmDevice, TsmFault, TsmMount, TsmStep, TsmTree, TsmTreeFiles};

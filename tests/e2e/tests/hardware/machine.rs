@@ -17,9 +17,10 @@ use proplet_lab::{API_KEY, KEY_ID, PROPLET, Services};
 use proplet_results::Opened;
 use proplet_results::verify::Expectations;
 use proplet_testkit::broker::{Outcome, Task};
+use proplet_testkit::kbs::{DevKeyBroker, Policy};
 use proplet_testkit::tee::{
-    FakeSnp, FakeTdx, TDX_TEST_ROOT_PEM, TEST_ROOTS_PEM, TdxCollateral, TsmDevice, TsmMount,
-    TsmTree,
+    FakeSnp, FakeTdx, TDX_TEST_ROOT_PEM, TEST_REFERENCE_VALUES, TEST_ROOTS_PEM, TdxCollateral,
+    TsmDevice, TsmMount, TsmTree, test_reference_values,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -64,7 +65,12 @@ impl Machine {
         for name in ["tsm", "dev", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
-        let services = Services::start().await.unwrap();
+        // The key is released to a VM that is among the reference values, and relying parties take the same file.
+        let key_broker = DevKeyBroker::builder()
+            .reference_values(&test_reference_values())
+            .policy(Policy::predicate(|request| request.is_affirming()));
+        let key_broker = key_broker.start().await.unwrap();
+        let services = Services::with(key_broker).await.unwrap();
         let settings = services.addresses().measured("").unwrap();
         let init_data = settings.init_data.as_ref().unwrap();
         fs::write(folder.path().join("init-data.toml"), init_data.text()).unwrap();
@@ -218,13 +224,10 @@ impl Machine {
         command
             .args(["--json", "verify"])
             .arg(self.write("result.json", &outcome.results))
-            .args(["--expect-measurement", &hex::encode(self.measurement())]);
+            .arg("--reference-values")
+            .arg(self.write("reference-values.toml", TEST_REFERENCE_VALUES));
         if self.kind == HardwareKind::Tdx {
             command.arg("--collateral").arg(self.collateral());
-            let nothing = hex::encode([0; 48]);
-            for register in ["--expect-rtmr1", "--expect-rtmr2"] {
-                command.args([register, &nothing]);
-            }
         }
         if with_test_root {
             command.arg("--roots").arg(self.roots());

@@ -21,7 +21,7 @@ pub(super) fn appraise(
     attestation: Attestation,
     tee: TeeName,
     trust: &TrustPolicy,
-    reference_measurements: &[Vec<u8>],
+    knows: impl Fn(&Verified) -> bool,
     now: SystemTime,
 ) -> Result<Value, Refusal> {
     let Attestation {
@@ -41,7 +41,7 @@ pub(super) fn appraise(
     let init_data = init_data
         .map(|sent| check_init_data(&sent, &verified))
         .transpose()?;
-    let known = reference_measurements.contains(&verified.measurement);
+    let known = knows(&verified);
 
     let mut annotated = Map::new();
     annotated.insert(tee.to_string(), tee_claims(&verified));

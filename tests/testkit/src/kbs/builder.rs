@@ -50,6 +50,7 @@ impl Default for DevKeyBrokerBuilder {
             rules: Rules {
                 admin: AdminAccess::Everybody,
                 reference_measurements: Vec::new(),
+                reference_values: None,
                 token_lifetime: Duration::from_secs(300),
                 session_lifetime: Duration::from_secs(300),
                 clock: Arc::new(SystemClock),
@@ -100,13 +101,11 @@ impl DevKeyBrokerBuilder {
         self
     }
 
-    /// Accepts evidence by these reference values, under the test PKI: their demands, and their measurements as
-    /// [`Self::reference_measurement`]s.
+    /// Accepts evidence by these reference values, under the test PKI with its collateral: what they demand, and
+    /// no TEE that they have no table for. A VM whose registers they list is `affirming`.
     pub fn reference_values(mut self, values: &ReferenceValues) -> Self {
-        self.trust = values.trust_policy(crate::tee::test_roots());
-        self.rules
-            .reference_measurements
-            .extend(values.measurements().unwrap_or_default());
+        self.trust = values.trust_policy(crate::tee::test_roots(), crate::tee::test_tdx_trust());
+        self.rules.reference_values = Some(values.clone());
         self
     }
 

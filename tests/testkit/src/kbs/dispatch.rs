@@ -182,7 +182,7 @@ fn attest_anew(state: &State, asked: &Asked, session: &Session) -> Result<String
         attestation,
         tee,
         &state.trust,
-        &state.reference_measurements(),
+        |verified| state.knows(verified),
         now,
     )?;
     let token = state

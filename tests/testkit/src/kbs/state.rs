@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proplet_hal::TeeName;
-use proplet_hal::verify::TrustPolicy;
+use proplet_hal::reference_values::ReferenceValues;
+use proplet_hal::verify::{TrustPolicy, Verified};
 use proplet_types::Clock;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::{Map, Value};
@@ -30,6 +31,7 @@ const MEASUREMENTS: [&str; 2] = ["snp_launch_measurement", "mr_td"];
 pub(super) struct Rules {
     pub(super) admin: AdminAccess,
     pub(super) reference_measurements: Vec<Vec<u8>>,
+    pub(super) reference_values: Option<ReferenceValues>,
     pub(super) token_lifetime: Duration,
     pub(super) session_lifetime: Duration,
     pub(super) clock: Arc<dyn Clock>,
@@ -162,9 +164,18 @@ impl State {
         lock(&self.reference_values).extend(values);
     }
 
+    /// Whether evidence is of a VM that is known: by the reference values, or by its launch measurement.
+    pub(super) fn knows(&self, verified: &Verified) -> bool {
+        let values = self.rules.reference_values.as_ref();
+        values.is_some_and(|values| values.know(verified))
+            || self
+                .reference_measurements()
+                .contains(&verified.measurement)
+    }
+
     /// The launch measurements that are reference values: the broker's own, and the registered ones,
     /// which are hexadecimal texts, alone or in a list.
-    pub(super) fn reference_measurements(&self) -> Vec<Vec<u8>> {
+    fn reference_measurements(&self) -> Vec<Vec<u8>> {
         let values = lock(&self.reference_values);
         let texts = MEASUREMENTS.iter().filter_map(|name| values.get(*name));
         let registered = texts.flat_map(|value| match value {

@@ -125,7 +125,7 @@ async fn what_the_service_does_not_give_configfs_does() {
 fn other_vms() -> Vec<(&'static str, FakeTdx)> {
     let vm = || FakeTdx::builder().mr_config_id([9; 48]);
     let one = |number: usize| {
-        let mut rtmrs = [[0; 48]; 4];
+        let mut rtmrs = FakeTdx::RTMRS;
         rtmrs[number] = [1; 48];
         rtmrs
     };

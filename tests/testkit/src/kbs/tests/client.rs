@@ -11,7 +11,7 @@ use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
 use proplet_types::ResourceUri;
 
 use crate::kbs::{Counts, DevKeyBroker, DevKeyBrokerBuilder, Endpoint, Fault, Policy, TestClock};
-use crate::tee::{FakeSnp, Sample, Tampering};
+use crate::tee::{FakeSnp, FakeTdx, Sample, Tampering, TcbStatus, test_reference_values};
 
 fn uri() -> ResourceUri {
     "kbs:///default/key/one".parse().unwrap()
@@ -146,6 +146,34 @@ async fn reference_values_say_which_evidence_is_good() {
 
     let newer = started(DevKeyBroker::builder().reference_values(&values(25))).await;
     assert_eq!(outcome(&newer, tee([7; 48])).await, "kbs-evidence-rejected");
+}
+
+#[tokio::test]
+async fn reference_values_hold_for_both_tees() {
+    let values = test_reference_values();
+    let broker = started(DevKeyBroker::builder().reference_values(&values)).await;
+    broker.set_policy(Policy::predicate(|request| request.is_affirming()));
+    assert_eq!(outcome(&broker, FakeSnp::new()).await, "");
+    assert_eq!(outcome(&broker, FakeTdx::new()).await, "");
+    let mut rtmrs = FakeTdx::RTMRS;
+    rtmrs[1] = [1; 48];
+    let other_kernel = FakeTdx::builder().rtmrs(rtmrs).build();
+    assert_eq!(outcome(&broker, other_kernel).await, "kbs-denied");
+    let other_image = FakeTdx::builder().measurement([1; 48]).build();
+    assert_eq!(outcome(&broker, other_image).await, "kbs-denied");
+    let outdated = FakeTdx::builder().status(TcbStatus::OutOfDate).build();
+    assert_eq!(outcome(&broker, outdated).await, "kbs-evidence-rejected");
+
+    // A TEE that the values have no table for.
+    let snp_alone = ReferenceValues {
+        tdx: None,
+        ..values
+    };
+    let broker = started(DevKeyBroker::builder().reference_values(&snp_alone)).await;
+    assert_eq!(
+        outcome(&broker, FakeTdx::new()).await,
+        "kbs-evidence-rejected"
+    );
 }
 
 #[tokio::test]

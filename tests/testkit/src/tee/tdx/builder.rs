@@ -73,7 +73,7 @@ impl FakeTdxBuilder {
             mr_config_id: [0; 48],
             mr_owner: [0; 48],
             mr_owner_config: [0; 48],
-            rtmrs: [[0; 48]; 4],
+            rtmrs: FakeTdx::RTMRS,
             report_data: [0; 64],
             tee_tcb_svn2: TEE_TCB_SVN,
             mr_service_td: [0; 48],

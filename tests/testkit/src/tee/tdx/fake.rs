@@ -59,6 +59,14 @@ impl FakeTdx {
     /// The measurement that is reported unless the builder sets another.
     pub const MEASUREMENT: [u8; 48] = *b"fake TDX measurement: nothing measured it.......";
 
+    /// The runtime measurements that are reported unless the builder sets others.
+    pub const RTMRS: [[u8; 48]; 4] = [
+        *b"fake RTMR0: no firmware of a TDX guest was here.",
+        *b"fake RTMR1: no loader and no kernel was measured",
+        *b"fake RTMR2: no command line and no initrd either",
+        [0; 48],
+    ];
+
     /// How often evidence was asked for, failures included.
     pub fn evidence_calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
