@@ -102,7 +102,8 @@ impl Lane {
     /// Logs a failure, if the one before it was no failure.
     pub(super) fn report(&self, error: &WayError) {
         if !self.told.swap(true, Ordering::Relaxed) {
-            tracing::warn!(way = self.name(), %error, "no evidence this way");
+            let code = error.code();
+            tracing::warn!(way = self.name(), %code, %error, "no evidence this way");
         }
     }
 

@@ -176,7 +176,8 @@ async fn when_no_way_works_each_is_told() {
     let error = tee.evidence(&asked()).await.unwrap_err();
     let words = error.to_string();
     assert!(
-        words.contains("by first: ") && words.contains("; by second: "),
+        words.contains("by first (tee-unreachable): ")
+            && words.contains("; by second (tee-busy): "),
         "{words}"
     );
     assert_eq!(error.code(), Code::TeeUnreachable);

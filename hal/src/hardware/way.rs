@@ -106,7 +106,7 @@ impl fmt::Display for WayFailures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (way, error)) in self.iter().enumerate() {
             let before = if number == 0 { "" } else { "; " };
-            write!(f, "{before}by {way}: {error}")?;
+            write!(f, "{before}by {way} ({}): {error}", error.code())?;
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ impl Binding {
     /// Compares the init-data document with what the TEE reports.
     pub async fn of(settings: &Settings, provider: &dyn TeeProvider) -> Self {
         match (provider.init_data().await, &settings.init_data) {
-            (Err(error), _) => Self::Unknown(error.to_string()),
+            (Err(error), _) => Self::Unknown(format!("{}: {error}", error.code())),
             (Ok(None), None) => Self::NoInitData,
             (Ok(None), Some(_)) => Self::Absent,
             (Ok(Some(field)), Some(init_data)) if init_data.is_bound_by(&field) => Self::Bound,
@@ -206,5 +206,38 @@ mod tests {
                 .unwrap_err();
             assert_eq!(refusal.code(), "settings-not-measured");
         }
+    }
+
+    #[tokio::test]
+    async fn a_tee_that_does_not_answer_is_told_with_its_code() {
+        struct Busy;
+        #[async_trait::async_trait]
+        impl TeeProvider for Busy {
+            fn tee(&self) -> TeeName {
+                TeeName::SNP
+            }
+            fn attester(&self) -> &str {
+                "test"
+            }
+            fn is_hardware(&self) -> bool {
+                true
+            }
+            async fn evidence(&self, _: &ReportData) -> Result<Evidence, EvidenceError> {
+                Err(EvidenceError::Busy { tee: TeeName::SNP })
+            }
+            async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+                Err(EvidenceError::Busy { tee: TeeName::SNP })
+            }
+        }
+        let settings = settings("");
+        let binding = Binding::of(&settings, &Busy).await;
+        let refusal = binding
+            .enforce(BindingRule::OnHardware, true, &settings)
+            .unwrap_err();
+        assert!(
+            refusal.words().contains("tee-busy: "),
+            "{}",
+            refusal.words()
+        );
     }
 }

@@ -180,7 +180,7 @@ impl Inner {
             .provider
             .init_data()
             .await
-            .map_err(|error| KbsError::Evidence(error.to_string()))?;
+            .map_err(|error| KbsError::no_evidence(&error))?;
         match field {
             None => Ok(None),
             Some(field) if init_data.is_bound_by(&field) => Ok(Some(SentInitData {

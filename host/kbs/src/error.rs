@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use proplet_hal::EvidenceError;
 use proplet_types::{Code, ResourceUri};
 
 use crate::protocol::VERSION;
@@ -190,6 +191,11 @@ pub enum KbsError {
 }
 
 impl KbsError {
+    /// The TEE's failure, with the code of its kind: the operator looks for that in `docs/hardware.md`.
+    pub(crate) fn no_evidence(error: &EvidenceError) -> Self {
+        Self::Evidence(format!("{}: {error}", error.code()))
+    }
+
     /// A stable code for results, logs and metrics.
     pub fn code(&self) -> Code {
         match self {

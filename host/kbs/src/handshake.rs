@@ -76,7 +76,7 @@ impl Handshake {
             .provider
             .evidence(&report_data)
             .await
-            .map_err(|error| KbsError::Evidence(error.to_string()))?;
+            .map_err(|error| KbsError::no_evidence(&error))?;
         if evidence.tee != tee {
             return Err(KbsError::Evidence(format!(
                 "the attester `{}` announced the TEE `{tee}` and gave evidence of `{}`",

@@ -34,7 +34,7 @@ pub enum BundleError {
     #[error(transparent)]
     Claims(#[from] ClaimsError),
     /// The TEE gave no evidence.
-    #[error(transparent)]
+    #[error("{}: {_0}", .0.code())]
     Evidence(#[from] EvidenceError),
     /// The text is larger than any that a proplet makes.
     #[error("not an evidence bundle: {0}")]

@@ -13,8 +13,11 @@ const EAGAIN: i32 = 11;
 const EBUSY: i32 = 16;
 const ETIMEDOUT: i32 = 110;
 
-/// What goes wrong, how often, and the words that the Manager reads; none where the daemon gets over it.
-fn faults() -> Vec<(TsmFault, Option<u32>, Option<&'static str>)> {
+/// The code of what is wrong with the TEE, and words beside it.
+type Told = (&'static str, &'static str);
+
+/// What goes wrong, how often, and what the Manager reads; nothing where the daemon gets over it.
+fn faults() -> Vec<(TsmFault, Option<u32>, Option<Told>)> {
     use TsmFault::*;
     use TsmStep::*;
     vec![
@@ -27,38 +30,50 @@ fn faults() -> Vec<(TsmFault, Option<u32>, Option<&'static str>)> {
         (
             Fails(ReadOutblob, EBUSY),
             None,
-            Some("the TSM interface is busy"),
+            Some(("tee-busy", "the TSM interface is busy")),
         ),
         (
             Conflict,
             None,
-            Some("somebody else uses this process's TSM entries"),
+            Some(("tee-busy", "somebody else uses this process's TSM entries")),
         ),
         (
             Fails(ReadOutblob, ENXIO),
             None,
-            Some("does not answer any more"),
+            Some(("tee-unreachable", "does not answer any more")),
         ),
-        (Vanished, None, Some("no provider of TSM reports")),
+        (
+            Vanished,
+            None,
+            Some(("tee-unreachable", "no provider of TSM reports")),
+        ),
         (
             OtherProvider("arm_cca_guest".to_owned()),
             None,
-            Some("come from `arm_cca_guest`"),
+            Some(("tee-not-trusted", "come from `arm_cca_guest`")),
         ),
         (
             OtherReportData,
             None,
-            Some("other report data than was asked"),
+            Some(("tee-not-trusted", "other report data than was asked")),
         ),
-        (ZeroReportData, None, Some("over zeros")),
-        (Truncated(100), None, Some("has 100 bytes")),
-        (Truncated(0), None, Some("is empty")),
+        (
+            ZeroReportData,
+            None,
+            Some(("tee-not-trusted", "over zeros")),
+        ),
+        (
+            Truncated(100),
+            None,
+            Some(("tee-malformed", "has 100 bytes")),
+        ),
+        (Truncated(0), None, Some(("tee-malformed", "is empty"))),
     ]
 }
 
 async fn each_fault_is_survived_or_named(kind: HardwareKind) {
     let machine = Machine::new(kind).await;
-    for (fault, times, words) in faults() {
+    for (fault, times, told) in faults() {
         // Another daemon for each: one that has attested asks its TEE for nothing for a while.
         let daemon = machine.daemon().await;
         let before = machine.tree.counts().created;
@@ -68,10 +83,16 @@ async fn each_fault_is_survived_or_named(kind: HardwareKind) {
         }
         let outcome = machine.task().await;
         let error = outcome.error.clone().unwrap_or_default();
-        match words {
-            Some(words) => {
-                assert!(error.starts_with("kbs-no-evidence: "), "{fault:?}: {error}");
+        match told {
+            Some((code, words)) => {
+                let begins = format!("kbs-no-evidence: no evidence for the KBS: {code}: ");
+                assert!(error.starts_with(&begins), "{fault:?}: {error}");
                 assert!(error.contains(words), "{fault:?}: {error}");
+                let logged = daemon.log();
+                assert!(
+                    logged.contains(&format!("code={code}")),
+                    "{fault:?}: {logged}"
+                );
             }
             None => assert_eq!(error, "", "{fault:?}: {}", daemon.log()),
         }
