@@ -9,6 +9,7 @@
 //! so no copy of the plaintext is left behind by growing. It is wiped when dropped, and it is dropped
 //! here unless every check was right: the caller never sees unverified plaintext.
 
+mod compressed;
 mod key;
 mod passes;
 mod pipeline;
@@ -63,7 +64,7 @@ pub fn open_in_memory(
                 });
             }
             let passes = pipeline::run(None::<InMemory>, &mut bytes, key, &name(layer))?;
-            passes.verify(bytes, layer, key)
+            passes.verify(bytes, layer, key, max_bytes)
         }
         Err(shared) => open(InMemory::new(shared), layer, key, max_bytes),
     }
@@ -87,7 +88,7 @@ pub fn open(
 ) -> Result<Hashed, ImageError> {
     let mut bytes = Zeroizing::new(vec![0; expected_size(layer, max_bytes)?]);
     let passes = pipeline::run(Some(source), &mut bytes, key, &name(layer))?;
-    passes.verify(bytes, layer, key)
+    passes.verify(bytes, layer, key, max_bytes)
 }
 
 /// The size that the descriptor names, when it is within the limit.

@@ -275,3 +275,23 @@ proptest! {
         prop_assert!(opened.bytes() == plain.as_slice());
     }
 }
+
+/// As skopeo does with a plain tar layer.
+#[test]
+fn a_layer_that_was_compressed_before_encryption_has_the_digest_of_what_is_inside() {
+    use std::io::Write as _;
+    let plain = b"a tar archive".repeat(1000);
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&plain).unwrap();
+    let packed = packed.finish().unwrap();
+    let layer = encrypted(&packed);
+    let mut key = LayerKey::unwrap(&layer.descriptor, &KEK).unwrap();
+    let open =
+        |key: &LayerKey| open_in_memory(layer.bytes.clone(), &layer.descriptor, Some(key), 1 << 20);
+    assert_eq!(open(&key).unwrap().bytes(), packed);
+    key.plain = Digest::of(&plain);
+    assert_eq!(open(&key).unwrap().bytes(), packed);
+    key.plain = Digest::of(b"something else");
+    let refused = open(&key).unwrap_err();
+    assert_eq!(refused.code(), "image-plain-digest-mismatch");
+}
