@@ -10,6 +10,9 @@ use url::Url;
 
 use crate::KbsError;
 
+/// What a KBS's paths are below.
+const KBS_ROOT: &str = "kbs/v0/";
+
 /// The largest resource that is accepted unless the settings say less: 1 MiB.
 pub const MAX_RESOURCE_BYTES: usize = 1 << 20;
 
@@ -87,6 +90,7 @@ impl KbsConfig {
         Ok(Base {
             url: self.url.clone(),
             host,
+            root: KBS_ROOT,
         })
     }
 }
@@ -108,14 +112,21 @@ impl fmt::Debug for KbsConfig {
 pub(crate) struct Base {
     url: Url,
     host: KbsHost,
+    /// What the paths of the protocol are below, with a slash at its end unless it is empty.
+    root: &'static str,
 }
 
 impl Base {
-    /// The URL of `path` below `/kbs/v0/`.
+    /// The same server with another protocol below another path.
+    pub(crate) fn with_root(self, root: &'static str) -> Self {
+        Self { root, ..self }
+    }
+
+    /// The URL of `path` below the protocol's own.
     pub(crate) fn endpoint(&self, path: &str) -> Url {
         let mut url = self.url.clone();
         let prefix = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{prefix}/kbs/v0/{path}"));
+        url.set_path(&format!("{prefix}/{}{path}", self.root));
         url
     }
 
@@ -169,6 +180,11 @@ mod tests {
         assert_eq!(
             at("https://kbs/behind/"),
             "https://kbs/behind/kbs/v0/resource/a/b/c"
+        );
+        let service = base("https://as/x/", false).unwrap().with_root("");
+        assert_eq!(
+            service.endpoint("attestation").as_str(),
+            "https://as/x/attestation"
         );
         assert_eq!(
             base("https://kbs/x", false).unwrap().origin(),

@@ -64,7 +64,15 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(config: &KbsConfig) -> Result<Self, KbsError> {
-        let base = config.base()?;
+        Self::to(config, config.base()?)
+    }
+
+    /// The way to a server whose paths are below another root.
+    pub(crate) fn with_root(config: &KbsConfig, root: &'static str) -> Result<Self, KbsError> {
+        Self::to(config, config.base()?.with_root(root))
+    }
+
+    fn to(config: &KbsConfig, base: Base) -> Result<Self, KbsError> {
         let tls = match base.scheme() {
             "http" => tls::no_trust(),
             _ => tls::client_config(config.ca_pem.as_deref()),
@@ -146,7 +154,8 @@ impl Http {
         }
     }
 
-    async fn attempt(
+    /// Sends a request once.
+    pub(crate) async fn attempt(
         &self,
         exchange: &Exchange,
         deadline: Instant,

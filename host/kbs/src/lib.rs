@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 
 pub mod admin;
+pub mod attestation_service;
 mod client;
 mod config;
 mod error;

@@ -141,6 +141,10 @@ codes! {
     KbsTooLarge = "kbs-too-large", Failed;
     /// The key broker does not let this administrator do that.
     KbsAdminRefused = "kbs-admin-refused", Failed;
+    /// The attestation service cannot be reached.
+    AttestationServiceUnavailable = "attestation-service-unavailable", Unavailable;
+    /// The attestation service gives no token.
+    AttestationServiceRefused = "attestation-service-refused", Failed;
 
     // Whether this machine runs an encrypted task.
 

@@ -17,6 +17,7 @@ mod admin;
 mod administer;
 mod answer;
 mod attest;
+mod attestation_service;
 mod broker;
 mod builder;
 mod clock;
@@ -30,6 +31,7 @@ mod state;
 mod token;
 
 pub use admin::{AdminAccess, Administrator};
+pub use attestation_service::DevAttestationService;
 pub use broker::DevKeyBroker;
 pub use builder::DevKeyBrokerBuilder;
 pub use clock::TestClock;

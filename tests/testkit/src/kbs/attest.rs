@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use proplet_hal::tdx::TdxFacts;
 use proplet_hal::verify::{TeeFacts, TrustPolicy, Verified, verify};
 use proplet_hal::{Evidence, ReportData, TeeName};
+use proplet_jose::{b64, jcs};
 use proplet_kbs::protocol::{Attestation, HashAlgorithm, RuntimeData, SentInitData};
 use ring::digest::{self, SHA256, SHA384, SHA512};
 use serde_json::{Map, Value, json};
@@ -70,6 +71,56 @@ pub(super) fn appraise(
         submods.insert("gpu0".to_owned(), device);
     }
     Ok(Value::Object(submods))
+}
+
+/// Verifies one request to the attestation service alone, and gives the token's `submods`. The error is for the
+/// asker, in words.
+pub(super) fn appraise_structured(
+    request: &Value,
+    trust: &TrustPolicy,
+    now: SystemTime,
+) -> Result<Value, String> {
+    let text = |name: &str| request.get(name).and_then(Value::as_str);
+    let tee: TeeName = text("tee")
+        .and_then(|tee| tee.parse().ok())
+        .ok_or("tee is no name")?;
+    let evidence = text("evidence")
+        .and_then(|text| b64::decode(text).ok())
+        .and_then(|json| serde_json::from_slice(&json).ok())
+        .ok_or("evidence is no base64url of JSON")?;
+    let structured = request
+        .pointer("/runtime_data/structured")
+        .filter(|claims| claims.is_object())
+        .ok_or("only structured runtime data is taken")?;
+    let algorithm = match text("runtime_data_hash_algorithm") {
+        None | Some("sha384") => &SHA384,
+        Some("sha512") => &SHA512,
+        _ => return Err("only sha384 and sha512 are taken".to_owned()),
+    };
+    let canonical = jcs::to_string(structured).map_err(|error| error.to_string())?;
+    let expected = digest::digest(algorithm, canonical.as_bytes());
+    let evidence = Evidence {
+        tee: tee.clone(),
+        evidence,
+    };
+    let verified = verify(&evidence, trust, now).map_err(|error| error.to_string())?;
+    let expected = ReportData::new(expected.as_ref()).map_err(|error| error.to_string())?;
+    if !verified.binds(&expected) {
+        return Err("the report data is not the digest of the runtime data".to_owned());
+    }
+    let mut annotated = Map::new();
+    annotated.insert(tee.to_string(), tee_claims(&verified));
+    annotated.insert("runtime_data_claims".to_owned(), structured.clone());
+    if let Some(body) = request.pointer("/init_data/init_data_toml") {
+        let sent = SentInitData {
+            format: "toml".to_owned(),
+            body: body.as_str().unwrap_or_default().to_owned(),
+        };
+        let claims = check_init_data(&sent, &verified)
+            .map_err(|_| "the init-data is not the VM's".to_owned())?;
+        annotated.insert("init_data_claims".to_owned(), claims);
+    }
+    Ok(json!({ "cpu0": submod(false, Value::Object(annotated)) }))
 }
 
 /// The one additional device that is known is the sample device.
