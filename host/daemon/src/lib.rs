@@ -10,6 +10,7 @@
 
 #![deny(missing_docs)]
 
+mod interfaces;
 pub mod log;
 pub mod message;
 pub mod mqtt;
@@ -34,7 +35,9 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
+pub use self::interfaces::InterfaceError;
 use self::{
+    interfaces::Interfaces,
     message::Topics,
     mqtt::{
         Link, MqttError,
@@ -68,6 +71,9 @@ pub enum DaemonError {
     /// The executor could not be set up.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
+    /// An interface for other programs could not be served.
+    #[error(transparent)]
+    Interface(#[from] InterfaceError),
 }
 
 /// A daemon that is set up and not connected yet.
@@ -111,7 +117,8 @@ impl Daemon {
     /// delivers what is left, and disconnects.
     ///
     /// # Errors
-    /// [`DaemonError::Mqtt`] when the connection cannot be set up. A broker that is not there is no
+    /// [`DaemonError::Mqtt`] when the connection cannot be set up, and [`DaemonError::Interface`] when an
+    /// interface that the settings ask for cannot be served. A broker that is not there is no
     /// error: it is tried again forever.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let Self {
@@ -130,6 +137,8 @@ impl Daemon {
             warn!("{warning}");
         }
         info!("TEE: {readiness}");
+
+        let interfaces = Interfaces::serve(&settings, &executor).await?;
 
         let (link, driver) = Link::new(&settings.mqtt, &identity)?;
         info!("MQTT client created (TLS: {})", settings.mqtt.address.tls());
@@ -178,6 +187,7 @@ impl Daemon {
             driving.abort();
         }
         helpers.shutdown().await;
+        interfaces.stop().await;
         info!("Proplet stopped");
         Ok(())
     }

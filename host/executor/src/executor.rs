@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use proplet_hal::TeeProvider;
+use proplet_image::{KeySource, PullPolicy};
 use proplet_runtime::CancelToken;
 
 use crate::{
     error::ExecutorError,
+    for_others,
     host::Host,
     outcome::TaskOutcome,
     process::{Process, Readiness},
@@ -77,6 +80,20 @@ impl Executor {
     /// Whether encrypted tasks will be taken, and why not. Asks the TEE once.
     pub async fn readiness(&self) -> Readiness {
         self.0.readiness().await
+    }
+
+    /// The TEE, for others than this host and its components: they wait for it among the guests, so that no
+    /// handshake of this host waits for more than one of them.
+    #[must_use]
+    pub fn tee_for_others(&self) -> Option<Arc<dyn TeeProvider>> {
+        self.0.tee_for_others()
+    }
+
+    /// What opens key packets for others: the keys that the key broker releases to this VM, and which of them are
+    /// asked for. None where the settings take encrypted tasks.
+    #[must_use]
+    pub fn keys_for_others(&self) -> Option<(Arc<dyn KeySource>, PullPolicy)> {
+        for_others::keys(&self.0)
     }
 
     /// Forgets keys, secrets and code whose key broker session has ended. The daemon calls it every

@@ -22,6 +22,7 @@ pub mod certificates;
 mod error;
 mod executor;
 mod flight;
+mod for_others;
 pub mod harden;
 mod host;
 mod identity;

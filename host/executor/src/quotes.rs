@@ -65,6 +65,50 @@ impl TeeProvider for Patient {
     }
 }
 
+/// A TEE for others than this host: they wait among the guests.
+pub(crate) struct Queued {
+    tee: Arc<dyn TeeProvider>,
+    queue: Arc<GuestQueue>,
+}
+
+impl Queued {
+    pub(crate) fn new(tee: Arc<dyn TeeProvider>, queue: Arc<GuestQueue>) -> Self {
+        Self { tee, queue }
+    }
+
+    async fn turn(&self) -> Result<Turn, EvidenceError> {
+        let busy = EvidenceError::Busy {
+            tee: self.tee.tee(),
+        };
+        self.queue.turn().await.ok_or(busy)
+    }
+}
+
+#[async_trait]
+impl TeeProvider for Queued {
+    fn tee(&self) -> TeeName {
+        self.tee.tee()
+    }
+
+    fn attester(&self) -> &str {
+        self.tee.attester()
+    }
+
+    fn is_hardware(&self) -> bool {
+        self.tee.is_hardware()
+    }
+
+    async fn evidence(&self, report_data: &ReportData) -> Result<Evidence, EvidenceError> {
+        let _turn = self.turn().await?;
+        self.tee.evidence(report_data).await
+    }
+
+    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+        let _turn = self.turn().await?;
+        self.tee.init_data().await
+    }
+}
+
 /// The guests' queue.
 pub(crate) struct GuestQueue {
     places: Arc<Semaphore>,
@@ -194,6 +238,31 @@ mod tests {
             guest.await.unwrap();
         }
         assert_eq!(tee.calls.load(Ordering::Relaxed), 101);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_wait_among_the_guests() {
+        let tee = Arc::new(Slow::default());
+        let queue = Arc::new(GuestQueue::of(2));
+        let queued = Arc::new(Queued::new(
+            Arc::clone(&tee) as Arc<dyn TeeProvider>,
+            Arc::clone(&queue),
+        ));
+        assert_eq!((queued.attester(), queued.is_hardware()), ("slow", true));
+        assert_eq!(queued.tee(), TeeName::SNP);
+        let guest = queue.turn().await.unwrap();
+        let waiting = tokio::spawn({
+            let queued = Arc::clone(&queued);
+            async move { queued.evidence(&data()).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(tee.calls.load(Ordering::Relaxed), 0);
+        let tee_name = TeeName::SNP;
+        let busy = queued.init_data().await.unwrap_err();
+        assert_eq!(busy, EvidenceError::Busy { tee: tee_name });
+        drop(guest);
+        waiting.await.unwrap().unwrap();
+        assert_eq!(queued.init_data().await.unwrap(), Some(vec![1; 32]));
     }
 
     #[tokio::test(start_paused = true)]

@@ -44,7 +44,7 @@ pub use manifest::{
     Descriptor, Encryption, MAX_CONFIG_BYTES, MAX_MANIFEST_BYTES, Manifest, Platform,
 };
 pub use ocicrypt::WrapType;
-pub use open::{NamedKbs, PullPolicy, Wasm, open_encrypted, open_plain};
+pub use open::{NamedKbs, PullPolicy, Wasm, open_encrypted, open_plain, unwrap_packet};
 pub use pull::Puller;
 pub use reference::ImageReference;
 pub use registry::RegistryConfig;

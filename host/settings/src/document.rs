@@ -19,6 +19,7 @@ pub(super) struct Document {
     pub kbs: Option<Kbs>,
     pub confidential: Confidential,
     pub attestation: Attestation,
+    pub agent: Agent,
     pub limits: Limits,
 }
 
@@ -96,6 +97,7 @@ pub(super) struct Kbs {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Confidential {
+    pub tasks: Option<bool>,
     pub recipients: Vec<serde_json::Value>,
     pub allow_unmeasured_settings: bool,
     pub allow_a256ctr: bool,
@@ -112,6 +114,19 @@ pub(super) struct Attestation {
     pub certificates_ca_pem: Option<String>,
     #[serde(deserialize_with = "path")]
     pub certificates_cache: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Agent {
+    pub attestation: bool,
+    pub attestation_address: Option<String>,
+    pub key_provider: bool,
+    pub key_provider_address: Option<String>,
+    pub evidence_per_minute: Option<u32>,
+    pub attestation_service: Option<String>,
+    pub attestation_service_ca_pem: Option<String>,
+    pub attestation_service_allow_http: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

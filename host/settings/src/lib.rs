@@ -30,8 +30,8 @@ mod settings;
 pub use self::{
     error::SettingsError,
     sections::{
-        About, AllowList, Attestation, BrokerIdentity, CertificateService, Confidential,
-        ImageSources, Kbs, Limits, Mqtt, PartialIdentity,
+        About, Agent, AllowList, Attestation, BrokerIdentity, CertificateService, Confidential,
+        ImageSources, Kbs, Limits, Mqtt, PartialIdentity, TokenService,
     },
     settings::{MAX_DOCUMENT_BYTES, Settings},
 };

@@ -1,6 +1,6 @@
 //! The parts of the settings, checked and with defaults filled in.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use proplet_jose::jwk::PublicKey;
 use proplet_net::Proxy;
@@ -154,6 +154,8 @@ pub struct Kbs {
 /// What is in force for encrypted tasks.
 #[derive(Debug, Clone)]
 pub struct Confidential {
+    /// Whether encrypted tasks are taken at all.
+    pub tasks: bool,
     /// Recipients of results when neither the component's policy nor a resource that it names has any.
     pub recipients: Vec<PublicKey>,
     /// Whether encrypted tasks run although the document is not bound to the VM.
@@ -184,6 +186,30 @@ pub struct CertificateService {
     pub ca_pem: Option<String>,
     /// Folder where what was fetched is kept. It is public.
     pub cache: Option<PathBuf>,
+}
+
+/// Which interfaces are served, and where.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// Where the Attestation Agent listens, when it is asked for.
+    pub attestation: Option<SocketAddr>,
+    /// Where the key provider listens, when it is asked for. Never beside encrypted tasks.
+    pub key_provider: Option<SocketAddr>,
+    /// How much evidence is made for those who ask, in any minute.
+    pub evidence_per_minute: u32,
+    /// Who makes tokens.
+    pub attestation_service: Option<TokenService>,
+}
+
+/// An attestation service that makes tokens.
+#[derive(Debug, Clone)]
+pub struct TokenService {
+    /// Base address, before `/attestation`.
+    pub url: Url,
+    /// CA to trust instead of the system's, PEM text.
+    pub ca_pem: Option<String>,
+    /// Whether plain http is accepted, which the document must say in so many words.
+    pub allow_http: bool,
 }
 
 /// Limits of tasks.

@@ -19,7 +19,7 @@ use crate::{
     environment::Environment,
     error::{SettingsError, syntax_error},
     sections::{
-        About, Attestation, BrokerIdentity, Confidential, ImageSources, Kbs, Limits, Mqtt,
+        About, Agent, Attestation, BrokerIdentity, Confidential, ImageSources, Kbs, Limits, Mqtt,
         PartialIdentity,
     },
 };
@@ -51,6 +51,8 @@ pub struct Settings {
     pub confidential: Confidential,
     /// How the TEE is asked for evidence.
     pub attestation: Attestation,
+    /// Interfaces for other programs in the VM.
+    pub agent: Agent,
     /// Limits of tasks.
     pub limits: Limits,
     /// Seconds between heartbeats. The Manager takes a proplet for dead after 10 s.
@@ -142,6 +144,7 @@ impl Settings {
             kbs,
             confidential,
             attestation,
+            agent,
             limits,
         } = document;
         let heartbeat = environment
@@ -165,6 +168,10 @@ impl Settings {
                  so set 5 or less"
             ));
         }
+        let registry = checks::checked_registry(registry)?;
+        let kbs = kbs.map(checks::checked_kbs).transpose()?;
+        let confidential = checks::checked_confidential(confidential)?;
+        let agent = checks::checked_agent(agent, &confidential, &registry, kbs.as_ref())?;
         Ok(Self {
             digest: Digest::of(bytes.as_bytes()),
             init_data,
@@ -178,9 +185,10 @@ impl Settings {
             identity: checks::partial_identity(&proplet, environment)?,
             about: checks::about(proplet, environment)?,
             mqtt,
-            registry: checks::checked_registry(registry)?,
-            kbs: kbs.map(checks::checked_kbs).transpose()?,
-            confidential: checks::checked_confidential(confidential)?,
+            registry,
+            kbs,
+            confidential,
+            agent,
             attestation: checks::checked_attestation(attestation)?,
             limits: checks::checked_limits(&limits)?,
             notices,

@@ -148,6 +148,8 @@ codes! {
 
     // Whether this machine runs an encrypted task.
 
+    /// The settings take no encrypted tasks.
+    EncryptedTasksOff = "encrypted-tasks-off", Failed;
     /// This machine has no TEE, and the task is encrypted.
     NoTee = "no-tee", Failed;
     /// There is no settings document, and the task is encrypted.

@@ -8,6 +8,7 @@
 
 pub mod broker;
 pub mod forge;
+pub mod grpc;
 pub mod guests;
 pub mod kbs;
 pub mod pccs;

@@ -34,8 +34,8 @@ impl Process {
     /// Whether encrypted tasks will be taken, and why not. Asks the TEE once.
     pub(crate) async fn readiness(&self) -> Readiness {
         let mut warnings = self.warnings.clone();
-        let refusal = match &self.confidential {
-            Err(refusal) => Some(refusal.clone()),
+        let refusal = match self.takes_encrypted_tasks() {
+            Err(refusal) => Some(refusal),
             Ok(confidential) => {
                 let binding = confidential.binding(&self.settings).await;
                 let refusal = confidential.enforce(&binding, &self.settings).err();

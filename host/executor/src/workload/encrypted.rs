@@ -33,12 +33,7 @@ impl Process {
     ) -> Result<Arc<Workload>, Refusal> {
         confidential.pass(&self.settings).await?;
         let reference: ImageReference = self.sources.reference(image)?;
-        let allowed = PullPolicy {
-            allow_a256ctr: self.settings.confidential.allow_a256ctr,
-            expected_key,
-            kbs: self.named_kbs(),
-            key_types: Some(self.settings.confidential.image_key_types.clone()),
-        };
+        let allowed = self.pull_policy(expected_key);
         let warm = |digest: Digest| {
             let live = confidential.host.vault.live_session();
             confidential
@@ -115,6 +110,16 @@ impl Process {
     }
 
     /// Which key broker a key id may name: the one of the settings.
+    /// What an image's key must be before it is asked for.
+    pub(crate) fn pull_policy(&self, expected_key: Option<ResourceUri>) -> PullPolicy {
+        PullPolicy {
+            allow_a256ctr: self.settings.confidential.allow_a256ctr,
+            expected_key,
+            kbs: self.named_kbs(),
+            key_types: Some(self.settings.confidential.image_key_types.clone()),
+        }
+    }
+
     fn named_kbs(&self) -> NamedKbs {
         let kbs = self.settings.kbs.as_ref();
         kbs.and_then(|kbs| KbsHost::of(&kbs.url))

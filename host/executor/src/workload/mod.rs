@@ -19,12 +19,12 @@ impl Process {
             Source::Encrypted {
                 image,
                 expected_key,
-            } => match &self.confidential {
+            } => match self.takes_encrypted_tasks() {
                 Ok(confidential) => {
                     self.encrypted_image(confidential, &image, expected_key)
                         .await
                 }
-                Err(refusal) => Err(refusal.clone()),
+                Err(refusal) => Err(refusal),
             },
         }
     }

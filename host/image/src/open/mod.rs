@@ -7,6 +7,7 @@ use proplet_component::{Component, Hashed};
 use proplet_types::{Digest, ResourceUri};
 
 pub use self::policy::{NamedKbs, PullPolicy};
+pub use self::unlock::unwrap_packet;
 pub(crate) use self::unlock::{Unlocked, unlock};
 use crate::artifact::Artifact;
 use crate::error::ImageError;

@@ -1,6 +1,7 @@
 //! Choosing a layer's key among the packets that hold it.
 
 use proplet_types::ResourceUri;
+use zeroize::Zeroizing;
 
 use super::policy::{PullPolicy, check_key_type, check_kid};
 use crate::error::ImageError;
@@ -43,6 +44,54 @@ pub(crate) async fn unlock(
     }))
 }
 
+/// Opens one key packet: gives the private options of the layer that it belongs to.
+///
+/// The policy decides about the packet as it does in a pull, before the key is asked for. What the layer's other
+/// annotations say is for whoever has the layer to check.
+///
+/// # Errors
+/// As a pull, with the packet's key id where a pull names the image.
+pub async fn unwrap_packet(
+    packet: &AnnotationPacket,
+    keys: &dyn KeySource,
+    policy: &PullPolicy,
+) -> Result<PrivateOptions, ImageError> {
+    let kid = packet.kid();
+    let kek = released(packet, &kid.to_string(), &kid.to_string(), keys, policy).await?;
+    unwrap_options(packet, &kek).map_err(|error| ImageError::KeyMismatch {
+        image: kid.to_string(),
+        why: format!("{error}; encrypt the image again"),
+    })
+}
+
+/// The key-encryption key of a packet that the policy allows.
+async fn released(
+    packet: &AnnotationPacket,
+    image: &str,
+    layer: &str,
+    keys: &dyn KeySource,
+    policy: &PullPolicy,
+) -> Result<Zeroizing<Vec<u8>>, ImageError> {
+    let kid = packet.kid();
+    check_kid(kid, policy).map_err(|why| ImageError::KeyMismatch {
+        image: image.to_owned(),
+        why,
+    })?;
+    check_key_type(kid, policy)?;
+    if packet.wrap() == WrapType::A256Ctr && !policy.allow_a256ctr {
+        return Err(ImageError::WrapRefused {
+            layer: layer.to_owned(),
+            wrap: packet.wrap().to_string(),
+        });
+    }
+    keys.key_encryption_key(kid)
+        .await
+        .map_err(|source| ImageError::Key {
+            kid: kid.to_string(),
+            source,
+        })
+}
+
 async fn try_packet(
     manifest: &Manifest,
     encryption: &Encryption,
@@ -55,21 +104,8 @@ async fn try_packet(
         why,
     };
     let kid = packet.kid();
-    check_kid(kid, policy).map_err(mismatch)?;
-    check_key_type(kid, policy)?;
-    if packet.wrap() == WrapType::A256Ctr && !policy.allow_a256ctr {
-        return Err(ImageError::WrapRefused {
-            layer: manifest.layer.digest.to_string(),
-            wrap: packet.wrap().to_string(),
-        });
-    }
-    let kek = keys
-        .key_encryption_key(kid)
-        .await
-        .map_err(|source| ImageError::Key {
-            kid: kid.to_string(),
-            source,
-        })?;
+    let (image, layer) = (&manifest.digest, &manifest.layer.digest);
+    let kek = released(packet, &image.to_string(), &layer.to_string(), keys, policy).await?;
     let options = unwrap_options(packet, &kek)
         .and_then(|options: PrivateOptions| {
             options.agree_with(encryption.layer.public())?;

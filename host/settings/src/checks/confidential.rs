@@ -24,6 +24,7 @@ pub(crate) fn checked_confidential(
         })?,
     };
     Ok(Confidential {
+        tasks: document.tasks.unwrap_or(true),
         image_key_types,
         recipients,
         allow_unmeasured_settings: document.allow_unmeasured_settings,

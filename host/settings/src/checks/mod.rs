@@ -1,6 +1,7 @@
 //! From the document as it is written to settings that make sense: defaults, ranges, overrides. A file for each
 //! table.
 
+mod agent;
 mod attestation;
 mod confidential;
 mod identity;
@@ -11,6 +12,7 @@ mod registry;
 mod values;
 
 pub(super) use self::{
+    agent::checked_agent,
     attestation::checked_attestation,
     confidential::checked_confidential,
     identity::{about, owns_key, partial_identity},

@@ -1,0 +1,239 @@
+//! The Attestation Agent: evidence and tokens about this VM, for programs in it.
+//!
+//! | method | here |
+//! | --- | --- |
+//! | `GetEvidence` | evidence over [`AgentClaims`], which hold the caller's challenge |
+//! | `GetTeeType` | the TEE's name |
+//! | `GetToken` | `coco_as`: a token of the attestation service about such evidence; `kbs` is refused |
+//! | `BindInitData` | compares with what the VM was started with |
+//! | `ExtendRuntimeMeasurement` | `NOT_SUPPORTED` |
+//! | anything else | `UNIMPLEMENTED` |
+//!
+//! What is kept from the caller: report data of its own choice, so that it cannot be this host to anybody; the
+//! host's session at the key broker and the key that belongs to it; and more of the TEE's time than the settings
+//! give away.
+
+mod claims;
+mod quota;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use proplet_hal::{Evidence, InitData, TeeProvider};
+use proplet_kbs::attestation_service::AttestationService;
+use proplet_types::Code;
+use prost::Message;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tonic::Status;
+use zeroize::Zeroizing;
+
+pub use self::claims::{AgentClaims, AgentClaimsError, KIND};
+use self::quota::Quota;
+use crate::{
+    messages::{
+        BindInitDataRequest, ExtendRuntimeMeasurementResponse, GetEvidenceRequest,
+        GetEvidenceResponse, GetTeeTypeResponse, GetTokenRequest, GetTokenResponse,
+        RuntimeMeasurementResult,
+    },
+    server::Interface,
+    status,
+};
+
+/// Package and name of the service.
+pub const ATTESTATION_AGENT: &str = "attestation_agent.AttestationAgentService";
+/// Bytes of the challenge of a token.
+const NONCE_BYTES: usize = 32;
+/// Shortest digest of an init-data document.
+const MIN_DIGEST_BYTES: usize = 32;
+
+const METHODS: &str =
+    "there are GetEvidence, GetTeeType, GetToken, BindInitData and ExtendRuntimeMeasurement";
+
+/// The service.
+pub struct AttestationAgent {
+    tee: Option<Arc<dyn TeeProvider>>,
+    quota: Quota,
+    tokens: Option<AttestationService>,
+    init_data: Option<InitData>,
+}
+
+impl AttestationAgent {
+    /// Speaks for this TEE, so often in a minute. The caller sees to it that its requests are served one at a time.
+    #[must_use]
+    pub fn new(tee: Option<Arc<dyn TeeProvider>>, evidence_per_minute: u32) -> Self {
+        Self {
+            tee,
+            quota: Quota::per_minute(evidence_per_minute),
+            tokens: None,
+            init_data: None,
+        }
+    }
+
+    /// Has tokens made by this attestation service.
+    #[must_use]
+    pub fn with_tokens(mut self, service: AttestationService) -> Self {
+        self.tokens = Some(service);
+        self
+    }
+
+    /// Sends this document to the attestation service, when the VM was started with it.
+    #[must_use]
+    pub fn with_init_data(mut self, init_data: Option<InitData>) -> Self {
+        self.init_data = init_data;
+        self
+    }
+
+    fn tee(&self) -> Result<&Arc<dyn TeeProvider>, Status> {
+        let words = "this machine has no TEE: there is no evidence of it, and none is made up";
+        self.tee
+            .as_ref()
+            .ok_or_else(|| status::of_code(Code::NoTee, &words))
+    }
+
+    async fn evidence(&self, claims: &AgentClaims) -> Result<Evidence, Status> {
+        let tee = self.tee()?;
+        let data = claims
+            .report_data()
+            .map_err(|error| status::malformed(&error))?;
+        self.take()?;
+        let evidence = tee.evidence(&data).await;
+        evidence.map_err(|error| status::of_code(error.code(), &error))
+    }
+
+    /// One piece of evidence off the quota.
+    fn take(&self) -> Result<(), Status> {
+        self.quota.take().map_err(|wait| {
+            let seconds = wait.as_secs().saturating_add(1);
+            Status::resource_exhausted(format!(
+                "as much evidence as [agent] evidence_per_minute allows was made: ask again in {seconds} s"
+            ))
+        })
+    }
+
+    async fn get_evidence(
+        &self,
+        request: GetEvidenceRequest,
+    ) -> Result<GetEvidenceResponse, Status> {
+        let claims =
+            AgentClaims::new(&request.runtime_data).map_err(|error| status::malformed(&error))?;
+        let evidence = self.evidence(&claims).await?.evidence.to_string();
+        tracing::info!("evidence was made for a program on this machine");
+        Ok(GetEvidenceResponse {
+            evidence: evidence.into_bytes(),
+        })
+    }
+
+    async fn get_token(&self, request: GetTokenRequest) -> Result<GetTokenResponse, Status> {
+        match request.token_type.as_str() {
+            "coco_as" => {}
+            "kbs" => {
+                return Err(Status::permission_denied(
+                    "tokens of type kbs are not given out: such a token and its key open at the key broker whatever is \
+                     released to this VM; have a component ask for secrets, or use coco_as for a token that only \
+                     proves what this VM is",
+                ));
+            }
+            _ => {
+                return Err(Status::invalid_argument(
+                    "the token type is not known: there is coco_as",
+                ));
+            }
+        }
+        let service = self.tokens.as_ref().ok_or_else(|| {
+            Status::failed_precondition(
+                "the settings name no attestation service: set [agent] attestation_service",
+            )
+        })?;
+        let mut nonce = [0; NONCE_BYTES];
+        SystemRandom::new()
+            .fill(&mut nonce)
+            .map_err(|_| Status::internal("the operating system gave no random bytes"))?;
+        let claims = AgentClaims::new(&nonce).map_err(|error| status::malformed(&error))?;
+        let evidence = self.evidence(&claims).await?;
+        let init_data = self.bound_init_data().await?;
+        let token = service
+            .token(&evidence, &claims.to_members(), init_data)
+            .await
+            .map_err(|error| status::of_code(error.code(), &error))?;
+        tracing::info!("a token was fetched for a program on this machine");
+        Ok(GetTokenResponse {
+            token: token.into_bytes(),
+        })
+    }
+
+    /// The init-data document, where the VM was started with it.
+    async fn bound_init_data(&self) -> Result<Option<&InitData>, Status> {
+        let Some(init_data) = &self.init_data else {
+            return Ok(None);
+        };
+        let field = self.started_with().await?;
+        Ok(field
+            .is_some_and(|field| init_data.is_bound_by(&field))
+            .then_some(init_data))
+    }
+
+    async fn started_with(&self) -> Result<Option<Vec<u8>>, Status> {
+        let field = self.tee()?.init_data().await;
+        field.map_err(|error| status::of_code(error.code(), &error))
+    }
+
+    async fn bind_init_data(&self, request: BindInitDataRequest) -> Result<(), Status> {
+        let digest = request.digest;
+        if digest.len() < MIN_DIGEST_BYTES {
+            return Err(Status::invalid_argument(
+                "a digest of init-data has at least 32 bytes",
+            ));
+        }
+        let Some(field) = self.started_with().await? else {
+            return Err(Status::failed_precondition(
+                "this VM was started without init-data, so nothing is bound to it",
+            ));
+        };
+        let padded = digest.iter().copied().chain(std::iter::repeat(0));
+        if field.len() < MIN_DIGEST_BYTES || !field.iter().copied().eq(padded.take(field.len())) {
+            return Err(Status::failed_precondition(
+                "this VM was started with the digest of another init-data document",
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Interface for AttestationAgent {
+    fn name(&self) -> &'static str {
+        ATTESTATION_AGENT
+    }
+
+    async fn answer(&self, method: &str, message: Bytes) -> Result<Zeroizing<Vec<u8>>, Status> {
+        let answer = match method {
+            "GetEvidence" => self.get_evidence(decode(message)?).await?.encode_to_vec(),
+            "GetToken" => self.get_token(decode(message)?).await?.encode_to_vec(),
+            "GetTeeType" => {
+                decode::<()>(message)?;
+                let tee = self.tee()?.tee().to_string();
+                GetTeeTypeResponse { tee }.encode_to_vec()
+            }
+            "BindInitData" => {
+                self.bind_init_data(decode(message)?).await?;
+                Vec::new()
+            }
+            "ExtendRuntimeMeasurement" => ExtendRuntimeMeasurementResponse {
+                result: RuntimeMeasurementResult::NotSupported.into(),
+            }
+            .encode_to_vec(),
+            "GetAdditionalEvidence" | "GetAdditionalTees" => {
+                let words = "this VM has its CPU's TEE and no other device that attests";
+                return Err(status::unknown_method(method, words));
+            }
+            other => return Err(status::unknown_method(other, METHODS)),
+        };
+        Ok(Zeroizing::new(answer))
+    }
+}
+
+/// Reads a message of the caller's.
+fn decode<M: Message + Default>(message: Bytes) -> Result<M, Status> {
+    M::decode(message).map_err(|error| status::malformed(&error))
+}

@@ -1,0 +1,104 @@
+//! One connection: it has a place among a bounded number, and an end when its peer says nothing any more.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep},
+};
+use tonic::transport::server::Connected;
+
+/// A stream that gives up a peer from which nothing came for a while. Peers that live answer pings.
+pub(super) struct Connection<S> {
+    stream: S,
+    silence: Duration,
+    given_up: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<S> Connection<S> {
+    pub(super) fn new(stream: S, silence: Duration, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            stream,
+            silence,
+            given_up: Box::pin(sleep(silence)),
+            _place: place,
+        }
+    }
+}
+
+impl<S> Connected for Connection<S> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) {}
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            let end = Instant::now() + self.silence;
+            self.given_up.as_mut().reset(end);
+            return Poll::Ready(read);
+        }
+        ready!(self.given_up.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        sync::Semaphore,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_peer_is_given_up_and_its_place_is_free() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let (mut peer, ours) = tokio::io::duplex(16);
+        let mut connection = Connection::new(ours, Duration::from_secs(60), place);
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(50)).await;
+        peer.write_all(b"x").await.unwrap();
+        assert_eq!(connection.read_u8().await.unwrap(), b'x');
+        let error = connection.read_u8().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(began.elapsed(), Duration::from_secs(110));
+        assert_eq!(places.available_permits(), 0);
+        drop(connection);
+        assert_eq!(places.available_permits(), 1);
+    }
+}

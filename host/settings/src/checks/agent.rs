@@ -1,0 +1,186 @@
+//! The interfaces of Confidential Containers' guest components, as the settings ask for them.
+//!
+//! None is served unless they do. What makes one dangerous is refused here, when the program starts: an address
+//! that others than this machine reach, one that tasks could have this host connect to, and a key provider on a
+//! host that runs encrypted tasks.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use url::Url;
+
+use crate::{
+    document,
+    error::SettingsError,
+    sections::{Agent, Confidential, ImageSources, Kbs, TokenService},
+};
+
+/// Port of the Attestation Agent, as upstream's images have it.
+const ATTESTATION_PORT: u16 = 50_010;
+/// Port of the key provider, as upstream's images have it.
+const KEY_PROVIDER_PORT: u16 = 50_011;
+/// Pieces of evidence in a minute.
+const EVIDENCE_PER_MINUTE: u32 = 30;
+
+fn wrong(name: &'static str, why: impl Into<String>) -> SettingsError {
+    SettingsError::value("agent", name, why)
+}
+
+/// Checks the table against the rest of the document.
+pub(crate) fn checked_agent(
+    document: document::Agent,
+    confidential: &Confidential,
+    registry: &ImageSources,
+    kbs: Option<&Kbs>,
+) -> Result<Agent, SettingsError> {
+    let attestation = place(
+        document.attestation,
+        document.attestation_address.as_deref(),
+        ("attestation_address", "attestation", ATTESTATION_PORT),
+    )?;
+    let key_provider = place(
+        document.key_provider,
+        document.key_provider_address.as_deref(),
+        ("key_provider_address", "key_provider", KEY_PROVIDER_PORT),
+    )?;
+    if key_provider.is_some() && confidential.tasks {
+        return Err(wrong(
+            "key_provider",
+            "whoever asks it gets the keys of every image that is released to this VM, so it is served only where \
+             no encrypted tasks run: write `tasks = false` under [confidential], or leave it out",
+        ));
+    }
+    if key_provider.is_some() && kbs.is_none() {
+        return Err(wrong(
+            "key_provider",
+            "it needs a key broker that releases keys: set [kbs] url",
+        ));
+    }
+    if attestation.is_some() && attestation == key_provider {
+        return Err(wrong(
+            "key_provider_address",
+            "the Attestation Agent listens there: choose another port",
+        ));
+    }
+    for address in [attestation, key_provider].into_iter().flatten() {
+        refuse_as_registry(address, registry)?;
+    }
+    let attestation_service = match document.attestation_service {
+        Some(_) if attestation.is_none() => {
+            return Err(wrong(
+                "attestation_service",
+                "it is for `attestation = true`, which is not set",
+            ));
+        }
+        Some(url) => Some(TokenService {
+            url: service_url(&url, document.attestation_service_allow_http)?,
+            ca_pem: document.attestation_service_ca_pem,
+            allow_http: document.attestation_service_allow_http,
+        }),
+        None if document.attestation_service_ca_pem.is_some()
+            || document.attestation_service_allow_http =>
+        {
+            return Err(wrong(
+                "attestation_service",
+                "its CA or allow_http is set, and it is not",
+            ));
+        }
+        None => None,
+    };
+    let evidence_per_minute = document.evidence_per_minute.unwrap_or(EVIDENCE_PER_MINUTE);
+    if !(1..=6000).contains(&evidence_per_minute) {
+        return Err(wrong("evidence_per_minute", "must be from 1 to 6000"));
+    }
+    Ok(Agent {
+        attestation,
+        key_provider,
+        evidence_per_minute,
+        attestation_service,
+    })
+}
+
+/// Where an interface listens, if it is asked for.
+fn place(
+    asked: bool,
+    address: Option<&str>,
+    (name, switch, port): (&'static str, &'static str, u16),
+) -> Result<Option<SocketAddr>, SettingsError> {
+    if !asked {
+        return match address {
+            Some(_) => Err(wrong(
+                name,
+                format!("it is for `{switch} = true`, which is not set"),
+            )),
+            None => Ok(None),
+        };
+    }
+    let Some(text) = address else {
+        return Ok(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
+    };
+    let loopback = text
+        .parse()
+        .ok()
+        .filter(|address: &SocketAddr| address.ip().is_loopback() && address.port() != 0);
+    loopback.map(Some).ok_or_else(|| {
+        wrong(
+            name,
+            format!(
+                "it must be a loopback address with a port, such as \"127.0.0.1:{port}\": whoever reaches it is \
+                 answered"
+            ),
+        )
+    })
+}
+
+/// Tasks choose where images come from, within what is listed; nothing of theirs is to lead here.
+fn refuse_as_registry(address: SocketAddr, registry: &ImageSources) -> Result<(), SettingsError> {
+    let lists = [&registry.http_hosts, &registry.private_hosts];
+    let mut named = lists
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .chain(registry.allowed.hosts());
+    let port = format!(":{}", address.port());
+    let leads_here = |host: &str| {
+        host.strip_suffix(&port).is_some_and(|name| {
+            let name = name.trim_matches(['[', ']']);
+            name.eq_ignore_ascii_case("localhost")
+                || name
+                    .parse()
+                    .map(|ip: IpAddr| ip.to_canonical())
+                    .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+        })
+    };
+    match named.find(|host| leads_here(host)) {
+        Some(host) => Err(SettingsError::value(
+            "registry",
+            "private_hosts",
+            format!(
+                "{host} is where [agent] listens, and no registry: tasks must not be led there"
+            ),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn service_url(text: &str, allow_http: bool) -> Result<Url, SettingsError> {
+    let why = "give an address such as https://as.example.com:8080, without user name and query";
+    let url = Url::parse(text).map_err(|_| wrong("attestation_service", why))?;
+    let is_plain = url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    match url.scheme() {
+        "https" if is_plain => Ok(url),
+        "http" if is_plain && allow_http => Ok(url),
+        "http" if is_plain => Err(wrong(
+            "attestation_service",
+            "with plain http the network could give tokens in its name: use https, or write \
+             `attestation_service_allow_http = true`",
+        )),
+        _ => Err(wrong("attestation_service", why)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! The daemon serves what its settings ask for, for as long as it runs.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use proplet_agent::messages::GetTeeTypeResponse;
+use proplet_lab::{LabError, RunningProplet, Services};
+use proplet_testkit::grpc::GrpcClient;
+use proplet_testkit::tee::FakeSnp;
+use prost::Message as _;
+use tokio::net::TcpStream;
+
+use super::support::*;
+
+fn free() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+fn settings(services: &Services, agent: &str) -> String {
+    services.settings(&format!("[confidential]\ntasks = false\n[agent]\n{agent}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_serves_both_interfaces_until_it_stops() {
+    let services = Services::start().await.unwrap();
+    let (attestation, key_provider) = (free(), free());
+    let settings = settings(
+        &services,
+        &format!(
+            "attestation = true\nattestation_address = \"{attestation}\"\nkey_provider = true\n\
+             key_provider_address = \"{key_provider}\"\n"
+        ),
+    );
+    let proplet = RunningProplet::start(&settings, Some(Arc::new(FakeSnp::new()))).unwrap();
+    services
+        .manager
+        .messages("control/proplet/alive", 1)
+        .await
+        .unwrap();
+
+    let client = GrpcClient::connect(attestation).await.unwrap();
+    let path = format!("{ATTESTATION_AGENT}/GetTeeType");
+    let answer = client.call(&path, &[]).await.unwrap().unwrap();
+    let answer = GetTeeTypeResponse::decode(answer.as_slice()).unwrap();
+    assert_eq!(answer.tee, "snp");
+    let client = GrpcClient::connect(key_provider).await.unwrap();
+    let path = format!("{KEY_PROVIDER}/UnWrapKey");
+    let refusal = client.call(&path, &[]).await.unwrap().unwrap_err();
+    assert_eq!(refusal.code, INVALID_ARGUMENT);
+
+    proplet.stop().await.unwrap();
+    for address in [attestation, key_provider] {
+        TcpStream::connect(address).await.unwrap_err();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_being_asked_it_serves_none() {
+    let services = Services::start().await.unwrap();
+    let settings = settings(&services, "");
+    let proplet = RunningProplet::start(&settings, Some(Arc::new(FakeSnp::new()))).unwrap();
+    services
+        .manager
+        .messages("control/proplet/alive", 1)
+        .await
+        .unwrap();
+    for port in [50_010, 50_011] {
+        let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
+        connected.unwrap_err();
+    }
+    proplet.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_is_taken_ends_the_start() {
+    let services = Services::start().await.unwrap();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap();
+    let settings = settings(
+        &services,
+        &format!("attestation = true\nattestation_address = \"{address}\"\n"),
+    );
+    let proplet = RunningProplet::start(&settings, Some(Arc::new(FakeSnp::new()))).unwrap();
+    let error = proplet.stop().await.unwrap_err();
+    assert!(matches!(error, LabError::Daemon(_)), "{error}");
+    assert!(error.to_string().contains("cannot listen on"), "{error}");
+}
