@@ -17,7 +17,9 @@ use super::{
     run,
 };
 #[cfg(feature = "data-owner")]
-use super::{collateral, encrypt, image, init_data, kbs, keygen, open, policy, verify};
+use super::{
+    collateral, encrypt, image, init_data, kbs, keygen, keyprovider, open, policy, verify,
+};
 use crate::output;
 
 /// How long threads that nobody waits for any more may take to end.
@@ -109,6 +111,8 @@ async fn dispatch(
         Command::Kbs(kbs) => kbs::run(*kbs, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Keygen(keygen) => keygen::run(&keygen, console),
+        #[cfg(feature = "data-owner")]
+        Command::Keyprovider(provider) => keyprovider::run(*provider, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Open(open) => open::run(open, context, console).await,
         #[cfg(feature = "data-owner")]

@@ -60,6 +60,8 @@ mod key_broker;
 #[cfg(feature = "data-owner")]
 mod keygen;
 #[cfg(feature = "data-owner")]
+mod keyprovider;
+#[cfg(feature = "data-owner")]
 mod open;
 #[cfg(feature = "data-owner")]
 mod policy;

@@ -9,8 +9,10 @@
 mod host;
 mod images;
 mod kbs;
+mod keyprovider;
 mod keys;
 mod results;
+mod skopeo;
 mod snp;
 mod support;
 mod tdx;

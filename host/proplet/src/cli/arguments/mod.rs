@@ -68,6 +68,9 @@ pub(super) enum Command {
     /// Make a key pair that results can be sealed to
     Keygen(Keygen),
     #[cfg(feature = "data-owner")]
+    /// Wrap keys of images for `skopeo copy --encryption-key provider:attestation-agent:…`, until a signal
+    Keyprovider(Box<KeyProvider>),
+    #[cfg(feature = "data-owner")]
     /// Verify a sealed result, then open it
     Open(Open),
     #[cfg(feature = "data-owner")]

@@ -1,6 +1,6 @@
 //! What data owners and relying parties can type.
 
-use std::{fmt, path::PathBuf, time::SystemTime};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use proplet_hal::init_data::DigestAlgorithm;
@@ -172,6 +172,34 @@ pub enum Algorithm {
     /// X25519
     X25519,
 }
+
+/// Arguments of `keyprovider`.
+#[derive(Debug, Args)]
+#[command(after_help = KEY_PROVIDER_HELP)]
+pub struct KeyProvider {
+    /// Where to listen: a loopback address, because whoever reaches it is answered. Port 0 is any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:50000")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub types: KeyTypes,
+    /// The key broker to upload keys to, as https://host:port. A keyid without a keypath gets a new key there
+    #[arg(long, value_name = "URL", requires = "credential")]
+    pub kbs_url: Option<Url>,
+    #[command(flatten)]
+    pub way: KeyBrokerWay,
+    #[command(flatten)]
+    pub administrator: Administrator,
+}
+
+/// How `skopeo` uses it.
+const KEY_PROVIDER_HELP: &str = "\
+Parameters of skopeo, name=value with :: in between:
+  keyid      where the key broker has the key, as kbs:///REPOSITORY/TYPE/TAG
+  keypath    the file with the key's 32 bytes
+  algorithm  A256GCM, which is the default
+As in:
+  skopeo copy --encryption-key \\
+    provider:attestation-agent:keyid=kbs:///default/key/app::keypath=/keys/app dir:plain oci:encrypted";
 
 /// Arguments of `open`.
 #[derive(Debug, Args)]
