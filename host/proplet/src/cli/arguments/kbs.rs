@@ -154,12 +154,7 @@ pub struct Administrator {
 pub struct Credential {
     /// The Ed25519 private key (PKCS#8 PEM) of an administrator of the key broker: signs a token of five
     /// minutes for every call
-    #[arg(
-        long,
-        visible_alias = "kbs-admin-key",
-        value_name = "FILE",
-        requires = "kbs_url"
-    )]
+    #[arg(long, value_name = "FILE", requires = "kbs_url")]
     pub admin_key: Option<PathBuf>,
     /// An administrator's token (JWT), as Trustee's compose file makes one
     #[arg(long, value_name = "FILE", requires = "kbs_url")]
