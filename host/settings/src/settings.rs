@@ -244,4 +244,6 @@ fn read_text(path: &Path) -> Result<Zeroizing<String>, SettingsError> {
 }
 
 #[cfg(test)]
+mod ranges;
+#[cfg(test)]
 mod tests;

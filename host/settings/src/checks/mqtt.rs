@@ -78,12 +78,13 @@ pub(crate) fn checked_mqtt(
         )?
         .or(document.request_queue)
         .unwrap_or(128);
-    if inflight == 0 || !(1..=65_536).contains(&request_queue) {
-        return Err(SettingsError::value(
-            "mqtt",
-            "inflight",
-            "inflight and request_queue must be from 1 to 65535",
-        ));
+    if inflight == 0 {
+        let why = "must be from 1 to 65535";
+        return Err(SettingsError::value("mqtt", "inflight", why));
+    }
+    if !(1..=65_536).contains(&request_queue) {
+        let why = "must be from 1 to 65536";
+        return Err(SettingsError::value("mqtt", "request_queue", why));
     }
     let path = |name: &'static str, given: Option<PathBuf>| match environment.text(&[name]) {
         Some(text) if document::is_content(&text) => Err(SettingsError::Variable {
