@@ -52,7 +52,9 @@ impl<'a> Chosen<'a> {
             )
         };
         let tcb_info = signed(&collateral.tcb_infos, |info| {
-            info.id == TDX && info.fmspc == fmspc
+            // The library compares the FMSPC alone. Levels count in the versions of one provisioning enclave, so
+            // Intel's own verifier compares both.
+            info.id == TDX && info.fmspc == fmspc && info.pce_id == extension.pce_id
         })
         .ok_or_else(|| missing("TCB info of this kind of platform".to_owned()))?;
         let qe_identity = signed(&collateral.qe_identities, |identity| identity.id == TD_QE)

@@ -50,6 +50,8 @@ pub(super) struct Signed {
     pub(super) id: String,
     /// The kind of platform that a TCB info is about. Empty for identities.
     pub(super) fmspc: Vec<u8>,
+    /// The provisioning enclave whose security versions a TCB info counts in. Empty for identities.
+    pub(super) pce_id: Vec<u8>,
     pub(super) validity: Validity,
     /// The bytes that are signed.
     pub(super) body: String,
@@ -249,6 +251,8 @@ struct Head {
     next_update: String,
     #[serde(default)]
     fmspc: String,
+    #[serde(default)]
+    pce_id: String,
 }
 
 impl Signed {
@@ -258,6 +262,7 @@ impl Signed {
         Ok(Self {
             id: head.id,
             fmspc: hexadecimal(&head.fmspc)?,
+            pce_id: hexadecimal(&head.pce_id)?,
             validity: Validity {
                 from: time::parse(WHAT, &head.issue_date)?,
                 until: time::parse(WHAT, &head.next_update)?,

@@ -458,6 +458,150 @@ fn each_fault_of_the_collateral_is_refused_by_name() {
 }
 
 #[test]
+fn lists_of_revoked_certificates_are_their_issuers_own() {
+    // Of the same names, and signed by somebody else: each of the two by itself.
+    let good = TdxCollateral::committed();
+    let forged = TdxCollateralBuilder::new(Arc::new(TdxPki::strangers())).build();
+    for bad in [
+        TdxCollateral {
+            root_ca_crl: forged.root_ca_crl.clone(),
+            ..good.clone()
+        },
+        TdxCollateral {
+            pck_crl: forged.pck_crl.clone(),
+            ..good.clone()
+        },
+    ] {
+        let error = check_under(FakeTdx::builder(), &trust_with(&bad)).unwrap_err();
+        assert!(
+            matches!(&error, TdxError::Chain { .. } | TdxError::Refused { .. }),
+            "{error:?}"
+        );
+    }
+    // One that is missing.
+    let chains = [&good.pck_crl_issuer_chain, &good.tcb_info_issuer_chain];
+    let signed = |member: &str, body: &str, signature: &[u8]| {
+        let signature = hex::encode(signature);
+        format!("{{\"{member}\":{body},\"signature\":\"{signature}\"}}").into_bytes()
+    };
+    let tcb = signed("tcbInfo", &good.tcb_info, &good.tcb_info_signature);
+    let qe = signed(
+        "enclaveIdentity",
+        &good.qe_identity,
+        &good.qe_identity_signature,
+    );
+    let parts = [
+        tcb.as_slice(),
+        &qe,
+        chains[0].as_bytes(),
+        chains[1].as_bytes(),
+        &good.pck_crl,
+        &good.root_ca_crl,
+    ];
+    let with = |left_out: Option<usize>| {
+        let files = parts.iter().enumerate();
+        let files = files.filter(|(number, _)| Some(*number) != left_out);
+        let collateral = Collateral::from_files(files.map(|(_, file)| ("file", *file))).unwrap();
+        check_under(FakeTdx::builder(), &trust().with_collateral(collateral))
+    };
+    with(None).unwrap();
+    for left_out in [0, 1, 4, 5] {
+        let error = with(Some(left_out)).unwrap_err();
+        assert_eq!(kind(&error), "NoCollateral", "{left_out}: {error}");
+    }
+}
+
+#[test]
+fn identities_are_signed_by_intels_signer_each() {
+    let strangers = || TdxCollateralBuilder::new(Arc::new(TdxPki::strangers())).build();
+    let good = TdxCollateral::committed();
+    // The document and its chain of another PKI of the same names, one at a time.
+    let other = strangers();
+    for bad in [
+        TdxCollateral {
+            qe_identity: other.qe_identity.clone(),
+            qe_identity_signature: other.qe_identity_signature.clone(),
+            qe_identity_issuer_chain: other.qe_identity_issuer_chain.clone(),
+            ..good.clone()
+        },
+        TdxCollateral {
+            tcb_info: other.tcb_info.clone(),
+            tcb_info_signature: other.tcb_info_signature.clone(),
+            tcb_info_issuer_chain: other.tcb_info_issuer_chain.clone(),
+            ..good.clone()
+        },
+    ] {
+        let error = check_under(FakeTdx::builder(), &trust_with(&bad)).unwrap_err();
+        assert_eq!(kind(&error), "Chain", "{error}");
+    }
+}
+
+#[test]
+fn a_platform_is_that_of_its_tcb_info_by_each_id() {
+    let other_enclave = Platform {
+        pce_id: [7, 7],
+        ..Platform::default()
+    };
+    let error = refused(FakeTdx::builder().platform(other_enclave));
+    assert_eq!(kind(&error), "NoCollateral", "{error}");
+    let other_kind = Platform {
+        fmspc: [9; 6],
+        ..Platform::default()
+    };
+    let error = refused(FakeTdx::builder().platform(other_kind));
+    assert_eq!(kind(&error), "NoCollateral", "{error}");
+}
+
+#[test]
+fn a_quote_is_of_a_kind_and_a_size_that_is_known() {
+    let quote = FakeTdx::new().quote(&DATA);
+    let changed = |at: usize, value: u8| {
+        let mut quote = quote.clone();
+        quote[at] = value;
+        verify_quote(&quote, None, &trust(), now()).unwrap_err()
+    };
+    for (at, value) in [(0, 3), (0, 6), (2, 3), (4, 0)] {
+        assert_eq!(kind(&changed(at, value)), "QuoteKind", "byte {at}");
+    }
+    let mut longer = quote.clone();
+    longer.resize(proplet_hal::tdx::MAX_QUOTE_LEN + 1, 0);
+    let error = verify_quote(&longer, None, &trust(), now()).unwrap_err();
+    assert_eq!(kind(&error), "Form", "{error}");
+    longer.truncate(proplet_hal::tdx::MAX_QUOTE_LEN);
+    verify_quote(&longer, None, &trust(), now()).unwrap();
+    *longer.last_mut().unwrap() = 1;
+    let error = verify_quote(&longer, None, &trust(), now()).unwrap_err();
+    assert_eq!(kind(&error), "Form", "{error}");
+}
+
+/// Every refusal that the verifier has a name for is expected by name in this file, or where it is said here.
+#[test]
+fn every_refusal_is_expected_somewhere() {
+    let source = include_str!("../../../hal/src/tdx/error.rs");
+    let (_, body) = source.split_once("pub enum TdxError {\n").unwrap();
+    let (body, _) = body.split_once("\n}\n").unwrap();
+    let here = include_str!("tdx_mutations.rs");
+    let mut variants = 0;
+    for line in body.lines() {
+        let Some(name) = line.strip_prefix("    ") else {
+            continue;
+        };
+        let end = name.find(|letter: char| !letter.is_alphanumeric());
+        let name = &name[..end.unwrap_or(name.len())];
+        if !name.starts_with(|letter: char| letter.is_ascii_uppercase()) {
+            continue;
+        }
+        variants += 1;
+        // Files that are no collateral: hal/tests/tdx.rs.
+        let elsewhere = name == "CollateralFile";
+        let by_kind = here.contains(&format!("\"{name}\""));
+        let by_value = here.contains(&format!("TdxError::{name}"));
+        assert!(elsewhere || by_kind || by_value, "{name}");
+    }
+    assert!(variants > 20, "{variants}");
+}
+
+#[test]
 fn of_several_collaterals_the_newest_of_the_platforms_kind_counts() {
     let older = Period {
         from: Period::century().from,
