@@ -17,3 +17,4 @@ mod snp;
 mod support;
 mod tdx;
 mod terminal;
+mod vectors;

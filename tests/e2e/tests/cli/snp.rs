@@ -157,3 +157,29 @@ async fn reference_values_stand_for_many_options_and_give_way_to_each() {
         .await
         .refused(ExitCode::Usage, "did you mean `measurements`?");
 }
+
+#[tokio::test]
+async fn a_cloud_key_is_verified_and_revoked_as_a_chips_and_shows_no_machine() {
+    let (desk, reader) = empty().await;
+    let host = FakeSnp::builder().vlek().build();
+    put(&desk, &Ran::on(&host).gave(b"30", TEXT, &reader).await);
+    let now = SystemTime::now();
+    let list = RevocationList::empty(now);
+    desk.write("good.crl", list.der());
+    desk.write("revoked.crl", list.revoking(Signer::Ask).der());
+    for line in [OPEN, VERIFY] {
+        desk.run(&format!("{line} --crl @good.crl")).await.done();
+        let revoked = desk.run(&format!("{line} --crl @revoked.crl")).await;
+        revoked.refused(ExitCode::Failed, "SEV-Test was revoked");
+        let chip = format!("{line} --chip {}", "ab".repeat(64));
+        let unknown = desk.run(&chip).await;
+        unknown.refused(ExitCode::Failed, "a VLEK signed the SNP report");
+    }
+    let json = desk
+        .run(&format!("{VERIFY} --crl @good.crl --json"))
+        .await
+        .done()
+        .json();
+    let made = json!({"name": "revocation", "verified": true});
+    assert!(json["checks"].as_array().unwrap().contains(&made), "{json}");
+}
