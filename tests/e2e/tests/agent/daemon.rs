@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use proplet_agent::messages::GetTeeTypeResponse;
 use proplet_lab::{LabError, RunningProplet, Services};
+use proplet_testkit::broker::Task;
 use proplet_testkit::grpc::GrpcClient;
 use proplet_testkit::tee::FakeSnp;
 use prost::Message as _;
@@ -69,6 +70,44 @@ async fn without_being_asked_it_serves_none() {
         let connected = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
         connected.unwrap_err();
     }
+    proplet.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_task_is_led_to_it() {
+    let services = Services::start().await.unwrap();
+    let address = free();
+    let settings = settings(
+        &services,
+        &format!("attestation = true\nattestation_address = \"{address}\"\n"),
+    );
+    let tee = Arc::new(FakeSnp::new());
+    let proplet = RunningProplet::start(&settings, Some(tee.clone())).unwrap();
+    services
+        .manager
+        .messages("control/proplet/alive", 1)
+        .await
+        .unwrap();
+    for (id, image) in [
+        ("registry", format!("{address}/a/b:1")),
+        ("localhost", format!("localhost:{}/a/b:1", address.port())),
+        (
+            "http",
+            format!("http://{address}{ATTESTATION_AGENT}/GetEvidence"),
+        ),
+        ("https", format!("https://{address}/c.wasm")),
+    ] {
+        let task = Task {
+            id: id.to_owned(),
+            name: "led-astray".to_owned(),
+            image_url: image.clone(),
+            ..Task::default()
+        };
+        services.manager.start(&task).await.unwrap();
+        let error = services.manager.result(id).await.unwrap().error.unwrap();
+        assert!(error.starts_with("image-not-allowed: "), "{image}: {error}");
+    }
+    assert_eq!(tee.evidence_calls(), 0);
     proplet.stop().await.unwrap();
 }
 
