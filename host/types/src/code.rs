@@ -214,6 +214,10 @@ codes! {
     QueueFull = "queue-full", Failed;
     /// The proplet is shutting down.
     PropletStopping = "proplet-stopping", Failed;
+    /// The outbox cannot be written, so nothing could be promised about the task.
+    OutboxUnavailable = "outbox-unavailable", Failed;
+    /// A task of this id ran before, and the settings let none run twice.
+    AlreadyRun = "already-run", Failed;
 
     // The run.
 
@@ -237,6 +241,8 @@ codes! {
     Stopped = "stopped", Failed;
     /// The key broker session that released the component has ended.
     SessionEnded = "session-ended", Failed;
+    /// The proplet restarted while the task waited or ran.
+    Interrupted = "interrupted", Failed;
     /// The host could not do its part.
     HostFailed = "host-failed", Failed;
 
@@ -246,6 +252,8 @@ codes! {
     ResultFailed = "result-failed", Failed;
     /// The result is larger than the settings let out.
     ResultTooLarge = "result-too-large", Failed;
+    /// The task ended well, and the proplet restarted before the broker had its result.
+    ResultLost = "result-lost", Failed;
     /// The broker does not take the result.
     ResultUndeliverable = "result-undeliverable", Failed;
     /// The receipt could not be made or signed.

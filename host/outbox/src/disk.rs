@@ -1,0 +1,274 @@
+//! The folder that a store lies in.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use redb::{Builder, Database, backends::FileBackend};
+use rustix::fs::OFlags;
+use thiserror::Error;
+
+use crate::trouble::Trouble;
+
+const STORE: &str = "outbox.redb";
+const LOCK: &str = "lock";
+/// So many damaged stores are kept before somebody has to look at them.
+const MAX_SET_ASIDE: usize = 16;
+
+/// What an operator has to change before a proplet can use the folder.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "another proplet uses the outbox in {}; stop it, or give this one a folder of its own in [outbox] path",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// Others may read it.
+    #[error(
+        "{} is not this user's alone (mode {mode:o}, owner {owner}); name a folder of the proplet's own in \
+         [outbox] path, with mode 700",
+        path.display()
+    )]
+    Shared {
+        /// The folder.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+        /// Its owner.
+        owner: u32,
+    },
+    /// It is a file.
+    #[error("{} is no folder; name one in [outbox] path", .0.display())]
+    NoFolder(PathBuf),
+    /// The thread that writes could not be started.
+    #[error("the outbox cannot be opened: {0}")]
+    Thread(io::Error),
+}
+
+/// Why a store was not opened.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Trying again cannot help.
+    Fatal(OpenError),
+    /// It may.
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Trouble((&error).into())
+    }
+}
+
+/// Where a store lies.
+pub(crate) trait Disk: Send {
+    /// Opens the database there, or makes it.
+    fn database(&mut self, builder: &Builder) -> Result<Database, Failure>;
+
+    /// Moves a damaged store out of the way and says where it is.
+    fn set_aside(&mut self) -> io::Result<PathBuf>;
+}
+
+/// A folder on a file system, locked for as long as this lives.
+pub(crate) struct Folder {
+    path: PathBuf,
+    lock: Option<File>,
+}
+
+impl Folder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, lock: None }
+    }
+
+    /// Makes the folder if it is not there, and takes its lock.
+    fn prepare(&mut self) -> Result<(), Failure> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)
+            .or_else(|error| match error.kind() {
+                // Something of this name is there: what it is, is looked at below.
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Ok(()),
+                _ => Err(error),
+            })?;
+        let folder = std::fs::metadata(&self.path)?;
+        if !folder.is_dir() {
+            return Err(Failure::Fatal(OpenError::NoFolder(self.path.clone())));
+        }
+        let (mode, owner) = (folder.mode() & 0o777, folder.uid());
+        if mode & 0o077 != 0 || owner != rustix::process::geteuid().as_raw() {
+            return Err(Failure::Fatal(OpenError::Shared {
+                path: self.path.clone(),
+                mode,
+                owner,
+            }));
+        }
+        let lock = own_file(&self.path.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(Failure::Fatal(OpenError::InUse(self.path.clone())));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+        self.lock = Some(lock);
+        Ok(())
+    }
+
+    /// Puts the names in the folder on the disk too.
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+}
+
+impl Disk for Folder {
+    fn database(&mut self, builder: &Builder) -> Result<Database, Failure> {
+        self.prepare()?;
+        let file = own_file(&self.path.join(STORE))?;
+        self.sync()?;
+        let backend = FileBackend::new(file).map_err(Trouble::from)?;
+        Ok(builder
+            .create_with_backend(backend)
+            .map_err(Trouble::from)?)
+    }
+
+    fn set_aside(&mut self) -> io::Result<PathBuf> {
+        let seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let damaged = format!("{STORE}.damaged-");
+        let mut kept = 0;
+        for file in std::fs::read_dir(&self.path)? {
+            let name = file?.file_name();
+            kept += usize::from(name.to_string_lossy().starts_with(&damaged));
+        }
+        if kept >= MAX_SET_ASIDE {
+            return Err(io::Error::other(format!(
+                "{kept} damaged stores are in {} already; look at the disk, and remove them",
+                self.path.display()
+            )));
+        }
+        // The number keeps apart what is set aside within one second.
+        let aside = self.path.join(format!("{damaged}{seconds}-{kept}"));
+        std::fs::rename(self.path.join(STORE), &aside)?;
+        self.sync()?;
+        Ok(aside)
+    }
+}
+
+/// A file that only its owner may use, and no link to one.
+fn own_file(path: &Path) -> io::Result<File> {
+    let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits();
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(i32::from_ne_bytes(flags.to_ne_bytes()))
+        .open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt as _};
+
+    use super::*;
+
+    fn open(folder: &mut Folder) -> Result<Database, Failure> {
+        folder.database(&Builder::new())
+    }
+
+    fn fatal(result: Result<Database, Failure>) -> String {
+        match result {
+            Err(Failure::Fatal(error)) => error.to_string(),
+            Err(Failure::Trouble(trouble)) => panic!("{trouble}"),
+            Ok(_) => panic!("it opened"),
+        }
+    }
+
+    #[test]
+    fn the_folder_and_its_files_are_the_owners() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        drop(open(&mut Folder::new(path.clone())).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        for name in [STORE, LOCK] {
+            assert_eq!(mode(&path.join(name)), 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn two_do_not_share_a_folder() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("outbox");
+        let mut first = Folder::new(path.clone());
+        let database = open(&mut first).unwrap();
+        let error = fatal(open(&mut Folder::new(path.clone())));
+        assert!(error.contains("another proplet"), "{error}");
+        drop((database, first));
+        open(&mut Folder::new(path)).unwrap();
+    }
+
+    #[test]
+    fn a_folder_of_others_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("outbox");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let error = fatal(open(&mut Folder::new(path.clone())));
+        assert!(error.contains("755"), "{error}");
+        assert!(!path.join(STORE).exists());
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(fatal(open(&mut Folder::new(file))).contains("no folder"));
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_store_is_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("outbox");
+        let mut folder = Folder::new(path.clone());
+        folder.prepare().unwrap();
+        let elsewhere = root.path().join("elsewhere");
+        fs::write(&elsewhere, "").unwrap();
+        std::os::unix::fs::symlink(&elsewhere, path.join(STORE)).unwrap();
+        assert!(open(&mut folder).is_err());
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"");
+    }
+
+    #[test]
+    fn damaged_stores_are_set_aside_up_to_a_number() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("outbox");
+        let mut folder = Folder::new(path.clone());
+        for number in 0..MAX_SET_ASIDE {
+            folder.prepare().unwrap();
+            fs::write(path.join(STORE), format!("store {number}")).unwrap();
+            let aside = folder.set_aside().unwrap();
+            assert_eq!(
+                fs::read(aside).unwrap(),
+                format!("store {number}").as_bytes()
+            );
+        }
+        fs::write(path.join(STORE), "one more").unwrap();
+        assert!(folder.set_aside().is_err());
+        assert_eq!(fs::read(path.join(STORE)).unwrap(), b"one more");
+    }
+}

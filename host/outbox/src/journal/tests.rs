@@ -1,0 +1,257 @@
+use std::io::ErrorKind;
+
+use proplet_types::Code;
+
+use super::*;
+use crate::crashes::Power;
+
+fn options(rerun: Rerun) -> Options {
+    Options {
+        path: PathBuf::new(),
+        max_bytes: 1 << 20,
+        rerun,
+        seal: None,
+    }
+}
+
+async fn open(power: &Power) -> (Journal, Vec<Recovered>) {
+    open_with(power, options(Rerun::Allowed)).await
+}
+
+async fn open_with(power: &Power, options: Options) -> (Journal, Vec<Recovered>) {
+    let (journal, opening) = Journal::over(Box::new(power.disk()), options).unwrap();
+    let mut recovered = opening.done().await.unwrap();
+    let mut found = Vec::new();
+    while let Ok(entry) = recovered.try_recv() {
+        found.push(entry);
+    }
+    (journal, found)
+}
+
+fn state(journal: &Journal) -> State {
+    journal.health().borrow().state.clone()
+}
+
+#[tokio::test]
+async fn what_a_process_left_is_found_by_the_next() {
+    let power = Power::default();
+    let (journal, found) = open(&power).await;
+    assert_eq!(found, []);
+    assert_eq!(state(&journal), State::Good);
+    let interrupted = journal.accept("interrupted").await.unwrap();
+    let answered = journal.accept("answered").await.unwrap();
+    let kept = Answer::Kept("a message".into());
+    let (number, result) = journal
+        .answer(Some(answered), "answered", kept.clone())
+        .await;
+    assert_eq!((number, result), (Some(answered), Ok(())));
+    let refused = Answer::Unkept(Some(Code::QueueFull));
+    let (refused_number, result) = journal.answer(None, "refused", refused.clone()).await;
+    result.unwrap();
+    let delivered = journal.accept("delivered").await.unwrap();
+    journal.forget(delivered);
+    journal.flush().await.unwrap();
+    drop(journal);
+
+    let (_journal, found) = open(&power).await;
+    let entry = |number, task: &str, answer| Recovered {
+        number,
+        entry: Entry {
+            task: task.to_owned(),
+            answer,
+        },
+    };
+    assert_eq!(
+        found,
+        [
+            entry(interrupted, "interrupted", None),
+            entry(answered, "answered", Some(kept)),
+            entry(refused_number.unwrap(), "refused", Some(refused)),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn removals_are_written_at_the_end_at_the_latest() {
+    let power = Power::default();
+    let (journal, _) = open(&power).await;
+    let number = journal.accept("a").await.unwrap();
+    journal.forget(number);
+    drop(journal);
+    assert_eq!(open(&power).await.1, []);
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_tasks_and_keeps_answers() {
+    let power = Power::default();
+    let (journal, _) = open(&power).await;
+    let running = journal.accept("running").await.unwrap();
+    power.fail(Some(ErrorKind::StorageFull));
+    let refused = journal.accept("refused").await.unwrap_err();
+    assert_eq!(refused, AcceptError::Unavailable(Trouble::Full));
+    assert_eq!(state(&journal), State::Failing(Trouble::Full));
+    let answer = Answer::Kept("a result".into());
+    let (number, kept) = journal
+        .answer(Some(running), "running", answer.clone())
+        .await;
+    assert_eq!((number, kept), (Some(running), Err(Trouble::Full)));
+
+    power.fail(None);
+    journal.flush().await.unwrap();
+    assert_eq!(state(&journal), State::Good);
+    journal.accept("next").await.unwrap();
+    drop(journal);
+    let tasks: Vec<_> = open(&power).await.1;
+    let tasks: Vec<_> = tasks.iter().map(|found| &found.entry).collect();
+    assert_eq!(tasks.len(), 2, "{tasks:?}");
+    assert_eq!(
+        (tasks[0].task.as_str(), &tasks[0].answer),
+        ("running", &Some(answer))
+    );
+    assert_eq!(tasks[1].task, "next");
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_at_the_start_gives_what_it_holds_later() {
+    let power = Power::default();
+    let (journal, _) = open(&power).await;
+    let earlier = journal.accept("earlier").await.unwrap();
+    drop(journal);
+    power.fail(Some(ErrorKind::ReadOnlyFilesystem));
+    let disk = Box::new(power.disk());
+    let (journal, opening) = Journal::over(disk, options(Rerun::Allowed)).unwrap();
+    let mut recovered = opening.done().await.unwrap();
+    let State::Failing(trouble) = state(&journal) else {
+        panic!("it works");
+    };
+    assert_eq!(trouble.word(), "read-only");
+    journal.accept("now").await.unwrap_err();
+    let (number, kept) = journal
+        .answer(None, "now", Answer::Unkept(Some(Code::OutboxUnavailable)))
+        .await;
+    assert!(number.is_none() && kept.is_err());
+    power.fail(None);
+    journal.flush().await.unwrap();
+    assert_eq!(recovered.recv().await.unwrap().number, earlier);
+    assert_ne!(journal.accept("now").await.unwrap(), earlier);
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_set_aside_and_what_is_in_memory_written_anew() {
+    let power = Power::default();
+    power.damage(|image| *image = b"no store at all".repeat(1000));
+    let (journal, found) = open(&power).await;
+    assert_eq!((found, power.set_asides()), (Vec::new(), 1));
+    let aside = journal.health().borrow().set_aside.clone();
+    assert_eq!(aside, Some(PathBuf::from("aside-1")));
+    journal.accept("a").await.unwrap();
+    // The disk fails, and what is on it then is somebody else's.
+    power.fail(Some(ErrorKind::Other));
+    journal.accept("b").await.unwrap_err();
+    power.fail(None);
+    power.damage(|image| image.iter_mut().for_each(|byte| *byte ^= 0x55));
+    journal.flush().await.unwrap();
+    assert_eq!(power.set_asides(), 2);
+    drop(journal);
+    let found = open(&power).await.1;
+    let tasks: Vec<_> = found
+        .iter()
+        .map(|found| found.entry.task.as_str())
+        .collect();
+    assert_eq!(tasks, ["a"]);
+}
+
+#[tokio::test]
+async fn the_store_is_bounded_and_what_runs_is_answered_all_the_same() {
+    let power = Power::default();
+    let small = Options {
+        max_bytes: 20,
+        ..options(Rerun::Allowed)
+    };
+    let (journal, _) = open_with(&power, small).await;
+    let first = journal.accept("first, of 24 bytes and 4").await.unwrap();
+    let refused = journal.accept("second").await.unwrap_err();
+    assert_eq!(refused, AcceptError::Unavailable(Trouble::Bound(20)));
+    // A bound is no failure of the disk.
+    assert_eq!(state(&journal), State::Good);
+    let large = Answer::Kept(vec![0; 1000].into());
+    journal.answer(Some(first), "first", large).await.1.unwrap();
+    journal.forget(first);
+    journal.accept("second").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_id_that_ran_does_not_run_again_if_so_set() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, options(Rerun::Never)).await;
+    let first = journal.accept("a").await.unwrap();
+    assert_eq!(
+        journal.accept("a").await.unwrap_err(),
+        AcceptError::AlreadyRun
+    );
+    journal.forget(first);
+    journal.flush().await.unwrap();
+    // A task that could not be accepted has not run.
+    power.fail(Some(ErrorKind::StorageFull));
+    journal.accept("b").await.unwrap_err();
+    power.fail(None);
+    journal.flush().await.unwrap();
+    journal.accept("b").await.unwrap();
+    drop(journal);
+    let (journal, _) = open_with(&power, options(Rerun::Never)).await;
+    assert_eq!(
+        journal.accept("a").await.unwrap_err(),
+        AcceptError::AlreadyRun
+    );
+    drop(journal);
+    let (journal, _) = open(&power).await;
+    journal.accept("a").await.unwrap();
+    journal.accept("a").await.unwrap();
+}
+
+#[tokio::test]
+async fn many_share_a_commit() {
+    let power = Power::default();
+    let (journal, _) = open(&power).await;
+    let tasks: Vec<_> = (0..2000)
+        .map(|number| {
+            let journal = journal.clone();
+            tokio::spawn(async move { journal.accept(&number.to_string()).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(journal.health().borrow().entries, 2000);
+}
+
+#[tokio::test]
+async fn a_journal_in_memory_takes_everything() {
+    let journal = Journal::in_memory();
+    assert!(!journal.is_on_disk());
+    let number = journal.accept("a").await.unwrap();
+    journal
+        .answer(Some(number), "a", Answer::Unkept(None))
+        .await
+        .1
+        .unwrap();
+    journal.forget(number);
+    journal.flush().await.unwrap();
+    assert_eq!(state(&journal), State::Memory);
+}
+
+#[tokio::test]
+async fn a_folder_that_only_an_operator_can_mend_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = || Options {
+        path: root.path().join("outbox"),
+        ..options(Rerun::Allowed)
+    };
+    let (journal, opening) = Journal::open(folder()).unwrap();
+    opening.done().await.unwrap();
+    let (second, opening) = Journal::open(folder()).unwrap();
+    assert!(matches!(opening.done().await, Err(OpenError::InUse(_))));
+    let refused = second.accept("a").await.unwrap_err();
+    assert_eq!(refused, AcceptError::Unavailable(Trouble::Closed));
+    journal.accept("a").await.unwrap();
+}

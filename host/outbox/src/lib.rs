@@ -1,0 +1,45 @@
+//! What a proplet must not forget: the tasks that it accepted, and the answers that the broker lacks.
+//!
+//! A [`Journal`] has one entry per start that was accepted. It is *accepted* before the broker gets its
+//! acknowledgement, *answered* before the task counts as done, and gone once the broker has the answer.
+//! What an earlier process left is [`Recovered`]: answers that go out again, and tasks that it
+//! interrupted, which are reported and never run again.
+//!
+//! Nothing is in an entry but the task's id, and one of: nothing more (accepted); the answer as it goes to
+//! the broker, when that is sealed or the settings allow it; or the code alone, when the answer itself lies in
+//! memory only. With a [`Seal`] each entry is sealed on its own, under its number.
+//!
+//! **The store** is redb: one file, copy-on-write trees with checksums, so that whatever a crash leaves of
+//! unsynced writes, the last commit is found; pure Rust, no background threads, and its storage can be replaced,
+//! which is how the tests lose power between any two writes. An append-only log of our own would write less per
+//! commit, and all of its repair would be ours to get right. Its default feature `std` adds nothing to this
+//! version and is off.
+//!
+//! **One thread** does all blocking work, so no thread of the runtime waits for a disk. Whatever came
+//! in while a commit ran goes into the next one (group commit): the latency of an entry is at most that of two
+//! commits. Removals wait for the next commit or a tenth of a second, because forgetting one in a crash only sends
+//! an equal answer twice.
+//!
+//! **When the disk fails**, tasks are refused and no answer is lost: the state of the whole journal is in
+//! memory as well, is served from there, and is written as soon as the store can be opened again. A
+//! store that is damaged is renamed, never deleted, and a new one is begun.
+#![deny(missing_docs)]
+
+mod core;
+#[cfg(test)]
+mod crashes;
+mod database;
+mod disk;
+mod entry;
+mod journal;
+mod seal;
+mod trouble;
+mod writer;
+
+pub use self::{
+    disk::OpenError,
+    entry::{Answer, Entry, EntryError},
+    journal::{AcceptError, Health, Journal, Number, Opening, Options, Recovered, Rerun, State},
+    seal::{KeySeal, Seal, SealError},
+    trouble::Trouble,
+};
