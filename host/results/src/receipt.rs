@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use proplet_jose::json;
@@ -58,6 +59,9 @@ pub enum RunOutcome {
 pub struct ReceiptClaims {
     /// The task, as the orchestrator chose its id. The orchestrator is not trusted.
     pub task_id: String,
+    /// Place of this receipt among all that its key signed, from 1. The key is made per boot, so a gap is a
+    /// receipt that somebody kept back, or that a component's later result replaced.
+    pub sequence: u64,
     /// How the run ended.
     pub outcome: RunOutcome,
     /// Digest of the component's bytes as they were compiled.
@@ -100,7 +104,11 @@ pub struct ReceiptClaims {
 
 /// The key that signs receipts, made per boot.
 #[derive(Debug)]
-pub struct ReceiptKey(SigningKey);
+pub struct ReceiptKey {
+    key: SigningKey,
+    /// The next receipt's place.
+    next: AtomicU64,
+}
 
 impl ReceiptKey {
     /// A new key from the operating system's random source.
@@ -109,19 +117,27 @@ impl ReceiptKey {
     ///
     /// [`ReceiptError::Jose`] when there are no random bytes.
     pub fn generate() -> Result<Self, ReceiptError> {
-        Ok(Self(SigningKey::generate()?))
+        Ok(Self {
+            key: SigningKey::generate()?,
+            next: AtomicU64::new(1),
+        })
+    }
+
+    /// The place of the receipt that is made next. Every call gives another.
+    pub fn next_sequence(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
     }
 
     /// RFC 7638 thumbprint: the claim `cnf`.
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        self.0.thumbprint()
+        self.key.thumbprint()
     }
 
     /// The public part as a JWK.
     #[must_use]
     pub fn public_jwk(&self) -> Value {
-        self.0.public_jwk()
+        self.key.public_jwk()
     }
 
     /// Signs a receipt, as a compact JWS.
@@ -132,11 +148,11 @@ impl ReceiptKey {
     pub fn sign(&self, claims: &ReceiptClaims) -> Result<String, ReceiptError> {
         let mut header = Map::new();
         header.insert("typ".to_owned(), TYP.into());
-        header.insert("jwk".to_owned(), self.0.public_jwk());
+        header.insert("jwk".to_owned(), self.key.public_jwk());
         // Not canonical JSON, which would round large limits: the signature covers the bytes as they are.
         let payload =
             serde_json::to_vec(claims).map_err(|error| ReceiptError::Payload(error.to_string()))?;
-        Ok(self.0.sign_compact(&header, &payload)?)
+        Ok(self.key.sign_compact(&header, &payload)?)
     }
 }
 

@@ -206,6 +206,7 @@ fn receipt_vector(outcome: &str, sealed: &Value) -> Value {
         .collect();
     let payload = json!({
         "task_id": "3f0b9c1e-6a55-4c0e-9a43-0d1f2a7b6c58",
+        "sequence": 1,
         "outcome": outcome,
         "component_digest": Digest::of(b"component"),
         "image_digest": Digest::of(b"image"),

@@ -108,6 +108,7 @@ fn workload() -> WorkloadClaims {
 fn receipt(evidence: &EvidenceBundle, sealed: &Sealed, recipients: &[PublicKey]) -> ReceiptClaims {
     ReceiptClaims {
         task_id: "task-1".to_owned(),
+        sequence: 1,
         outcome: RunOutcome::Completed,
         component_digest: Digest::of(b"component"),
         image_digest: Some(Digest::of(b"image")),

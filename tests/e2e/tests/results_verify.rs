@@ -43,6 +43,7 @@ async fn document(tee: &FakeSnp, owner: &PrivateKey) -> ResultDocument {
     let sealed = seal(b"30", "text/plain", &[owner.public().clone()]).unwrap();
     let claims = ReceiptClaims {
         task_id: "task-1".to_owned(),
+        sequence: 1,
         outcome: RunOutcome::Completed,
         component_digest: Digest::of(b"component"),
         image_digest: Some(Digest::of(b"image")),

@@ -37,6 +37,8 @@ pub(super) struct Draft {
 
 /// How a run ended.
 pub(super) struct Ending<'a> {
+    /// Place of the receipt among those of its key.
+    pub sequence: u64,
     /// Well or badly.
     pub outcome: RunOutcome,
     /// The export that was invoked; empty when none was chosen.
@@ -86,6 +88,7 @@ impl Draft {
     pub(super) fn complete(&self, ending: Ending<'_>) -> ReceiptClaims {
         ReceiptClaims {
             task_id: self.task_id.clone(),
+            sequence: ending.sequence,
             outcome: ending.outcome,
             component_digest: self.component_digest,
             image_digest: self.image_digest,

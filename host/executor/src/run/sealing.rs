@@ -38,6 +38,7 @@ impl Sealer {
         sealed: Sealed,
     ) -> Result<Signed, Refusal> {
         let receipt = self.draft.complete(Ending {
+            sequence: self.key.next_sequence(),
             outcome,
             export,
             result_digest: sealed.digest,

@@ -234,6 +234,7 @@ impl<'a> Ran<'a> {
         let evidence = EvidenceBundle::gather(self.tee, &claims).await.unwrap();
         let receipt = ReceiptClaims {
             task_id: self.task_id.clone(),
+            sequence: self.key.next_sequence(),
             outcome,
             component_digest: Digest::of(b"component"),
             image_digest: Some(Digest::of(b"image")),

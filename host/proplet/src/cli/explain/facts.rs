@@ -38,6 +38,7 @@ pub(super) fn of(report: &Report) -> Vec<Node> {
                 digest("image", receipt.image_digest.as_ref()),
                 digest("policy", receipt.policy_digest.as_ref()),
                 Node::new("task id", &receipt.task_id),
+                Node::new("sequence", receipt.sequence.to_string()),
                 Node::new("export", &receipt.export),
                 Node::new("arguments", receipt.arguments_digest.to_string()),
                 Node::new("environment", receipt.environment_digest.to_string()),
