@@ -11,6 +11,7 @@ pub mod forge;
 pub mod grpc;
 pub mod guests;
 pub mod kbs;
+pub mod link;
 pub mod pccs;
 pub mod proxy;
 pub mod registry;
