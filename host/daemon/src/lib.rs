@@ -10,6 +10,8 @@
 
 #![deny(missing_docs)]
 
+mod answer;
+mod health;
 mod interfaces;
 pub mod log;
 pub mod message;
@@ -18,13 +20,14 @@ mod repeats;
 mod service;
 mod tasks;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use proplet_executor::{
     Executor, ExecutorError, Host,
     harden::{HardenError, harden_process},
 };
 use proplet_hal::{TeeProvider, detection::Detection};
+use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
 use proplet_settings::{BrokerIdentity, Settings, SettingsError};
 use thiserror::Error;
 use tokio::{
@@ -37,14 +40,15 @@ use tracing::{error, info, warn};
 
 pub use self::interfaces::InterfaceError;
 use self::{
+    health::Sources,
     interfaces::Interfaces,
     message::Topics,
     mqtt::{
         Link, MqttError,
+        acknowledge::Acknowledgements,
         delivery::Delivery,
         outbox::{Bounds, Outbox},
         presence::{self, Presence},
-        store::{MemoryStore, Store},
     },
     repeats::Repeats,
     service::Service,
@@ -68,6 +72,17 @@ pub enum DaemonError {
     /// The connection to the broker could not be set up.
     #[error(transparent)]
     Mqtt(#[from] MqttError),
+    /// The store of the outbox needs an operator.
+    #[error(transparent)]
+    Outbox(#[from] OpenError),
+    /// The address for `/health` cannot be listened on.
+    #[error("cannot serve /health at {address}: {source}; change [health] listen, or leave it out")]
+    Health {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The executor could not be set up.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
@@ -81,6 +96,8 @@ pub struct Daemon {
     settings: Arc<Settings>,
     identity: BrokerIdentity,
     executor: Executor,
+    journal: Journal,
+    opening: Option<Opening>,
     outbox: Outbox,
 }
 
@@ -97,34 +114,38 @@ impl Daemon {
         let settings = Arc::clone(&host.settings);
         let identity = settings.identity()?;
         let executor = Executor::new(host)?;
-        let outbox = Outbox::new(MemoryStore::default(), bounds(&settings));
+        let (journal, opening) = journal(&settings)?;
+        let outbox = Outbox::new(journal.clone(), bounds(&settings));
         Ok(Self {
             settings,
             identity,
             executor,
+            journal,
+            opening,
             outbox,
         })
     }
 
-    /// Keeps results in another store than the process's memory, and delivers what is in it.
+    /// The answers that wait for the broker.
     #[must_use]
-    pub fn with_store(mut self, store: impl Store) -> Self {
-        self.outbox = Outbox::new(store, bounds(&self.settings));
-        self
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
     }
 
     /// Runs until `shutdown` ends; then stops taking tasks, ends those that run with an error result,
     /// delivers what is left, and disconnects.
     ///
     /// # Errors
-    /// [`DaemonError::Mqtt`] when the connection cannot be set up, and [`DaemonError::Interface`] when an
-    /// interface that the settings ask for cannot be served. A broker that is not there is no
-    /// error: it is tried again forever.
+    /// [`DaemonError`] when the connection cannot be set up, an interface that the settings ask for cannot be
+    /// served, or the outbox needs an operator. A broker that is not there is no error, nor is a disk that
+    /// fails: they are tried again forever.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), DaemonError> {
         let Self {
             settings,
             identity,
             executor,
+            journal,
+            opening,
             outbox,
         } = self;
         info!("Starting Proplet (Rust) - Instance ID: {}", identity.entity);
@@ -137,7 +158,20 @@ impl Daemon {
             warn!("{warning}");
         }
         info!("TEE: {readiness}");
+        let recovered = match opening {
+            Some(opening) => opening.done().await?,
+            None => {
+                warn!(
+                    "Accepted tasks and results are in memory only, and a restart forgets them: set [outbox] path"
+                );
+                mpsc::unbounded_channel().1
+            }
+        };
 
+        let health = match settings.health {
+            Some(address) => Some(health::listen(address).await?),
+            None => None,
+        };
         let interfaces = Interfaces::serve(&settings, &executor).await?;
 
         let (link, driver) = Link::new(&settings.mqtt, &identity)?;
@@ -166,20 +200,45 @@ impl Daemon {
         };
         helpers.spawn(delivery.run());
         helpers.spawn(forget_expired(executor.clone()));
+        let (acknowledgements, acknowledging) = Acknowledgements::new(link.clone());
+        helpers.spawn(acknowledging);
 
         info!("Starting PropletService");
-        let tasks = Tasks::new(&settings, identity.entity.clone(), executor, outbox.clone());
+        let tasks = Tasks::new(
+            &settings,
+            identity.entity.clone(),
+            executor.clone(),
+            journal.clone(),
+            outbox.clone(),
+        );
+        if let Some(listener) = health {
+            let sources = Sources {
+                tasks: tasks.watch(),
+                broker: link.connection(),
+                outbox: journal.health(),
+                executor,
+            };
+            helpers.spawn(health::serve(listener, sources));
+        }
         let mut service = Service {
             topics,
             entity: identity.entity,
             tasks,
             outbox,
             repeats: Repeats::default(),
+            acknowledgements,
+            recovered,
             settings,
         };
         service.serve(messages, shutdown).await;
         if timeout(FLUSHING, service.outbox.emptied()).await.is_err() {
-            error!("Some results did not reach the broker in time and are lost");
+            if journal.is_on_disk() {
+                warn!(
+                    "Some results did not reach the broker in time; what is on disk goes out after the next start"
+                );
+            } else {
+                error!("Some results did not reach the broker in time and are lost");
+            }
         }
         if link.disconnect().await {
             let _ = timeout(FLUSHING, driving).await;
@@ -188,9 +247,31 @@ impl Daemon {
         }
         helpers.shutdown().await;
         interfaces.stop().await;
+        if let Err(trouble) = journal.flush().await {
+            warn!("The outbox is not written whole: {trouble}");
+        }
         info!("Proplet stopped");
         Ok(())
     }
+}
+
+/// The journal that the settings ask for.
+fn journal(settings: &Settings) -> Result<(Journal, Option<Opening>), OpenError> {
+    let outbox = &settings.outbox;
+    let Some(path) = &outbox.path else {
+        return Ok((Journal::in_memory(), None));
+    };
+    let (journal, opening) = Journal::open(Options {
+        path: path.clone(),
+        max_bytes: outbox.max_bytes,
+        rerun: match outbox.rerun {
+            proplet_settings::Rerun::Always => Rerun::Allowed,
+            proplet_settings::Rerun::Never => Rerun::Never,
+        },
+        // No setting names a sealing root: everything that is stored is sealed or public already.
+        seal: None,
+    })?;
+    Ok((journal, Some(opening)))
 }
 
 fn bounds(settings: &Settings) -> Bounds {

@@ -14,7 +14,10 @@
 //!   brokers do that on a connection that is merely slow. Such a start is dropped when this process has
 //!   started the task already.
 //!
-//! A task that runs or waits is not started a second time either, whatever the message says.
+//!   The ids of tasks that an earlier process accepted count too.
+//!
+//! A task that runs or waits, or whose answer the broker has not acknowledged, is not started a second time
+//! either, whatever the message says: the answer that is on its way is the answer to both.
 
 use std::collections::VecDeque;
 
@@ -54,6 +57,7 @@ mod tests {
             payload: bytes::Bytes::new(),
             retained: false,
             duplicate,
+            receipt: None,
             at: Instant::now(),
         }
     }

@@ -3,13 +3,22 @@
 use std::{sync::Arc, time::Duration};
 
 use proplet_executor::{Refusal, Request};
+use proplet_outbox::{Answer, Recovered};
 use proplet_settings::Settings;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tracing::{error, info, warn};
 
 use crate::{
+    answer,
     message::{BadStart, Decoded, ResultMessage, Stop, Topics, topics::Command},
-    mqtt::{Received, outbox::Outbox},
+    mqtt::{
+        Received,
+        acknowledge::Acknowledgements,
+        outbox::{Letter, Outbox},
+    },
     repeats::Repeats,
     tasks::{self, Tasks},
 };
@@ -24,6 +33,9 @@ pub(super) struct Service {
     pub tasks: Tasks,
     pub outbox: Outbox,
     pub repeats: Repeats,
+    pub acknowledgements: Acknowledgements,
+    /// What an earlier process left.
+    pub recovered: mpsc::UnboundedReceiver<Recovered>,
     pub settings: Arc<Settings>,
 }
 
@@ -38,9 +50,12 @@ impl Service {
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
+                biased;
                 () = &mut shutdown => break,
+                // First, so that no start comes before what is known of its id.
+                Some(found) = self.recovered.recv() => self.recover(found),
                 message = messages.recv() => match message {
-                    Some(message) => self.receive(&message, false),
+                    Some(message) => self.receive(message, false).await,
                     None => break,
                 },
             }
@@ -59,13 +74,27 @@ impl Service {
                     error!("{} tasks did not end in time", self.tasks.count());
                     break;
                 }
-                Some(message) = messages.recv() => self.receive(&message, true),
+                Some(message) = messages.recv() => self.receive(message, true).await,
             }
         }
         tokio::spawn(async move { while messages.recv().await.is_some() {} });
     }
 
-    fn receive(&mut self, message: &Received, stopping: bool) {
+    /// Answers a task of an earlier process.
+    fn recover(&mut self, found: Recovered) {
+        let not_before = Instant::now() + self.settings.results_not_before;
+        self.repeats.remember(&found.entry.task);
+        let letter = answer::recovered(found, &self.entity, not_before);
+        self.outbox.recovered(letter);
+    }
+
+    async fn receive(&mut self, message: Received, stopping: bool) {
+        let ready = self.obey(&message, stopping).await;
+        self.acknowledgements.push(message.receipt, ready);
+    }
+
+    /// Does what a message says. It may be acknowledged when what is returned ends; at once when nothing is.
+    async fn obey(&mut self, message: &Received, stopping: bool) -> Option<oneshot::Receiver<()>> {
         let not_before = message.at + self.settings.results_not_before;
         let command = self.topics.command(&message.topic);
         if message.retained && command.is_some() {
@@ -74,67 +103,114 @@ impl Service {
                  from the broker by publishing an empty retained message there",
                 message.topic
             );
-            return;
+            return None;
         }
-        match command {
-            Some(Command::Start) => match Decoded::from_bytes(&message.payload, &self.entity) {
-                Decoded::NotForUs => {}
-                Decoded::Bad(bad) => self.bad_start(bad, not_before),
+        match command? {
+            Command::Start => match Decoded::from_bytes(&message.payload, &self.entity) {
+                Decoded::NotForUs => None,
+                Decoded::Bad(bad) => self.bad_start(bad, not_before).await,
                 Decoded::Task(start) if stopping => {
-                    self.refuse(&start.task.id, &tasks::stopping(), not_before);
+                    self.refuse(&start.task.id, &tasks::stopping(), not_before)
                 }
                 Decoded::Task(start) if self.repeats.is_repeated(message, &start.task.id) => {
                     let id = &start.task.id;
                     info!("The broker delivered the start of task {id} twice");
+                    None
                 }
-                Decoded::Task(start) => self.start(*start, not_before),
+                Decoded::Task(start) => self.start(*start, not_before).await,
             },
-            Some(Command::Stop) => {
+            Command::Stop => {
                 if let Some(stop) = Stop::from_bytes(&message.payload, &self.entity) {
                     self.stop(&stop);
                 }
+                None
             }
-            None => {}
         }
     }
 
-    fn start(&mut self, request: Request, not_before: Instant) {
-        info!("Received start command for task: {}", request.task.id);
-        if self.tasks.is_known(&request.task.id) {
-            warn!(
-                "Task {} is running already; the repeated start is ignored",
-                request.task.id
-            );
-            return;
-        }
-        self.repeats.remember(&request.task.id);
+    async fn start(
+        &mut self,
+        request: Request,
+        not_before: Instant,
+    ) -> Option<oneshot::Receiver<()>> {
         let id = request.task.id.clone();
-        if let Err(refusal) = self.tasks.start(request, not_before) {
-            self.refuse(&id, &refusal, not_before);
+        info!("Received start command for task: {id}");
+        if self.is_pending(&id).await {
+            warn!(
+                "Task {id} runs already or its answer is on its way; the repeated start is ignored"
+            );
+            return None;
+        }
+        self.repeats.remember(&id);
+        let (accepted, ready) = oneshot::channel();
+        match self.tasks.start(request, not_before, accepted) {
+            Ok(()) => Some(ready),
+            Err(refusal) => self.refuse(&id, &refusal, not_before),
         }
     }
 
-    fn bad_start(&self, bad: BadStart, not_before: Instant) {
+    /// Whether a task of this id waits or runs, or the broker has not acknowledged its answer.
+    async fn is_pending(&self, id: &str) -> bool {
+        let is_pending = || self.tasks.is_known(id) || self.outbox.is_waiting(id);
+        if !is_pending() {
+            return false;
+        }
+        self.outbox.settled().await;
+        is_pending()
+    }
+
+    async fn bad_start(&self, bad: BadStart, not_before: Instant) -> Option<oneshot::Receiver<()>> {
         match bad.id {
             // A hostile repetition of a running task's id must not end that task in the Manager's books.
-            Some(id) if self.tasks.is_known(&id) => {
+            Some(id) if self.is_pending(&id).await => {
                 warn!("A start command that cannot be read repeats the running task {id}; ignored");
+                None
             }
             Some(id) => self.refuse(&id, &bad.refusal, not_before),
-            None => warn!(
-                "A start command without a readable id cannot be answered: {}",
-                bad.refusal
-            ),
+            None => {
+                warn!(
+                    "A start command without a readable id cannot be answered: {}",
+                    bad.refusal
+                );
+                None
+            }
         }
     }
 
-    fn refuse(&self, id: &str, refusal: &Refusal, not_before: Instant) {
+    /// Answers a start that is not run; what is returned ends when the answer is on the disk.
+    fn refuse(
+        &self,
+        id: &str,
+        refusal: &Refusal,
+        not_before: Instant,
+    ) -> Option<oneshot::Receiver<()>> {
         warn!("Task {id} refused: {refusal}");
-        let message = ResultMessage::refused(id, &self.entity, refusal);
-        let submitted = self.outbox.submit(id, message.to_payload(), not_before);
-        if let Err(full) = submitted {
-            error!("The refusal of task {id} is lost: {full}");
-        }
+        let payload = ResultMessage::refused(id, &self.entity, refusal).to_payload();
+        let place = match self.outbox.reserve(payload.len()) {
+            Ok(place) => place,
+            Err(full) => {
+                error!("The refusal of task {id} is lost: {full}");
+                return None;
+            }
+        };
+        let on_disk = if self.settings.outbox.plain_results {
+            Answer::Kept(payload.clone())
+        } else {
+            Answer::Unkept(Some(refusal.code()))
+        };
+        let letter = Letter {
+            task: id.to_owned(),
+            payload,
+            not_before,
+            number: None,
+            on_disk,
+        };
+        let (kept, ready) = oneshot::channel::<()>();
+        tokio::spawn(async move {
+            place.put(letter, ()).await;
+            drop(kept);
+        });
+        Some(ready)
     }
 
     fn stop(&mut self, stop: &Stop) {

@@ -9,17 +9,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use proplet_executor::{Executor, Refusal, Request, Source, TaskOutcome, host_text};
+use proplet_executor::{
+    Executor, Refusal, Request, Source, TaskError, TaskOutcome, host_text, text::Known,
+};
+use proplet_outbox::{AcceptError, Answer, Journal, Number};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
 use proplet_types::{Code, text::short_line};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, oneshot, watch},
     time::Instant,
 };
 use tracing::{error, info};
 
-use crate::{message::ResultMessage, mqtt::outbox::Outbox};
+use crate::{
+    message::ResultMessage,
+    mqtt::outbox::{Letter, Outbox},
+};
 
 /// The longest text of a stranger in one line of the log, in characters.
 const MAX_LOGGED: usize = 1024;
@@ -42,9 +48,11 @@ pub(super) struct Tasks {
 
 struct Shared {
     executor: Executor,
+    journal: Journal,
     outbox: Outbox,
     entity: String,
     max_result_bytes: usize,
+    plain_results: bool,
     places: Semaphore,
     known: Mutex<HashMap<String, Started>>,
     /// How many are known.
@@ -64,14 +72,17 @@ impl Tasks {
         settings: &Settings,
         entity: String,
         executor: Executor,
+        journal: Journal,
         outbox: Outbox,
     ) -> Self {
         let (count, ended) = watch::channel(0);
         let shared = Arc::new(Shared {
             executor,
+            journal,
             outbox,
             entity,
             max_result_bytes: settings.mqtt.max_result_bytes,
+            plain_results: settings.outbox.plain_results,
             places: Semaphore::new(settings.limits.tasks),
             known: Mutex::default(),
             count,
@@ -102,8 +113,19 @@ impl Tasks {
         self.shared.with(|known| known.contains_key(id))
     }
 
-    /// Runs a task as soon as there is a place. Does not wait for it.
-    pub(super) fn start(&mut self, request: Request, not_before: Instant) -> Result<(), Refusal> {
+    /// How many tasks run or wait, and changes of that.
+    pub(super) fn watch(&self) -> watch::Receiver<usize> {
+        self.ended.clone()
+    }
+
+    /// Takes a task into the journal, and runs it as soon as there is a place. Does not wait for either:
+    /// `accepted` is told when the task, or that it was refused, has its entry.
+    pub(super) fn start(
+        &mut self,
+        request: Request,
+        not_before: Instant,
+        accepted: oneshot::Sender<()>,
+    ) -> Result<(), Refusal> {
         if self.count() >= self.most {
             return Err(Refusal::new(
                 Code::QueueFull,
@@ -146,21 +168,26 @@ impl Tasks {
         tokio::spawn(async move {
             let id = request.task.id.clone();
             // Whatever happens below, the task does not stay in the table.
-            let _known = Known {
+            let listed = Listed {
                 shared: Arc::clone(&shared),
                 id: id.clone(),
             };
-            let running = tokio::spawn(run(Arc::clone(&shared), request, cancel));
-            let outcome = match running.await {
-                Ok(outcome) => outcome,
-                Err(_) => TaskOutcome::failed(Refusal::new(
-                    Code::HostFailed,
-                    "the task broke down inside the proplet; report it with the proplet's log",
-                )),
+            let is_sealed = matches!(request.source, Source::Encrypted { .. });
+            let (number, outcome, accepted) = match shared.journal.accept(&id).await {
+                Ok(number) => {
+                    // Nobody waits when the message wanted no acknowledgement.
+                    let _ = accepted.send(());
+                    (Some(number), complete(&shared, request, cancel).await, None)
+                }
+                Err(error) => {
+                    let refusal = TaskOutcome::failed(not_accepted(&error));
+                    (None, refusal, Some(accepted))
+                }
             };
-            let payload = shared.report(&id, outcome);
-            let outbox = &shared.outbox;
-            outbox.submit_waiting(&id, payload, not_before).await;
+            let letter = shared.letter(id, outcome, number, is_sealed, not_before);
+            let place = shared.outbox.reserve_waiting(letter.payload.len()).await;
+            place.put(letter, listed).await;
+            drop(accepted);
         });
         Ok(())
     }
@@ -190,6 +217,33 @@ impl Tasks {
     }
 }
 
+/// Why the journal did not take a task, for whoever sent it.
+fn not_accepted(error: &AcceptError) -> Refusal {
+    match error {
+        AcceptError::Unavailable(trouble) => Refusal::new(
+            Code::OutboxUnavailable,
+            host_text!(
+                "this proplet cannot record that it has the task: {}; start it later or elsewhere",
+                Known::of_machine(trouble)
+            ),
+        ),
+        AcceptError::AlreadyRun => Refusal::new(
+            Code::AlreadyRun,
+            "a task of this id was accepted before, and the settings let none run twice; start it under a new id",
+        ),
+    }
+}
+
+async fn complete(shared: &Arc<Shared>, request: Request, cancel: CancelToken) -> TaskOutcome {
+    let running = tokio::spawn(run(Arc::clone(shared), request, cancel));
+    running.await.unwrap_or_else(|_| {
+        TaskOutcome::failed(Refusal::new(
+            Code::HostFailed,
+            "the task broke down inside the proplet; report it with the proplet's log",
+        ))
+    })
+}
+
 async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> TaskOutcome {
     let place = tokio::select! {
         biased;
@@ -214,8 +268,33 @@ impl Shared {
         changed
     }
 
-    /// The message for an outcome, within the size that the broker takes.
-    fn report(&self, id: &str, outcome: TaskOutcome) -> Bytes {
+    /// The answer to a task. What a sealed task says in clear is this host's words, so it may lie on the disk
+    /// as it is; of others the disk has the code, unless the settings say otherwise.
+    fn letter(
+        &self,
+        task: String,
+        outcome: TaskOutcome,
+        number: Option<Number>,
+        is_sealed: bool,
+        not_before: Instant,
+    ) -> Letter {
+        let (payload, code) = self.report(&task, outcome);
+        let on_disk = if is_sealed || self.plain_results {
+            Answer::Kept(payload.clone())
+        } else {
+            Answer::Unkept(code)
+        };
+        Letter {
+            task,
+            payload,
+            not_before,
+            number,
+            on_disk,
+        }
+    }
+
+    /// The message for an outcome, within the size that the broker takes, and its code if it failed.
+    fn report(&self, id: &str, outcome: TaskOutcome) -> (Bytes, Option<Code>) {
         let TaskOutcome {
             results, mut error, ..
         } = outcome;
@@ -234,6 +313,7 @@ impl Shared {
                 short_line(&error.to_string(), MAX_LOGGED)
             ),
         }
+        let code = error.as_ref().map(TaskError::code);
         let message = ResultMessage {
             task_id: id.to_owned(),
             proplet_id: self.entity.clone(),
@@ -243,7 +323,7 @@ impl Shared {
         let payload = message.to_payload();
         let size = payload.len();
         if size <= self.max_result_bytes {
-            return payload;
+            return (payload, code);
         }
         let refusal = Refusal::new(
             Code::ResultTooLarge,
@@ -255,17 +335,18 @@ impl Shared {
             ),
         );
         error!("Task {id}: {refusal}");
-        ResultMessage::refused(id, &self.entity, &refusal).to_payload()
+        let report = ResultMessage::refused(id, &self.entity, &refusal);
+        (report.to_payload(), Some(refusal.code()))
     }
 }
 
 /// Removes a task from the table when it is over.
-struct Known {
+struct Listed {
     shared: Arc<Shared>,
     id: String,
 }
 
-impl Drop for Known {
+impl Drop for Listed {
     fn drop(&mut self) {
         self.shared.with(|known| known.remove(&self.id));
     }

@@ -11,7 +11,7 @@ use crate::{
     for_others,
     host::Host,
     outcome::TaskOutcome,
-    process::{Process, Readiness},
+    process::{KeyBrokerState, Process, Readiness},
     refusal::Refusal,
     request::{Request, Source, Task},
     stopped::unless_stopped,
@@ -94,6 +94,15 @@ impl Executor {
     #[must_use]
     pub fn keys_for_others(&self) -> Option<(Arc<dyn KeySource>, PullPolicy)> {
         for_others::keys(&self.0)
+    }
+
+    /// How the key broker was when it was asked last. Asks nobody.
+    #[must_use]
+    pub fn key_broker(&self) -> KeyBrokerState {
+        match &self.0.confidential {
+            Ok(confidential) => confidential.host.vault.state(),
+            Err(_) => KeyBrokerState::NotConfigured,
+        }
     }
 
     /// Forgets keys, secrets and code whose key broker session has ended. The daemon calls it every

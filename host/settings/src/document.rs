@@ -21,6 +21,8 @@ pub(super) struct Document {
     pub attestation: Attestation,
     pub agent: Agent,
     pub limits: Limits,
+    pub outbox: Outbox,
+    pub health: Health,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -143,6 +145,22 @@ pub(super) struct Limits {
     pub handles: Option<u32>,
     pub evidence_quota: Option<u32>,
     pub secret_quota: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Outbox {
+    #[serde(deserialize_with = "path")]
+    pub path: Option<PathBuf>,
+    pub max_bytes: Option<u64>,
+    pub plain_results: bool,
+    pub rerun: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Health {
+    pub listen: Option<String>,
 }
 
 /// The path of a file. What is in a file, a private key for example, is refused without being repeated: as a

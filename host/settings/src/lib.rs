@@ -31,7 +31,7 @@ pub use self::{
     error::SettingsError,
     sections::{
         About, Agent, AllowList, Attestation, BrokerIdentity, CertificateService, Confidential,
-        ImageSources, Kbs, Limits, Mqtt, PartialIdentity, TokenService,
+        ImageSources, Kbs, Limits, Mqtt, Outbox, PartialIdentity, Rerun, TokenService,
     },
     settings::{MAX_DOCUMENT_BYTES, Settings},
 };

@@ -227,3 +227,25 @@ pub struct Limits {
     /// What one task may use. A component's policy can lower it, never raise it.
     pub task: TaskLimits,
 }
+
+/// Whether a task may run again under the id of one that ran before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rerun {
+    /// It may: the Manager starts recurring tasks so.
+    Always,
+    /// It may not, also after restarts.
+    Never,
+}
+
+/// What outlives the process.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    /// The folder of the store; none keeps everything in memory.
+    pub path: Option<PathBuf>,
+    /// Tasks are refused once so many bytes are in it.
+    pub max_bytes: u64,
+    /// Whether results of plain tasks are on disk too, in clear.
+    pub plain_results: bool,
+    /// Whether ids may run again.
+    pub rerun: Rerun,
+}

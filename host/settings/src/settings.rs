@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::Read as _,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use crate::{
     error::{SettingsError, syntax_error},
     sections::{
         About, Agent, Attestation, BrokerIdentity, Confidential, ImageSources, Kbs, Limits, Mqtt,
-        PartialIdentity,
+        Outbox, PartialIdentity,
     },
 };
 
@@ -55,6 +56,10 @@ pub struct Settings {
     pub agent: Agent,
     /// Limits of tasks.
     pub limits: Limits,
+    /// What outlives the process.
+    pub outbox: Outbox,
+    /// Where `/health` is served; none for nowhere.
+    pub health: Option<SocketAddr>,
     /// Seconds between heartbeats. The Manager takes a proplet for dead after 10 s.
     pub heartbeat: Duration,
     /// Filter of the log, in the syntax of `tracing-subscriber`'s `EnvFilter`.
@@ -146,6 +151,8 @@ impl Settings {
             attestation,
             agent,
             limits,
+            outbox,
+            health,
         } = document;
         let heartbeat = environment
             .seconds("PROPLET_LIVELINESS_INTERVAL")?
@@ -191,6 +198,8 @@ impl Settings {
             agent,
             attestation: checks::checked_attestation(attestation)?,
             limits: checks::checked_limits(&limits)?,
+            outbox: checks::checked_outbox(outbox)?,
+            health: checks::checked_health(&health)?,
             notices,
         })
     }

@@ -12,12 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proplet_daemon::{
-    Daemon,
-    mqtt::store::{MemoryStore, Store},
-};
+use proplet_daemon::{Daemon, mqtt::outbox::Outbox};
 use proplet_executor::Host;
-use proplet_lab::WatchedStore;
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker, TlsFiles, Visit};
 use serde_json::json;
@@ -29,14 +25,11 @@ const ENTITY: &str = "proplet-1";
 struct Proplet {
     stop: oneshot::Sender<()>,
     running: JoinHandle<()>,
+    outbox: Outbox,
 }
 
 impl Proplet {
     fn start(address: &str, more: &str) -> Self {
-        Self::start_with(address, more, MemoryStore::default())
-    }
-
-    fn start_with(address: &str, more: &str, store: impl Store) -> Self {
         let text = format!(
             "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\n\
              api_key = \"secret-of-the-broker\"\nheartbeat_seconds = 1\n\
@@ -44,12 +37,16 @@ impl Proplet {
         );
         let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
         let daemon = Daemon::new(Host::new(Arc::new(settings), None)).unwrap();
-        let daemon = daemon.with_store(store);
+        let outbox = daemon.outbox();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
             daemon.run(async { drop(stopped.await) }).await.unwrap();
         });
-        Self { stop, running }
+        Self {
+            stop,
+            running,
+            outbox,
+        }
     }
 
     async fn stop(self) {
@@ -434,17 +431,17 @@ async fn after_a_broker_restart_it_subscribes_announces_and_works_again() {
 async fn a_result_that_is_ready_while_the_broker_is_away_is_delivered_later() {
     let broker = TestBroker::start().await.unwrap();
     let manager = Manager::connect(&broker, "t", "c").await.unwrap();
-    let (store, mut ready) = WatchedStore::new();
     // A task of 300 ms: the broker is gone by the time it is over.
     let limits = "[limits]\nwall_clock_ms = 300\n";
-    let proplet = Proplet::start_with(&broker.url(), limits, store);
+    let proplet = Proplet::start(&broker.url(), limits);
     manager.messages("control/proplet/alive", 1).await.unwrap();
     manager.start(&spin("s")).await.unwrap();
     manager.start(&add("a")).await.unwrap();
     manager.result("a").await.unwrap();
     let port = broker.port();
     broker.stop().await;
-    let arrived = ready.wait_for(|ids: &Vec<String>| ids.iter().any(|id| id == "s"));
+    let mut changes = proplet.outbox.changes();
+    let arrived = changes.wait_for(|_| proplet.outbox.is_waiting("s"));
     drop(timeout(PATIENCE, arrived).await.unwrap().unwrap());
     let broker = TestBroker::with(BrokerSetup {
         port,

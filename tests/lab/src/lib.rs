@@ -11,7 +11,6 @@ mod lab;
 pub mod owner;
 mod services;
 mod sources;
-mod store;
 pub mod workload;
 
 pub use self::addresses::{API_KEY, Addresses, CHANNEL, KEY_ID, PROPLET, TENANT};
@@ -19,4 +18,3 @@ pub use self::error::LabError;
 pub use self::lab::{Lab, RunningProplet};
 pub use self::services::Services;
 pub use self::sources::Sources;
-pub use self::store::WatchedStore;

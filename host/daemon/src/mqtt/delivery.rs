@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::{
+    FutureExt as _,
+    stream::{FuturesUnordered, StreamExt as _},
+};
 use proplet_executor::{Refusal, host_text};
+use proplet_outbox::Answer;
 use proplet_types::Code;
 use rumqttc::PublishOptions;
 use tokio::time::Instant;
@@ -43,6 +47,10 @@ impl Delivery {
         let mut connection = self.link.connection();
         let mut in_flight = FuturesUnordered::new();
         let mut allowed = window;
+        let Some(mut settlements) = self.outbox.settlements() else {
+            error!("The outbox is emptied already");
+            return;
+        };
         loop {
             let connected = connection.borrow_and_update().is_some();
             let now = Instant::now();
@@ -56,14 +64,14 @@ impl Delivery {
             let later = due.unwrap_or_else(|| now + Duration::from_secs(3600));
             tokio::select! {
                 Some((item, sent)) = in_flight.next() => {
-                    if sent {
-                        allowed = (allowed * 2).min(window);
-                        info!("Successfully published result for task {}", item.task);
-                        self.outbox.delivered(item.id);
-                    } else {
-                        allowed = 1;
-                        self.failed(&item);
+                    allowed = self.done(&item, sent, allowed).await;
+                }
+                Some(settled) = settlements.recv() => {
+                    while let Some(Some((item, sent))) = in_flight.next().now_or_never() {
+                        allowed = self.done(&item, sent, allowed).await;
                     }
+                    // Who asked may have given up.
+                    let _ = settled.send(());
                 }
                 () = self.outbox.added() => {}
                 () = tokio::time::sleep_until(later) => {}
@@ -83,7 +91,18 @@ impl Delivery {
         (item, sent)
     }
 
-    fn failed(&self, item: &Item) {
+    /// Looks at what became of a message, and says how many may be in flight from now on.
+    async fn done(&self, item: &Item, sent: bool, allowed: usize) -> usize {
+        if sent {
+            info!("Successfully published result for task {}", item.task);
+            self.outbox.delivered(item.id);
+            return allowed.saturating_mul(2).min(self.window.max(1));
+        }
+        self.failed(item).await;
+        1
+    }
+
+    async fn failed(&self, item: &Item) {
         if item.attempts + 1 < MAX_ATTEMPTS || item.payload.len() <= SMALL_BYTES {
             warn!(
                 "The result of task {} was not acknowledged; it will be sent again",
@@ -106,6 +125,9 @@ impl Delivery {
             ),
         );
         let report = ResultMessage::refused(&item.task, &self.entity, &refusal);
-        self.outbox.replace(item.id, report.to_payload());
+        let on_disk = Answer::Unkept(Some(refusal.code()));
+        self.outbox
+            .replace(item.id, report.to_payload(), on_disk)
+            .await;
     }
 }

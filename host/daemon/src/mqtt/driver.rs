@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, trace, warn};
 
 use super::{
+    acknowledge::{Receipt, Unacknowledged},
     backoff::{Backoff, GOOD_CONNECTION},
     trouble::Parties,
 };
@@ -27,6 +28,8 @@ pub struct Received {
     pub retained: bool,
     /// The broker sends it once more, since it missed the acknowledgement (DUP).
     pub duplicate: bool,
+    /// What it is acknowledged with, when it wants to be.
+    pub receipt: Option<Receipt>,
     /// When it arrived.
     pub at: tokio::time::Instant,
 }
@@ -59,6 +62,7 @@ impl Driver {
         let mut backoff = Backoff::new();
         let mut connections = 0;
         let mut since = None::<Instant>;
+        let mut unacknowledged = Unacknowledged::default();
         loop {
             match self.events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
@@ -68,27 +72,35 @@ impl Driver {
                     self.connection.send_replace(Some(connections));
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
-                    let Ok(topic) = String::from_utf8(publish.topic.to_vec()) else {
-                        continue;
-                    };
+                    // No topic of ours has other characters; the message is acknowledged like any other.
+                    let topic = String::from_utf8_lossy(&publish.topic).into_owned();
                     trace!("A message of {} bytes on {topic}", publish.payload.len());
+                    let receipt = unacknowledged.receipt(&publish, connections);
                     let at = tokio::time::Instant::now();
                     let received = Received {
                         topic,
                         payload: publish.payload,
                         retained: publish.retain,
                         duplicate: publish.dup,
+                        receipt,
                         at,
                     };
                     if messages.send(received).await.is_err() {
                         break;
                     }
                 }
+                Ok(Event::Outgoing(Outgoing::PubAck(id) | Outgoing::PubRec(id))) => {
+                    unacknowledged.sent(id);
+                }
                 Ok(Event::Outgoing(Outgoing::Disconnect))
                 | Err(ConnectionError::RequestsDone | ConnectionError::DisconnectTimeout) => break,
                 Ok(_) => {}
                 Err(error) => {
                     self.connection.send_replace(None);
+                    // Acknowledgements that were queued since the library did so itself belong to the session
+                    // that is gone; from here on none is queued.
+                    self.events.clean();
+                    unacknowledged.clear();
                     let lasted = since.take().map(|since| since.elapsed());
                     if lasted.is_some_and(|lasted| lasted >= GOOD_CONNECTION) {
                         backoff.reset();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proplet_settings::{BrokerIdentity, Mqtt};
-use rumqttc::{AsyncClient, MqttOptions, QoS, Transport};
+use rumqttc::{AckMode, AsyncClient, MqttOptions, QoS, Transport};
 use tokio::sync::watch;
 
 use super::{
@@ -33,6 +33,7 @@ impl Link {
         options
             .set_keep_alive(keep_alive)
             .set_clean_session(true)
+            .set_ack_mode(AckMode::Manual)
             .set_max_packet_size(settings.max_packet_bytes, settings.max_packet_bytes)
             .set_inflight(settings.inflight)
             .set_request_channel_capacity(settings.request_queue)

@@ -10,9 +10,11 @@
 //! is **no last will**: the Manager reads every message on the alive topic as a sign of life, so an
 //! "offline" there would prolong ours.
 //!
-//! Three parts share a connection and none waits for another: [`Driver`] polls the event loop and passes
-//! commands on; [`presence`] subscribes, announces and beats; [`delivery`] empties the [`outbox`].
+//! Four parts share a connection and none waits for another: [`Driver`] polls the event loop and passes
+//! commands on; [`acknowledge`] tells the broker which of them it may forget; [`presence`] subscribes, announces
+//! and beats; [`delivery`] empties the [`outbox`].
 
+pub mod acknowledge;
 mod backoff;
 pub mod delivery;
 mod driver;
@@ -20,7 +22,6 @@ mod error;
 mod link;
 pub mod outbox;
 pub mod presence;
-pub mod store;
 mod tls;
 mod trouble;
 

@@ -1,26 +1,30 @@
-//! Where results wait until the broker has them.
+//! Where answers wait until the broker has them.
 //!
-//! A task is over when its result is with the broker, not when it has been handed to a socket: a clean
-//! session is dropped with its connection, and everything in flight with it. So a result stays in the
+//! A task is over when its answer is with the broker, not when it has been handed to a socket: a clean
+//! session is dropped with its connection, and everything in flight with it. So an answer stays in the
 //! outbox until the broker acknowledged it, and goes out again on the next connection. The Manager
 //! overwrites a result by an equal one, so a repeated message does no harm.
 //!
-//! [`Outbox`] decides what goes out when. Its messages, which are bytes from the moment they come in, lie
-//! in a [`Store`].
+//! [`Outbox`] decides what goes out when. An answer has its place before it is made: in memory, where its bytes
+//! lie until the broker has them, and in the [`Journal`], which outlives the process. It is sent only after the
+//! journal has it, so that what the Manager knows, a restart knows too.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
+use proplet_outbox::{Answer, Journal, Number};
 use thiserror::Error;
-use tokio::{sync::Notify, time::Instant};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    time::Instant,
+};
+use tracing::warn;
 
-use super::store::{Record, Store};
-
-/// The longest time that a record from an earlier run still waits, whatever the clock was then.
+/// The longest time that an answer waits for its time.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The outbox takes no more.
@@ -35,6 +39,21 @@ pub struct Bounds {
     pub entries: usize,
     /// Bytes of all messages together.
     pub bytes: usize,
+}
+
+/// The answer to a task.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// The task that it is about.
+    pub task: String,
+    /// The message as it goes out.
+    pub payload: Bytes,
+    /// It goes out no sooner than this.
+    pub not_before: Instant,
+    /// The task's entry in the journal, when it was accepted.
+    pub number: Option<Number>,
+    /// What of it is on the disk.
+    pub on_disk: Answer,
 }
 
 /// A message that is in flight.
@@ -56,103 +75,139 @@ pub struct Outbox(Arc<Shared>);
 
 struct Shared {
     bounds: Bounds,
+    journal: Journal,
     state: Mutex<State>,
     added: Notify,
     removed: Notify,
+    /// Rises with every change of what waits.
+    changes: watch::Sender<u64>,
+    settling: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 struct State {
-    store: Box<dyn Store>,
     last_id: u64,
+    /// Messages that wait, or have a place to.
+    entries: usize,
     bytes: usize,
     queue: VecDeque<Waiting>,
+    /// How many messages wait, by task.
+    tasks: HashMap<String, usize>,
+    settlements: Option<Settlements>,
 }
 
-/// What the schedule knows of a record.
+/// Requests to look at all acknowledgements that have come: see [`Outbox::settled`].
+pub(super) type Settlements = mpsc::Receiver<oneshot::Sender<()>>;
+
 struct Waiting {
     id: u64,
-    size: usize,
+    task: String,
+    payload: Bytes,
+    number: Option<Number>,
     due: Instant,
     in_flight: bool,
     attempts: u32,
 }
 
+/// Room for one message. Dropping it gives the room back.
+pub struct Place {
+    outbox: Outbox,
+    bytes: usize,
+    /// A message has taken the room over.
+    is_taken: bool,
+}
+
 impl Outbox {
-    /// An outbox over a store, with whatever is in the store.
-    pub fn new(mut store: impl Store, bounds: Bounds) -> Self {
-        let (now, clock) = (Instant::now(), SystemTime::now());
-        let records = store.load();
-        let mut state = State {
-            store: Box::new(store),
-            last_id: 0,
-            bytes: 0,
-            queue: VecDeque::new(),
-        };
-        for record in records {
-            let wait = record.not_before.duration_since(clock).unwrap_or_default();
-            state.enqueue(
-                record.id,
-                record.payload.len(),
-                now + wait.min(LONGEST_WAIT),
-            );
-        }
+    /// An empty outbox over a journal.
+    #[must_use]
+    pub fn new(journal: Journal, bounds: Bounds) -> Self {
+        let (settling, settlements) = mpsc::channel(1);
         Self(Arc::new(Shared {
             bounds,
-            state: Mutex::new(state),
+            journal,
+            state: Mutex::new(State {
+                last_id: 0,
+                entries: 0,
+                bytes: 0,
+                queue: VecDeque::new(),
+                tasks: HashMap::new(),
+                settlements: Some(settlements),
+            }),
             added: Notify::new(),
             removed: Notify::new(),
+            changes: watch::Sender::new(0),
+            settling,
         }))
     }
 
-    /// Takes a message in, to be sent no sooner than `not_before`.
+    /// Room for a message of this size.
     ///
     /// # Errors
-    /// [`OutboxFull`]; the message was not taken.
-    pub fn submit(
-        &self,
-        task: &str,
-        payload: Bytes,
-        not_before: Instant,
-    ) -> Result<(), OutboxFull> {
+    /// [`OutboxFull`].
+    pub fn reserve(&self, bytes: usize) -> Result<Place, OutboxFull> {
         let bounds = self.0.bounds;
         self.with(|state| {
-            let bytes = state.bytes.saturating_add(payload.len());
+            let total = state.bytes.saturating_add(bytes);
             // One message always fits, however large: otherwise it could never be delivered.
-            let full = state.queue.len() >= bounds.entries
-                || (bytes > bounds.bytes && !state.queue.is_empty());
-            if full {
+            if state.entries >= bounds.entries || (total > bounds.bytes && state.entries > 0) {
                 return Err(OutboxFull);
             }
-            let id = state.last_id.saturating_add(1);
-            state.enqueue(id, payload.len(), not_before);
-            state.store.put(Record {
-                id,
-                task: task.to_owned(),
-                payload,
-                not_before: SystemTime::now() + not_before.duration_since(Instant::now()),
-            });
-            Ok(())
-        })?;
-        self.0.added.notify_one();
-        Ok(())
+            state.entries = state.entries.saturating_add(1);
+            state.bytes = total;
+            Ok(Place {
+                outbox: self.clone(),
+                bytes,
+                is_taken: false,
+            })
+        })
     }
 
-    /// As [`Outbox::submit`], waiting for a place. A task keeps its own place meanwhile, so tasks do not
+    /// As [`Outbox::reserve`], waiting for room. A task keeps its own place meanwhile, so tasks do not
     /// run ahead of a slow broker.
-    pub async fn submit_waiting(&self, task: &str, payload: Bytes, not_before: Instant) {
+    pub async fn reserve_waiting(&self, bytes: usize) -> Place {
         loop {
             let removed = self.0.removed.notified();
-            match self.submit(task, payload.clone(), not_before) {
-                Ok(()) => return,
+            match self.reserve(bytes) {
+                Ok(place) => return place,
                 Err(OutboxFull) => removed.await,
             }
         }
     }
 
-    /// True when nothing waits and nothing is in flight.
+    /// Takes in what an earlier process left. It has its entry in the journal, and room whatever the bounds are.
+    pub fn recovered(&self, letter: Letter) {
+        self.with(|state| {
+            state.entries = state.entries.saturating_add(1);
+            state.bytes = state.bytes.saturating_add(letter.payload.len());
+            state.enqueue(letter);
+        });
+        self.changed();
+    }
+
+    /// True when nothing waits and nothing is in flight or on its way in.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.with(|state| state.queue.is_empty())
+        self.with(|state| state.entries == 0)
+    }
+
+    /// Whether an answer to this task waits for the broker's acknowledgement.
+    #[must_use]
+    pub fn is_waiting(&self, task: &str) -> bool {
+        self.with(|state| state.tasks.contains_key(task))
+    }
+
+    /// The tasks whose answers wait, in the order in which they came.
+    #[must_use]
+    pub fn tasks(&self) -> Vec<String> {
+        self.with(|state| {
+            let tasks = state.queue.iter();
+            tasks.map(|waiting| waiting.task.clone()).collect()
+        })
+    }
+
+    /// Changes whenever what waits does.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
     }
 
     /// Ends when every message is with the broker.
@@ -166,6 +221,21 @@ impl Outbox {
         }
     }
 
+    /// Ends when every acknowledgement that came until now has been looked at. A task that is started again as
+    /// soon as its result was received follows that result's acknowledgement on the same connection, and must
+    /// not be taken for a repetition because somebody else in this process is a moment behind.
+    pub async fn settled(&self) {
+        let (done, settled) = oneshot::channel();
+        if self.0.settling.send(done).await.is_ok() {
+            let _ = settled.await;
+        }
+    }
+
+    /// The requests of [`Outbox::settled`]; whoever empties the outbox takes them once.
+    pub(super) fn settlements(&self) -> Option<Settlements> {
+        self.with(|state| state.settlements.take())
+    }
+
     /// The oldest message that is due and not in flight; from now on it is in flight.
     pub(super) fn take(&self, now: Instant) -> Option<Item> {
         self.with(|state| {
@@ -173,12 +243,11 @@ impl Outbox {
                 .queue
                 .iter_mut()
                 .find(|waiting| !waiting.in_flight && waiting.due <= now)?;
-            let Record { task, payload, .. } = state.store.get(waiting.id)?;
             waiting.in_flight = true;
             Some(Item {
                 id: waiting.id,
-                task,
-                payload,
+                task: waiting.task.clone(),
+                payload: waiting.payload.clone(),
                 attempts: waiting.attempts,
             })
         })
@@ -199,15 +268,14 @@ impl Outbox {
 
     /// The broker has it: forget it.
     pub(super) fn delivered(&self, id: u64) {
-        self.with(|state| {
-            if let Some(index) = state.queue.iter().position(|waiting| waiting.id == id)
-                && let Some(done) = state.queue.remove(index)
-            {
-                state.bytes = state.bytes.saturating_sub(done.size);
-                state.store.remove(id);
-            }
-        });
+        let number = self.with(|state| state.remove(id));
+        if let Some(number) = number {
+            self.0.journal.forget(number);
+        }
         self.0.removed.notify_waiters();
+        self.0
+            .changes
+            .send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     /// It was not acknowledged: it is not in flight any more and will be taken again.
@@ -221,20 +289,33 @@ impl Outbox {
     }
 
     /// Puts another message in the place of one that cannot be delivered.
-    pub(super) fn replace(&self, id: u64, payload: Bytes) {
+    pub(super) async fn replace(&self, id: u64, payload: Bytes, on_disk: Answer) {
+        let known = self.with(|state| {
+            let waiting = state.find(id)?;
+            Some((waiting.number, waiting.task.clone()))
+        });
+        let Some((number, task)) = known else {
+            return;
+        };
+        let (number, _) = self.0.journal.answer(number, &task, on_disk).await;
         self.with(|state| {
-            let size = payload.len();
             let Some(waiting) = state.find(id) else {
                 return;
             };
-            let old = std::mem::replace(&mut waiting.size, size);
+            let new = payload.len();
+            let old = std::mem::replace(&mut waiting.payload, payload).len();
+            waiting.number = number;
             waiting.attempts = 0;
             waiting.in_flight = false;
-            state.bytes = state.bytes.saturating_sub(old).saturating_add(size);
-            if let Some(record) = state.store.get(id) {
-                state.store.put(Record { payload, ..record });
-            }
+            state.bytes = state.bytes.saturating_sub(old).saturating_add(new);
         });
+    }
+
+    fn changed(&self) {
+        self.0.added.notify_one();
+        self.0
+            .changes
+            .send_modify(|changes| *changes = changes.wrapping_add(1));
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -243,17 +324,79 @@ impl Outbox {
     }
 }
 
+impl Place {
+    /// Puts an answer on the disk, and then in the queue. `busy` is dropped in the same moment: whatever says
+    /// that the task runs does so until the outbox says that its answer waits.
+    ///
+    /// An answer that cannot be put on the disk now waits all the same; the journal writes it later.
+    pub async fn put(mut self, mut letter: Letter, busy: impl Send) {
+        let outbox = self.outbox.clone();
+        let (number, kept) = outbox
+            .0
+            .journal
+            .answer(letter.number, &letter.task, letter.on_disk.clone())
+            .await;
+        if let Err(trouble) = kept {
+            warn!(
+                "The answer to task {} is in memory only: {trouble}",
+                letter.task
+            );
+        }
+        letter.number = number;
+        outbox.with(|state| {
+            self.is_taken = true;
+            state.bytes = state
+                .bytes
+                .saturating_sub(self.bytes)
+                .saturating_add(letter.payload.len());
+            state.enqueue(letter);
+            drop(busy);
+        });
+        outbox.changed();
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_taken {
+            return;
+        }
+        self.outbox.with(|state| {
+            state.entries = state.entries.saturating_sub(1);
+            state.bytes = state.bytes.saturating_sub(self.bytes);
+        });
+        self.outbox.0.removed.notify_waiters();
+    }
+}
+
 impl State {
-    fn enqueue(&mut self, id: u64, size: usize, due: Instant) {
-        self.last_id = self.last_id.max(id);
-        self.bytes = self.bytes.saturating_add(size);
+    fn enqueue(&mut self, letter: Letter) {
+        self.last_id = self.last_id.saturating_add(1);
+        let waiting = self.tasks.entry(letter.task.clone()).or_default();
+        *waiting = waiting.saturating_add(1);
         self.queue.push_back(Waiting {
-            id,
-            size,
-            due,
+            id: self.last_id,
+            task: letter.task,
+            payload: letter.payload,
+            number: letter.number,
+            due: letter.not_before.min(Instant::now() + LONGEST_WAIT),
             in_flight: false,
             attempts: 0,
         });
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Number> {
+        let index = self.queue.iter().position(|waiting| waiting.id == id)?;
+        let done = self.queue.remove(index)?;
+        self.entries = self.entries.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(done.payload.len());
+        if let Some(waiting) = self.tasks.get_mut(&done.task) {
+            *waiting = waiting.saturating_sub(1);
+            if *waiting == 0 {
+                self.tasks.remove(&done.task);
+            }
+        }
+        done.number
     }
 
     fn find(&mut self, id: u64) -> Option<&mut Waiting> {
@@ -262,128 +405,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::mqtt::store::MemoryStore;
-
-    fn outbox(entries: usize, bytes: usize) -> Outbox {
-        Outbox::new(MemoryStore::default(), Bounds { entries, bytes })
-    }
-
-    fn bytes(text: &str) -> Bytes {
-        Bytes::copy_from_slice(text.as_bytes())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_stays_until_it_is_delivered() {
-        let outbox = outbox(10, 1000);
-        let now = Instant::now();
-        outbox.submit("1", bytes("a"), now).unwrap();
-        outbox.submit("2", bytes("b"), now).unwrap();
-        let first = outbox.take(now).unwrap();
-        assert_eq!((first.task.as_str(), first.attempts), ("1", 0));
-        outbox.returned(first.id);
-        let again = outbox.take(now).unwrap();
-        assert_eq!((again.task.as_str(), again.attempts), ("1", 1));
-        assert_eq!(again.payload, first.payload);
-        outbox.delivered(again.id);
-        let second = outbox.take(now).unwrap();
-        assert_eq!(second.task, "2");
-        assert!(outbox.take(now).is_none());
-        assert!(!outbox.is_empty());
-        outbox.delivered(second.id);
-        assert!(outbox.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_waits_for_its_time() {
-        let outbox = outbox(10, 1000);
-        let now = Instant::now();
-        let later = now + Duration::from_millis(50);
-        outbox.submit("late", bytes(""), later).unwrap();
-        outbox.submit("soon", bytes(""), now).unwrap();
-        assert_eq!(outbox.take(now).unwrap().task, "soon");
-        assert!(outbox.take(now).is_none());
-        assert_eq!(outbox.next_due(), Some(later));
-        assert_eq!(outbox.take(later).unwrap().task, "late");
-        assert_eq!(outbox.next_due(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn number_and_bytes_are_bounded() {
-        let now = Instant::now();
-        let few = outbox(1, 1000);
-        few.submit("1", bytes(""), now).unwrap();
-        assert_eq!(few.submit("2", bytes(""), now), Err(OutboxFull));
-        let small = outbox(10, 10);
-        small.submit("1", bytes(&"x".repeat(100)), now).unwrap();
-        assert_eq!(small.submit("2", bytes("x"), now), Err(OutboxFull));
-        let large = small.take(now).unwrap();
-        small.delivered(large.id);
-        small.submit("2", bytes("x"), now).unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_place_gets_it() {
-        let outbox = outbox(1, 1000);
-        let now = Instant::now();
-        outbox.submit("1", bytes(""), now).unwrap();
-        let waiting = outbox.submit_waiting("2", bytes("b"), now);
-        tokio::pin!(waiting);
-        let long = Duration::from_secs(3600);
-        assert!(timeout(long, &mut waiting).await.is_err());
-        let first = outbox.take(now).unwrap();
-        outbox.delivered(first.id);
-        timeout(long, waiting).await.unwrap();
-        let second = outbox.take(now).unwrap();
-        let emptied = outbox.emptied();
-        tokio::pin!(emptied);
-        assert!(timeout(long, &mut emptied).await.is_err());
-        outbox.delivered(second.id);
-        timeout(long, emptied).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_cannot_be_delivered_can_be_replaced() {
-        let outbox = outbox(10, 10);
-        let now = Instant::now();
-        outbox.submit("1", bytes("0123456789"), now).unwrap();
-        let item = outbox.take(now).unwrap();
-        outbox.returned(item.id);
-        let item = outbox.take(now).unwrap();
-        outbox.replace(item.id, bytes("sorry"));
-        let other = outbox.take(now).unwrap();
-        assert_eq!((other.task.as_str(), other.attempts), ("1", 0));
-        assert_eq!(other.payload, "sorry");
-        // The room that it took is free.
-        outbox.submit("2", bytes("01234"), now).unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_an_earlier_run_left_goes_out_first() {
-        let mut store = MemoryStore::default();
-        let clock = SystemTime::now();
-        for (id, wait) in [(7, Duration::ZERO), (9, Duration::from_secs(1_000_000))] {
-            store.put(Record {
-                id,
-                task: id.to_string(),
-                payload: bytes("left"),
-                not_before: clock + wait,
-            });
-        }
-        let bounds = Bounds {
-            entries: 10,
-            bytes: 1000,
-        };
-        let outbox = Outbox::new(store, bounds);
-        let now = Instant::now();
-        outbox.submit("new", bytes(""), now).unwrap();
-        assert_eq!(outbox.take(now).unwrap().task, "7");
-        let new = outbox.take(now).unwrap();
-        assert_eq!((new.task.as_str(), new.id), ("new", 10));
-        // A clock that was wrong then holds nothing back for long.
-        assert_eq!(outbox.take(now + LONGEST_WAIT).unwrap().task, "9");
-    }
-}
+mod tests;

@@ -12,9 +12,9 @@ pub(crate) mod trusted_host;
 mod vault;
 mod warm;
 
-pub use self::readiness::Readiness;
 pub(crate) use self::{
     confidential::Confidential,
     shared::Process,
     vault::{ImageKeys, Vault},
 };
+pub use self::{readiness::Readiness, vault::KeyBrokerState};

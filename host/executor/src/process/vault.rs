@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_image::{KeySource, KeySourceError};
 use proplet_kbs::{KbsClient, KbsError, SessionId};
-use proplet_types::ResourceUri;
+use proplet_types::{Code, ResourceUri};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -34,10 +34,35 @@ const REFUSAL_BYTES: u64 = 1024;
 /// How long a refusal is believed.
 const REFUSED_FOR: Duration = Duration::from_secs(30);
 
+/// Whether the key broker answers, as far as anybody asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyBrokerState {
+    /// The settings name none, or this machine runs no encrypted tasks.
+    NotConfigured,
+    /// Nobody asked it since the start.
+    NotAsked,
+    /// It answered last time, if only with a refusal.
+    Answers,
+    /// It did not, or not as it should.
+    Failing(Code),
+}
+
+impl KeyBrokerState {
+    fn after(error: &KbsError) -> Self {
+        match error {
+            KbsError::Denied { .. } | KbsError::NotFound { .. } | KbsError::TooLarge { .. } => {
+                Self::Answers
+            }
+            error => Self::Failing(error.code()),
+        }
+    }
+}
+
 /// The key broker with a memory.
 pub(crate) struct Vault {
     kbs: KbsClient,
     kept: Mutex<Shares<ResourceUri, Kept>>,
+    state: Mutex<KeyBrokerState>,
 }
 
 struct Kept {
@@ -55,12 +80,18 @@ impl Vault {
         Self {
             kbs,
             kept: Mutex::new(Shares::new(BOUNDS)),
+            state: Mutex::new(KeyBrokerState::NotAsked),
         }
     }
 
     /// The session that is alive now.
     pub(crate) fn live_session(&self) -> Option<SessionId> {
         self.kbs.live_session()
+    }
+
+    /// How the key broker was when it was asked last.
+    pub(crate) fn state(&self) -> KeyBrokerState {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bytes of a resource, from memory when its session is alive. A refusal comes from memory too, when
@@ -72,7 +103,12 @@ impl Vault {
         {
             return answer;
         }
-        match self.kbs.resource(uri).await {
+        let asked = self.kbs.resource(uri).await;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = match &asked {
+            Ok(_) => KeyBrokerState::Answers,
+            Err(error) => KeyBrokerState::after(error),
+        };
+        match asked {
             Ok(resource) => {
                 let answer = Answer::Released(resource.bytes.clone());
                 self.keep(uri, resource.session, answer);

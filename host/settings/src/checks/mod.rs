@@ -8,6 +8,7 @@ mod identity;
 mod kbs;
 mod limits;
 mod mqtt;
+mod outbox;
 mod registry;
 mod values;
 
@@ -19,5 +20,6 @@ pub(super) use self::{
     kbs::checked_kbs,
     limits::checked_limits,
     mqtt::checked_mqtt,
+    outbox::{checked_health, checked_outbox},
     registry::checked_registry,
 };

@@ -93,6 +93,7 @@ fn in_force(settings: &Settings) -> BTreeMap<String, u64> {
         ("limits.handles", task.handles.into()),
         ("limits.evidence_quota", task.evidence_quota.into()),
         ("limits.secret_quota", task.secret_quota.into()),
+        ("outbox.max_bytes", settings.outbox.max_bytes),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))

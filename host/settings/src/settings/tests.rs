@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sections::AllowList;
+use crate::sections::{AllowList, Rerun};
 
 fn environment(pairs: &[(&str, &str)]) -> Environment {
     pairs
@@ -169,6 +169,13 @@ fn values_out_of_range_are_refused() {
         "[mqtt]\naddress = \"mqtts://b\"\nclient_cert = \"c.pem\"",
         "[mqtt]\naddress = \"mqtt://b\"\nca = \"c.pem\"",
         "[limits]\ntasks = 0",
+        "[outbox]\npath = \"\"",
+        "[outbox]\nrerun = \"never\"",
+        "[outbox]\npath = \"p\"\nrerun = \"sometimes\"",
+        "[outbox]\nplain_results = true",
+        "[outbox]\npath = \"p\"\nmax_bytes = 1000",
+        "[health]\nlisten = \"9092\"",
+        "[health]\nlisten = \"localhost:9092\"",
         "[proplet]\nheartbeat_seconds = 0",
         "[proplet]\ntenant_id = \"a/b\"",
         "[proplet]\nentity_id = \"#\"",
@@ -185,6 +192,20 @@ fn values_out_of_range_are_refused() {
     ] {
         assert!(parse(text).is_err(), "{text}");
     }
+}
+
+#[test]
+fn nothing_is_on_disk_or_served_unless_the_document_says_so() {
+    let settings = parse("").unwrap();
+    assert!(settings.outbox.path.is_none() && settings.health.is_none());
+    assert!(!settings.outbox.plain_results);
+    assert_eq!(settings.outbox.rerun, Rerun::Always);
+    let text = "[outbox]\npath = \"/var/lib/proplet/outbox\"\nrerun = \"never\"\nplain_results = true\n\
+                [health]\nlisten = \"[::1]:9092\"";
+    let settings = parse(text).unwrap();
+    assert_eq!(settings.outbox.rerun, Rerun::Never);
+    assert!(settings.outbox.plain_results);
+    assert!(settings.health.unwrap().ip().is_loopback());
 }
 
 #[test]

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use proplet_daemon::Daemon;
 use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageError;
-use proplet_lab::{Addresses, WatchedStore};
+use proplet_lab::Addresses;
 use proplet_testkit::tee::FakeSnp;
 use tokio::sync::watch;
 
@@ -163,10 +163,9 @@ async fn a_result_made_during_an_outage_arrives_after_it() {
         asked,
         open,
     };
-    let (store, mut waiting) = WatchedStore::new();
-    let daemon = Daemon::new(host(&settings, Arc::new(provider)))
-        .unwrap()
-        .with_store(store);
+    let daemon = Daemon::new(host(&settings, Arc::new(provider))).unwrap();
+    let outbox = daemon.outbox();
+    let mut changes = outbox.changes();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(daemon.run(async { drop(stopped.await) }));
     manager.messages("control/proplet/alive", 1).await.unwrap();
@@ -176,12 +175,15 @@ async fn a_result_made_during_an_outage_arrives_after_it() {
     attesting.wait_for(|asked| *asked).await.unwrap();
     scene.mosquitto.kill();
     gate.send_replace(true);
-    waiting.wait_for(|tasks| tasks.len() == 1).await.unwrap();
+    changes
+        .wait_for(|_| !outbox.tasks().is_empty())
+        .await
+        .unwrap();
 
     // The proplet is let in only when somebody listens: a broker without memory drops the rest.
     scene.mosquitto.restart(Guests::ManagerOnly).await;
     let manager = scene.manager().await;
-    assert_eq!(*waiting.borrow(), ["before"]);
+    assert_eq!(outbox.tasks(), ["before"]);
     scene.mosquitto.admit(Guests::Both);
     let outcome = manager.result("before").await.unwrap();
     scene.check(&order, &settings, &before, &outcome);

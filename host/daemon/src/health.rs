@@ -1,0 +1,256 @@
+//! `/health`: how this proplet is, for whoever watches it.
+//!
+//! Upstream's shape, `{"status":"ok","running_tasks":0}`, with the state of each component beside it. It is
+//! off unless the settings give it an address, and it tells states, codes and counts: no ids, no addresses, no
+//! text of anybody. Whoever reaches the address may read it.
+
+mod http;
+
+use std::{net::SocketAddr, time::Duration};
+
+use proplet_executor::{Executor, KeyBrokerState, Readiness};
+use proplet_outbox::{Health, State};
+use proplet_types::Code;
+use serde::Serialize;
+use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tracing::info;
+
+use crate::{DaemonError, mqtt::Connection};
+
+/// How long what the TEE said is believed: asking it is not for everybody who may send a request.
+const TEE_ASKED_EVERY: Duration = Duration::from_secs(30);
+
+/// Where states come from.
+pub(crate) struct Sources {
+    /// How many tasks run or wait.
+    pub tasks: watch::Receiver<usize>,
+    pub broker: watch::Receiver<Connection>,
+    pub outbox: watch::Receiver<Health>,
+    pub executor: Executor,
+}
+
+/// How something is, from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Status {
+    /// As it should be.
+    Ok,
+    /// Some tasks are refused.
+    Degraded,
+    /// No task can be taken or answered.
+    Failing,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Component {
+    Broker,
+    KeyBroker,
+    Outbox,
+    Tee,
+}
+
+/// How one component is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    component: Component,
+    status: Status,
+    /// One word or code.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// Whether a damaged store was set aside since the start.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    set_aside: bool,
+}
+
+/// The whole answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Report {
+    /// The worst of all.
+    status: Status,
+    running_tasks: usize,
+    components: Vec<Finding>,
+}
+
+/// Listens, so that whoever asks waits for [`serve`].
+pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| DaemonError::Health { address, source })?;
+    info!("Serving /health at {address}");
+    Ok(listener)
+}
+
+/// Answers for as long as it runs.
+pub(crate) async fn serve(listener: TcpListener, sources: Sources) {
+    let readiness = sources.executor.readiness().await;
+    let watch = Watch {
+        sources,
+        readiness,
+        asked: Instant::now(),
+    };
+    http::serve(listener, watch).await;
+}
+
+/// Looks at everything, and at the TEE now and then.
+struct Watch {
+    sources: Sources,
+    readiness: Readiness,
+    asked: Instant,
+}
+
+impl http::Look for Watch {
+    async fn look(&mut self) -> (bool, Vec<u8>) {
+        let sources = &self.sources;
+        if self.asked.elapsed() >= TEE_ASKED_EVERY {
+            self.readiness = sources.executor.readiness().await;
+            self.asked = Instant::now();
+        }
+        let components = vec![
+            broker(*sources.broker.borrow()),
+            key_broker(sources.executor.key_broker()),
+            outbox(&sources.outbox.borrow()),
+            tee(&self.readiness),
+        ];
+        let report = Report::of(*sources.tasks.borrow(), components);
+        // Strings and numbers always make JSON.
+        let body = serde_json::to_vec(&report).unwrap_or_default();
+        (report.status != Status::Failing, body)
+    }
+}
+
+impl Report {
+    fn of(running_tasks: usize, components: Vec<Finding>) -> Self {
+        let worst = components.iter().map(|finding| finding.status).max();
+        Self {
+            status: worst.unwrap_or(Status::Ok),
+            running_tasks,
+            components,
+        }
+    }
+}
+
+impl Finding {
+    fn new(component: Component, status: Status, state: &'static str) -> Self {
+        Self {
+            component,
+            status,
+            state,
+            entries: None,
+            bytes: None,
+            set_aside: false,
+        }
+    }
+}
+
+fn broker(connection: Connection) -> Finding {
+    match connection {
+        Some(_) => Finding::new(Component::Broker, Status::Ok, "connected"),
+        None => Finding::new(Component::Broker, Status::Failing, "disconnected"),
+    }
+}
+
+fn key_broker(state: KeyBrokerState) -> Finding {
+    let (status, word) = match state {
+        KeyBrokerState::NotConfigured => (Status::Ok, "not-configured"),
+        KeyBrokerState::NotAsked => (Status::Ok, "not-asked"),
+        KeyBrokerState::Answers => (Status::Ok, "answers"),
+        KeyBrokerState::Failing(code) => (Status::Degraded, code.as_str()),
+    };
+    Finding::new(Component::KeyBroker, status, word)
+}
+
+fn outbox(health: &Health) -> Finding {
+    let (status, word) = match &health.state {
+        State::Memory => (Status::Ok, "memory"),
+        State::Good => (Status::Ok, "good"),
+        State::Failing(trouble) => (Status::Failing, trouble.word()),
+    };
+    let is_on_disk = health.state != State::Memory;
+    Finding {
+        entries: is_on_disk.then_some(health.entries),
+        bytes: is_on_disk.then_some(health.bytes),
+        set_aside: health.set_aside.is_some(),
+        ..Finding::new(Component::Outbox, status, word)
+    }
+}
+
+/// A machine without a TEE that runs plain tasks is as it should be.
+fn tee(readiness: &Readiness) -> Finding {
+    let (status, word) = match &readiness.refusal {
+        None => (Status::Ok, "ready"),
+        Some(refusal) if refusal.code() == Code::NoTee => (Status::Ok, Code::NoTee.as_str()),
+        Some(refusal) => (Status::Degraded, refusal.code().as_str()),
+    };
+    Finding::new(Component::Tee, status, word)
+}
+
+#[cfg(test)]
+mod tests {
+    use proplet_executor::Refusal;
+    use proplet_outbox::Trouble;
+
+    use super::*;
+
+    fn store(state: State) -> Health {
+        Health {
+            state,
+            entries: 2,
+            bytes: 100,
+            set_aside: None,
+        }
+    }
+
+    #[test]
+    fn the_shape_is_upstreams_with_components_beside() {
+        let report = Report::of(
+            3,
+            vec![
+                broker(Some(1)),
+                outbox(&store(State::Good)),
+                outbox(&store(State::Memory)),
+            ],
+        );
+        let text = serde_json::to_value(&report).unwrap();
+        let wanted = serde_json::json!({
+            "status": "ok",
+            "running_tasks": 3,
+            "components": [
+                {"component": "broker", "status": "ok", "state": "connected"},
+                {"component": "outbox", "status": "ok", "state": "good", "entries": 2, "bytes": 100},
+                {"component": "outbox", "status": "ok", "state": "memory"},
+            ],
+        });
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn the_worst_component_is_the_status() {
+        let readiness = |refusal: Option<Code>| Readiness {
+            attester: None,
+            refusal: refusal.map(|code| Refusal::new(code, "words that are not told")),
+            warnings: Vec::new(),
+        };
+        let status = |findings: Vec<Finding>| Report::of(0, findings).status;
+        let kbs = |state| key_broker(state);
+        assert_eq!(status(vec![tee(&readiness(Some(Code::NoTee)))]), Status::Ok);
+        let swap = tee(&readiness(Some(Code::SwapPresent)));
+        assert_eq!(
+            (swap.status, swap.state),
+            (Status::Degraded, "swap-present")
+        );
+        let away = kbs(KeyBrokerState::Failing(Code::KbsUnavailable));
+        let full = outbox(&store(State::Failing(Trouble::Full)));
+        assert_eq!(full.state, "full");
+        assert_eq!(
+            status(vec![kbs(KeyBrokerState::Answers), away.clone()]),
+            Status::Degraded
+        );
+        assert_eq!(status(vec![full, away, broker(Some(1))]), Status::Failing);
+        assert_eq!(status(vec![broker(None)]), Status::Failing);
+    }
+}

@@ -1,0 +1,167 @@
+use proplet_types::Code;
+use tokio::time::timeout;
+
+use super::*;
+
+fn outbox(entries: usize, bytes: usize) -> Outbox {
+    Outbox::new(Journal::in_memory(), Bounds { entries, bytes })
+}
+
+fn letter(task: &str, payload: &str, not_before: Instant) -> Letter {
+    Letter {
+        task: task.to_owned(),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        not_before,
+        number: None,
+        on_disk: Answer::Unkept(None),
+    }
+}
+
+async fn submit(outbox: &Outbox, task: &str, payload: &str, not_before: Instant) {
+    let place = outbox.reserve(payload.len()).unwrap();
+    place.put(letter(task, payload, not_before), ()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_stays_until_it_is_delivered() {
+    let outbox = outbox(10, 1000);
+    let now = Instant::now();
+    submit(&outbox, "1", "a", now).await;
+    submit(&outbox, "2", "b", now).await;
+    let first = outbox.take(now).unwrap();
+    assert_eq!((first.task.as_str(), first.attempts), ("1", 0));
+    outbox.returned(first.id);
+    let again = outbox.take(now).unwrap();
+    assert_eq!((again.task.as_str(), again.attempts), ("1", 1));
+    assert_eq!(again.payload, first.payload);
+    assert_eq!(outbox.tasks(), ["1", "2"]);
+    outbox.delivered(again.id);
+    let second = outbox.take(now).unwrap();
+    assert_eq!(second.task, "2");
+    assert!(outbox.take(now).is_none());
+    assert!(!outbox.is_empty());
+    outbox.delivered(second.id);
+    assert!(outbox.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_waits_for_its_time() {
+    let outbox = outbox(10, 1000);
+    let now = Instant::now();
+    let later = now + Duration::from_millis(50);
+    submit(&outbox, "late", "", later).await;
+    submit(&outbox, "soon", "", now).await;
+    assert_eq!(outbox.take(now).unwrap().task, "soon");
+    assert!(outbox.take(now).is_none());
+    assert_eq!(outbox.next_due(), Some(later));
+    assert_eq!(outbox.take(later).unwrap().task, "late");
+    assert_eq!(outbox.next_due(), None);
+    // A time that is far away holds nothing back for long.
+    submit(&outbox, "never", "", now + Duration::from_secs(1_000_000)).await;
+    assert_eq!(outbox.take(now + LONGEST_WAIT).unwrap().task, "never");
+}
+
+#[tokio::test(start_paused = true)]
+async fn number_and_bytes_are_bounded() {
+    let now = Instant::now();
+    let few = outbox(1, 1000);
+    let place = few.reserve(0).unwrap();
+    assert!(few.reserve(0).is_err());
+    // Room that is not used is free again.
+    drop(place);
+    submit(&few, "1", "", now).await;
+    assert!(few.reserve(0).is_err());
+    let small = outbox(10, 10);
+    submit(&small, "1", &"x".repeat(100), now).await;
+    assert!(small.reserve(1).is_err());
+    let large = small.take(now).unwrap();
+    small.delivered(large.id);
+    submit(&small, "2", "x", now).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_a_place_gets_it() {
+    let outbox = outbox(1, 1000);
+    let now = Instant::now();
+    submit(&outbox, "1", "", now).await;
+    let waiting = outbox.reserve_waiting(1);
+    tokio::pin!(waiting);
+    let long = Duration::from_secs(3600);
+    assert!(timeout(long, &mut waiting).await.is_err());
+    let first = outbox.take(now).unwrap();
+    outbox.delivered(first.id);
+    let place = timeout(long, waiting).await.unwrap();
+    // A place that is taken counts: something is on its way in.
+    assert!(!outbox.is_empty());
+    place.put(letter("2", "b", now), ()).await;
+    let second = outbox.take(now).unwrap();
+    let emptied = outbox.emptied();
+    tokio::pin!(emptied);
+    assert!(timeout(long, &mut emptied).await.is_err());
+    outbox.delivered(second.id);
+    timeout(long, emptied).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_delivered_can_be_replaced() {
+    let outbox = outbox(10, 10);
+    let now = Instant::now();
+    submit(&outbox, "1", "0123456789", now).await;
+    let item = outbox.take(now).unwrap();
+    outbox.returned(item.id);
+    let item = outbox.take(now).unwrap();
+    let on_disk = Answer::Unkept(Some(Code::ResultUndeliverable));
+    outbox.replace(item.id, "sorry".into(), on_disk).await;
+    let other = outbox.take(now).unwrap();
+    assert_eq!((other.task.as_str(), other.attempts), ("1", 0));
+    assert_eq!(other.payload, "sorry");
+    // The room that it took is free.
+    submit(&outbox, "2", "01234", now).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_run_left_has_room_whatever_the_bounds_are() {
+    let outbox = outbox(1, 4);
+    let now = Instant::now();
+    outbox.recovered(letter("left", "much", now));
+    outbox.recovered(letter("left too", "more", now));
+    assert!(outbox.reserve(0).is_err());
+    for task in ["left", "left too"] {
+        let item = outbox.take(now).unwrap();
+        assert_eq!(item.task, task);
+        outbox.delivered(item.id);
+    }
+    submit(&outbox, "new", "", now).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_is_busy_until_its_answer_waits() {
+    struct Busy(Outbox);
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            // Under the lock of the outbox: nobody can see neither.
+            assert!(self.0.0.state.try_lock().is_err());
+        }
+    }
+    let outbox = outbox(10, 10);
+    let now = Instant::now();
+    let place = outbox.reserve(0).unwrap();
+    assert!(!outbox.is_waiting("1"));
+    place.put(letter("1", "", now), Busy(outbox.clone())).await;
+    assert!(outbox.is_waiting("1"));
+    submit(&outbox, "1", "", now).await;
+    for is_waiting in [true, false] {
+        let item = outbox.take(now).unwrap();
+        outbox.delivered(item.id);
+        assert_eq!(outbox.is_waiting("1"), is_waiting);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_acknowledgements_that_nobody_looks_at() {
+    let outbox = outbox(10, 10);
+    drop(outbox.settlements());
+    timeout(Duration::from_secs(3600), outbox.settled())
+        .await
+        .unwrap();
+}

@@ -1,0 +1,12 @@
+//! Nothing that was accepted is lost: restarts, bad lines, and kills.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
+
+mod flaps;
+mod kill;
+mod restarts;
