@@ -108,7 +108,7 @@ fn written(desk: &Desk, name: &str) -> Artifact {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs skopeo 1.13 or later (PROPLET_SKOPEO); .ci/run fetches Debian 13's and runs it"]
+#[ignore = "needs Debian 13's skopeo (PROPLET_SKOPEO); .ci/run fetches and runs it"]
 async fn skopeo_encrypts_and_decrypts_with_us() {
     let desk = Desk::new();
     let key = desk.write("key", KEY);
