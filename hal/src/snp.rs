@@ -31,4 +31,6 @@ pub use roots::TrustRoots;
 pub use table::{CertificateTable, TableError, TableKind};
 pub use tcb::{NotATcbFloor, TcbFloor};
 pub use trust::SnpTrust;
+#[cfg(target_os = "linux")]
+pub(crate) use verify::is_vouched_for;
 pub use verify::{is_signed_by, verify, verify_report};

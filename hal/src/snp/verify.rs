@@ -29,6 +29,7 @@ use super::certificate::{Certificate, MAX_CERTIFICATE_LEN};
 use super::error::SnpError;
 use super::kinds::EndorsementKeyKind;
 use super::report::{self, SnpReport};
+use super::roots::TrustRoots;
 use super::trust::SnpTrust;
 use crate::FormError;
 
@@ -86,6 +87,15 @@ pub fn verify_report(
 /// [`SnpError`] when the certificate is no endorsement key's, or another one's.
 pub fn is_signed_by(report: &[u8], endorsement_der: &[u8]) -> Result<(), SnpError> {
     EndorsementKey::parse(endorsement_der)?.verify_report_signature(report)
+}
+
+/// Whether a pinned ASK or ASVK signed this certificate of an endorsement key: what a host asks before it prefers or
+/// keeps one. It says nothing of a time or a report, and is no verification.
+pub(crate) fn is_vouched_for(endorsement_der: &[u8], roots: &TrustRoots) -> bool {
+    EndorsementKey::parse(endorsement_der).is_ok_and(|key| {
+        let mut issuers = roots.issuers(&key.certificate, key.kind);
+        issuers.any(|(_, issuer)| key.certificate.verify_signature(issuer).is_ok())
+    })
 }
 
 /// Finds the one endorsement key certificate in `cert_chain`.
