@@ -6,8 +6,8 @@
 //!
 //! Three things hold for every command. Results go to standard output and everything else to standard
 //! error, so that a pipe gets the result alone. The exit code says what kind of end it was
-//! ([`ExitCode`](proplet_types::ExitCode)), so that a script need not read words. And private keys, keys of images and opened
-//! results go to new files that only their owner may read; none is ever overwritten.
+//! ([`ExitCode`](proplet_types::ExitCode)), so that a script need not read words. And private keys, keys of images and
+//! opened results go to new files that only their owner may read; none is ever overwritten.
 //!
 //! The commands of data owners and relying parties are there with the feature `data-owner`, which is on
 //! by default. A daemon that is measured has no use for them: without the feature it cannot make keys, write
