@@ -176,6 +176,23 @@ codes! {
     /// The evidence is of a VM or a request that this host does not stand for.
     TeeNotTrusted = "tee-not-trusted", Failed;
 
+    // Why the machine of a confidential VM image switched itself off.
+
+    /// The image, its kernel and the machine do not belong together.
+    VmSetup = "vm-setup", Failed;
+    /// The kernel was started with another command line than the image's.
+    VmCommandLine = "vm-command-line", Failed;
+    /// The init-data or the operator's document is missing or cannot be used.
+    VmDocuments = "vm-documents", Failed;
+    /// The VM was started with another init-data digest than that of its document.
+    VmInitDataMismatch = "vm-init-data-mismatch", Failed;
+    /// This is a confidential guest that has nothing to attest with.
+    VmNoDevice = "vm-no-device", Failed;
+    /// The network cannot be brought up.
+    VmNetwork = "vm-network", Failed;
+    /// The daemon ended by itself.
+    VmDaemonEnded = "vm-daemon-ended", Failed;
+
     // The component and its policy.
 
     /// The bytes are no component or module that the engine takes.

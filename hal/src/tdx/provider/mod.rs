@@ -74,6 +74,27 @@ impl TdReports for KernelReports {
     }
 }
 
+/// MRCONFIGID of this VM as the TDX module holds it; none when it is all zeros. Neither the host nor a quoting
+/// service is asked.
+///
+/// # Errors
+/// [`QuotingError`], when there is no TDX module to ask.
+pub fn own_mrconfigid() -> Result<Option<Vec<u8>>, QuotingError> {
+    mrconfigid(&KernelReports)
+}
+
+fn mrconfigid(reports: &dyn TdReports) -> Result<Option<Vec<u8>>, QuotingError> {
+    // Any report data will do: what is read does not depend on it, and the report goes nowhere.
+    let report = reports.td_report(&[0; 64])?;
+    // After the report's own structure (256), the TCB's (239), reserved bytes (17), attributes, XFAM and MRTD.
+    let field = report
+        .get(256 + 239 + 17 + 8 + 8 + 48..)
+        .and_then(|rest| rest.first_chunk::<48>());
+    Ok(field
+        .filter(|field| **field != [0; 48])
+        .map(|field| field.to_vec()))
+}
+
 /// A port of the host's.
 struct HostPort(u32);
 
@@ -227,6 +248,30 @@ mod tests {
             quote
         });
         (quote, request)
+    }
+
+    #[test]
+    fn mrconfigid_is_read_where_the_module_puts_it() {
+        struct Zero;
+        impl TdReports for Zero {
+            fn td_report(&self, _: &[u8; 64]) -> Result<[u8; TD_REPORT_LEN], QuotingError> {
+                Ok([0; TD_REPORT_LEN])
+            }
+        }
+        struct At(usize);
+        impl TdReports for At {
+            fn td_report(&self, _: &[u8; 64]) -> Result<[u8; TD_REPORT_LEN], QuotingError> {
+                let mut report = [0; TD_REPORT_LEN];
+                report[self.0] = 5;
+                Ok(report)
+            }
+        }
+        assert_eq!(mrconfigid(&Zero).unwrap(), None);
+        // TDINFO begins at 512 (TDX module 1.5, table "TDREPORT_STRUCT"); MRCONFIGID is 64 bytes into it.
+        assert_eq!(mrconfigid(&At(575)).unwrap(), None);
+        assert_eq!(mrconfigid(&At(576)).unwrap().unwrap()[0], 5);
+        assert_eq!(mrconfigid(&At(623)).unwrap().unwrap()[47], 5);
+        assert_eq!(mrconfigid(&At(624)).unwrap(), None);
     }
 
     #[test]
