@@ -1,0 +1,117 @@
+//! The program of the image: `proplet` as one static file, the same from every folder.
+//!
+//! Paths of this machine would go into the program by panic messages, so they are written as others: the registry's
+//! folder as `/registry`, this tree as `/proplet`. Versions are those
+//! of `Cargo.lock` and `rust-toolchain.toml`. The C library and compiler are the machine's: with others it is
+//! another program.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::BuildError;
+
+/// Where it is built for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds it and gives its place.
+///
+/// # Errors
+/// When cargo is missing or fails.
+pub fn build(tree: &Path, target_folder: &Path) -> Result<PathBuf, BuildError> {
+    let failed = |reason: String| BuildError::Tool {
+        program: "cargo".to_owned(),
+        reason,
+    };
+    let home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
+        .ok_or_else(|| failed("neither CARGO_HOME nor HOME is set".to_owned()))?;
+    let mut command = Command::new("cargo");
+    command
+        .args(arguments())
+        .arg("--target-dir")
+        .arg(target_folder)
+        .current_dir(tree)
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(tree, &home))
+        .env("CARGO_INCREMENTAL", "0");
+    // What would change the program without a trace in it.
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
+        "CFLAGS",
+        "CXXFLAGS",
+        "LDFLAGS",
+        "RUSTC_WRAPPER",
+    ] {
+        command.env_remove(name);
+    }
+    let status = command
+        .status()
+        .map_err(|error| failed(format!("{error}; install Rust from https://rustup.rs")))?;
+    if !status.success() {
+        return Err(failed(format!("{status}; its last lines above say why")));
+    }
+    Ok(target_folder.join(TARGET).join("release/proplet"))
+}
+
+fn arguments() -> [&'static str; 13] {
+    [
+        "build",
+        "--release",
+        "--locked",
+        "--target",
+        TARGET,
+        "-p",
+        "proplet",
+        "--no-default-features",
+        "--features",
+        "vm-image",
+        "--config",
+        "profile.release.strip=\"symbols\"",
+        "--quiet",
+    ]
+}
+
+/// The compiler's flags, in the form that takes paths with spaces.
+fn flags(tree: &Path, cargo_home: &Path) -> OsString {
+    let mut flags = OsString::from("-Ctarget-feature=+crt-static");
+    for (from, to) in [
+        (cargo_home.join("registry/src"), "/registry"),
+        (tree.to_owned(), "/proplet"),
+    ] {
+        flags.push("\u{1f}--remap-path-prefix=");
+        flags.push(from);
+        flags.push("=");
+        flags.push(to);
+    }
+    flags
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_the_machine_are_written_as_others() {
+        let flags = flags(Path::new("/home/a b/tree"), Path::new("/home/a b/.cargo"));
+        let flags = flags.into_string().unwrap();
+        let flags: Vec<_> = flags.split('\u{1f}').collect();
+        assert_eq!(
+            flags,
+            [
+                "-Ctarget-feature=+crt-static",
+                "--remap-path-prefix=/home/a b/.cargo/registry/src=/registry",
+                "--remap-path-prefix=/home/a b/tree=/proplet",
+            ]
+        );
+    }
+
+    #[test]
+    fn data_owners_tools_stay_out() {
+        let arguments = arguments();
+        assert!(arguments.contains(&"--no-default-features") && arguments.contains(&"vm-image"));
+        assert!(arguments.contains(&"--locked"));
+    }
+}
