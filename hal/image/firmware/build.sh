@@ -32,6 +32,7 @@ jobs=$(nproc)
 make --silent -C BaseTools -j"$jobs" >/dev/null
 set --
 set +eu
+# shellcheck disable=SC1091 # of edk2
 . ./edksetup.sh >/dev/null
 set -eu
 for firmware in AmdSev IntelTdx; do
