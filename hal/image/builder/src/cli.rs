@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Parser, Subcommand};
 use proplet_hal::init_data::InitData;
 use proplet_measure::snp::Loaded;
@@ -281,8 +283,8 @@ fn init_data(arguments: &Document) -> Result<(), BuildError> {
     result(&format!(
         "digest      {}\nhost-data   {}\nmrconfigid  {}",
         hex::encode(document.digest()),
-        hex::encode(document.host_data()),
-        hex::encode(document.mrconfigid())
+        STANDARD.encode(document.host_data()),
+        STANDARD.encode(document.mrconfigid())
     ));
     Ok(())
 }
