@@ -1,4 +1,5 @@
-//! How this host reaches servers: whom its TLS connections trust, and which proxy they go through.
+//! How this host reaches servers: whom its TLS connections trust, and which proxy they go through; and how it
+//! serves strangers ([`serve`]).
 //!
 //! HTTP and TLS libraries follow the environment unless they are told not to: `HTTPS_PROXY` and its
 //! kin send every request, with the credentials in it, to whoever the variable names, and
@@ -8,10 +9,12 @@
 //! settings name, or none ([`Proxy`]). Every HTTP client of the host is made by [`client`], which holds
 //! that rule in one place; `clippy.toml` keeps other code from making clients of its own.
 
+pub mod bounded;
 mod http;
 mod proxy;
 pub mod reach;
 pub mod retry;
+pub mod serve;
 pub mod tls;
 
 pub use self::{

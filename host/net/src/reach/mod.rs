@@ -23,6 +23,7 @@ mod body;
 mod client;
 mod endpoint;
 mod error;
+pub mod outgoing;
 mod resolver;
 
 pub use address::Reach;
