@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use proplet_types::Digest;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::{Engine, FuncType, Module};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use self::exports::exports;
 pub(crate) use self::exports::{ComponentExport, Form, Gives, TypedForm};
@@ -107,10 +108,41 @@ impl Compiled {
         }
     }
 
+    /// Whether this task would find a component that answers HTTP requests, and no export to invoke.
+    pub fn answers_http(&self, task: &TaskSpec) -> bool {
+        let CompiledCode::Component(code) = self.code() else {
+            return false;
+        };
+        let answers = |export: &Arc<ComponentExport>| {
+            let interface = export.name.split('@').next();
+            interface == Some(HTTP_HANDLER)
+        };
+        code.exports.iter().any(answers)
+            && choose(&code.exports, &COMPONENT_DEFAULTS, task).is_err()
+    }
+
+    /// The component linked with what the task is granted, as one that answers HTTP requests.
+    pub(crate) fn proxy(
+        &self,
+        linkers: &Linkers,
+        task: &TaskSpec,
+    ) -> Result<ProxyPre<TaskState>, RuntimeError> {
+        let no_handler = |words: String| RuntimeError::ExportNotFound(GuestText::new(words));
+        let CompiledCode::Component(code) = self.code() else {
+            return Err(no_handler("a core module answers no requests".to_owned()));
+        };
+        let granted = code.imports.check(&task.grants)?;
+        let linked = code.linked(linkers, granted)?;
+        ProxyPre::new(linked).map_err(|error| no_handler(format!("{error:#}")))
+    }
+
     pub(crate) fn code(&self) -> &CompiledCode {
         &self.0.code
     }
 }
+
+/// What a component exports that answers HTTP requests.
+const HTTP_HANDLER: &str = "wasi:http/incoming-handler";
 
 impl crate::cache::Cacheable for Compiled {
     fn bytes(&self) -> u64 {

@@ -19,6 +19,8 @@ use crate::error::RuntimeError;
 pub struct RuntimeConfig {
     /// Tasks that run at once, 1 to 1000. A further one waits for a place; waiting does not count against its limits.
     pub concurrent_tasks: u32,
+    /// Requests to HTTP guests that are answered at once. They have places of their own, with tasks at most 1000.
+    pub concurrent_requests: u32,
     /// Largest component that is compiled, in bytes.
     pub max_component_bytes: u64,
     /// Compilations that run at once, at least 1. Each uses every processor. One [owner](crate::Owner) has at most
@@ -37,11 +39,12 @@ pub struct RuntimeConfig {
 }
 
 impl Default for RuntimeConfig {
-    /// 64 tasks at once, 64 MiB of component, two compilations at once of two minutes at most, 64 compiled
+    /// 64 tasks at once and no HTTP requests, 64 MiB of component, two compilations at once of two minutes at most, 64 compiled
     /// components with 1 GiB of code, 4 GiB of linear memory.
     fn default() -> Self {
         Self {
             concurrent_tasks: 64,
+            concurrent_requests: 0,
             max_component_bytes: 64 << 20,
             compilations: 2,
             compile_ms: 120_000,
@@ -82,6 +85,13 @@ impl RuntimeConfig {
                 self.concurrent_tasks
             )));
         }
+        if self.instances() > MAX_TASKS {
+            return Err(RuntimeError::Host(format!(
+                "{} tasks and {} HTTP requests at once are not possible; allow {MAX_TASKS} together in the \
+                 settings",
+                self.concurrent_tasks, self.concurrent_requests
+            )));
+        }
         if self.compilations == 0 {
             return Err(RuntimeError::Host(
                 "no compilation is allowed; allow at least one at once".to_owned(),
@@ -104,12 +114,18 @@ impl RuntimeConfig {
         Ok(config)
     }
 
+    /// Components that run at once.
+    fn instances(&self) -> u32 {
+        self.concurrent_tasks
+            .saturating_add(self.concurrent_requests)
+    }
+
     /// Instances come from a pool, which costs about a third of mapping memory for each. A slot's memory is
     /// handed back to the kernel when the instance is dropped (none of it is kept resident and nothing is
     /// batched), and so is its stack but for the top, which is overwritten with zeroes. So no byte of one task is
     /// in the slot when the next gets it.
     fn pool(&self) -> PoolingAllocationConfig {
-        let tasks = self.concurrent_tasks;
+        let tasks = self.instances();
         let each = MEMORIES / tasks.max(1);
         let (memories, tables) = (each.min(MEMORIES_PER_TASK), each.min(TABLES_PER_TASK));
         let mut pool = PoolingAllocationConfig::new();

@@ -80,6 +80,17 @@ pub enum RuntimeError {
     /// The component has no such export, or none that could be the default.
     #[error("the component has no export that this task could invoke; name one with --invoke")]
     ExportNotFound(GuestText),
+    /// The component answers HTTP requests, which one that came encrypted may not.
+    #[error(
+        "the component answers HTTP requests (wasi:http/incoming-handler), and it came encrypted: its clients \
+         could not tell this host from another one, so it is not served; export a function instead"
+    )]
+    HttpEncrypted,
+    /// The component answers HTTP requests, and this host serves none.
+    #[error(
+        "the component answers HTTP requests (wasi:http/incoming-handler), and this host does not serve it: {0}"
+    )]
+    HttpNotServed(String),
     /// The component's policy does not let this export be invoked.
     #[error("the component's policy does not let this export be invoked; list it in `exports`")]
     ExportNotAllowed(GuestText),
@@ -142,6 +153,8 @@ impl RuntimeError {
             Self::ComponentTooLarge { .. } => Code::ComponentTooLarge,
             Self::ImportNotGranted { .. } => Code::ImportNotGranted,
             Self::ExportNotFound(_) => Code::ExportNotFound,
+            Self::HttpEncrypted => Code::HttpEncrypted,
+            Self::HttpNotServed(_) => Code::HttpNotServed,
             Self::ExportNotAllowed(_) => Code::ExportNotAllowed,
             Self::ExportUnsupported(_) => Code::ExportUnsupported,
             Self::ArgumentsInvalid(_) => Code::ArgumentsInvalid,

@@ -83,8 +83,8 @@
 //!
 //! Every task has a store of its own: its instance, resource table, environment, streams, secrets and
 //! counters are made for it and dropped with it. Compiled code is shared between tasks with the same
-//! component, and is read-only. Nothing else is shared. A guest has no directories, no network, no standard
-//! input and none of the host's environment. A host function works on a view of the calling store that
+//! component, and is read-only. Nothing else is shared. A guest has no standard input and none of the host's
+//! environment, and no directories and no way to the network but those that it was given ([`Outside`]). A host function works on a view of the calling store that
 //! borrows what its interface needs and nothing else, and a linker has the interfaces that were granted and
 //! no others.
 //!
@@ -96,7 +96,9 @@
 //! | `propeller:confidential/reveal` | no | if the policy lets a secret be revealed |
 //! | the other interfaces of `propeller:confidential` | yes | yes |
 //! | `wasi:{cli, io, clocks, random}` | yes | yes |
-//! | `wasi:{filesystem, sockets}`, `wasi:http/{types, outgoing-handler}` | yes, and every call that would reach something is denied | the same |
+//! | `elastic:hal/{platform, attestation, crypto, clock, random}` | yes | yes |
+//! | `wasi:sockets` | yes, and every call that would reach something is denied | the same |
+//! | `wasi:filesystem`, `wasi:http/{types, outgoing-handler}` | yes, and what is not in the task's [`Outside`] is denied | the same |
 //! | an interface with nothing but names of plain types | yes | yes |
 //! | anything else | no | no |
 //!
@@ -130,6 +132,7 @@ mod imports;
 mod interfaces;
 mod limits;
 mod linkers;
+mod outside;
 mod parts;
 mod run;
 mod runtime;
@@ -152,5 +155,7 @@ pub use interfaces::{
     secrets::{SecretError, SecretSource},
 };
 pub use limits::TaskLimits;
+pub use outside::{Directory, Outside};
+pub use run::{HttpBody, HttpGuest};
 pub use runtime::Runtime;
 pub use task::{Content, Input, OCTETS, Outcome, TEXT, TaskSpec, Usage, Value};

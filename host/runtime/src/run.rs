@@ -2,6 +2,7 @@
 
 mod ending;
 mod meters;
+mod serving;
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,6 +15,8 @@ use wasmtime::{Engine, Store};
 
 use self::ending::{settle, supervise};
 use self::meters::{Clocks, HostcallFuel};
+pub(crate) use self::serving::Shared;
+pub use self::serving::{HttpBody, HttpGuest};
 use crate::args;
 use crate::call;
 use crate::cancel::CancelToken;
@@ -22,7 +25,7 @@ use crate::cpu::Ticking;
 use crate::error::RuntimeError;
 use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, choose};
 use crate::interfaces::Services;
-use crate::limits::Passed;
+use crate::limits::{Passed, TaskLimits};
 use crate::linkers::Linkers;
 use crate::state::{Common, CoreState, TaskState, command_line};
 use crate::task::{Outcome, TaskSpec, Usage};
@@ -82,9 +85,7 @@ pub(crate) async fn component(
     store.limiter(|state| &mut state.memory);
     let fuel = HostcallFuel::new(&task.limits, export);
     store.set_hostcall_fuel(fuel.bytes);
-    // The engine counts a borrow once more, and the guest's own resources too. Its limit only stops
-    // what the resource table cannot see.
-    store.set_max_component_handles((task.limits.handles as usize).saturating_mul(2) + 16);
+    store.set_max_component_handles(handles(&task.limits));
 
     let run = ComponentRun {
         store,
@@ -101,6 +102,12 @@ pub(crate) async fn component(
     } else {
         apart(run.finish(), export.name.clone(), task.cancel.clone()).await
     }
+}
+
+/// The engine's own limit of handles. It counts a borrow once more, and the guest's own resources too, and only
+/// stops what the resource table cannot see.
+fn handles(limits: &TaskLimits) -> usize {
+    (limits.handles as usize).saturating_mul(2) + 16
 }
 
 /// Runs a task on a core module.

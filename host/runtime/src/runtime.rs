@@ -16,7 +16,7 @@ use crate::cpu::Ticker;
 use crate::error::RuntimeError;
 use crate::interfaces::Services;
 use crate::linkers::Linkers;
-use crate::run::{self, Held};
+use crate::run::{self, Held, HttpGuest, Shared};
 use crate::task::{Outcome, TaskSpec};
 
 /// An engine with its cache of compiled components and its limits. One per process is enough; each has one
@@ -27,6 +27,9 @@ pub struct Runtime {
     cache: Cache<Compiled>,
     ticker: Arc<Ticker>,
     places: Arc<Semaphore>,
+    /// For requests to HTTP guests.
+    request_places: Arc<Semaphore>,
+    max_requests: u32,
     max_component_bytes: u64,
 }
 
@@ -52,6 +55,8 @@ impl Runtime {
             }),
             ticker: Arc::new(Ticker::new(engine.clone())?),
             places: Arc::new(Semaphore::new(config.concurrent_tasks as usize)),
+            request_places: Arc::new(Semaphore::new(config.concurrent_requests as usize)),
+            max_requests: config.concurrent_requests,
             max_component_bytes: config.max_component_bytes,
             engine,
         })
@@ -131,6 +136,33 @@ impl Runtime {
                 place.map_err(|_| RuntimeError::Host("the runtime is shutting down".to_owned()))
             }
         }
+    }
+
+    /// A component that answers HTTP requests (`wasi:http/incoming-handler`), ready to. Every request is a task
+    /// like `task`, without its inputs, with as many places as
+    /// [`RuntimeConfig::concurrent_requests`] says.
+    ///
+    /// # Errors
+    /// [`RuntimeError::ExportNotFound`] when it does not, [`RuntimeError::ImportNotGranted`], and
+    /// [`RuntimeError::HttpNotServed`] when no request has a place.
+    pub fn http_guest(
+        &self,
+        compiled: &Compiled,
+        task: TaskSpec,
+        services: Services,
+    ) -> Result<HttpGuest, RuntimeError> {
+        if self.max_requests == 0 {
+            return Err(RuntimeError::HttpNotServed(
+                "there are no places for requests".to_owned(),
+            ));
+        }
+        let proxy = compiled.proxy(&self.linkers, &task)?;
+        let shared = Shared {
+            engine: &self.engine,
+            places: &self.request_places,
+            ticker: &self.ticker,
+        };
+        Ok(HttpGuest::new(shared, proxy, task, services))
     }
 }
 

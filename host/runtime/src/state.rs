@@ -72,7 +72,7 @@ impl TaskState {
     /// Of a task that is about to start. Without a command line there is the task's name.
     ///
     /// # Errors
-    /// As [`Common::memory_meter`].
+    /// As [`Common::memory_meter`], and [`RuntimeError::Host`] when a directory cannot be opened.
     pub(crate) fn new(
         common: &Common,
         task: &Arc<TaskSpec>,
@@ -81,17 +81,19 @@ impl TaskState {
     ) -> Result<Self, RuntimeError> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(task.limits.handles as usize);
+        let interfaces = States::new(&Start {
+            task,
+            services,
+            common,
+            command,
+        });
+        interfaces.wasi.opened()?;
         Ok(Self {
             table,
             memory: common.memory_meter(task, command)?,
             output: common.output.clone(),
             task: Arc::clone(task),
-            interfaces: States::new(&Start {
-                task,
-                services,
-                common,
-                command,
-            }),
+            interfaces,
         })
     }
 }
@@ -106,14 +108,14 @@ impl CoreState {
     /// Of a task that is about to start. Without a command line there is the task's name.
     ///
     /// # Errors
-    /// As [`Common::memory_meter`].
+    /// As [`Common::memory_meter`], and [`RuntimeError::Host`] when a directory cannot be opened.
     pub(crate) fn new(
         common: &Common,
         task: &TaskSpec,
         command: &[String],
     ) -> Result<Self, RuntimeError> {
         Ok(Self {
-            wasi: wasi::core(common, task, command),
+            wasi: wasi::core(common, task, command)?,
             memory: common.memory_meter(task, command)?,
         })
     }

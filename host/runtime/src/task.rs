@@ -8,6 +8,7 @@ use crate::cancel::CancelToken;
 use crate::error::RuntimeError;
 use crate::grants::Grants;
 use crate::limits::TaskLimits;
+use crate::outside::Outside;
 
 /// One input of a task.
 #[derive(Clone, PartialEq, Eq)]
@@ -58,12 +59,14 @@ pub struct TaskSpec {
     pub limits: TaskLimits,
     /// What the component may import and ask for.
     pub grants: Grants,
+    /// What it reaches outside of itself.
+    pub outside: Outside,
     /// Stops the task.
     pub cancel: CancelToken,
 }
 
 impl TaskSpec {
-    /// A task with default limits, no inputs and nothing granted.
+    /// A task with default limits, no inputs, nothing granted and nothing outside.
     pub fn new(task_id: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             task_id: task_id.into(),
@@ -73,6 +76,7 @@ impl TaskSpec {
             env: BTreeMap::new(),
             limits: TaskLimits::default(),
             grants: Grants::plain(),
+            outside: Outside::default(),
             cancel: CancelToken::new(),
         }
     }

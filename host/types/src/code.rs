@@ -205,6 +205,10 @@ codes! {
     ImportNotGranted = "import-not-granted", Failed;
     /// The component has no export of this name.
     ExportNotFound = "export-not-found", Usage;
+    /// The component answers HTTP requests, and this host serves none.
+    HttpNotServed = "http-not-served", Failed;
+    /// The component answers HTTP requests and came encrypted.
+    HttpEncrypted = "http-encrypted", Failed;
     /// The component's policy does not let tasks invoke this export.
     ExportNotAllowed = "export-not-allowed", Failed;
     /// The export takes or gives values that a task cannot pass.

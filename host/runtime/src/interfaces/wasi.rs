@@ -1,9 +1,9 @@
-//! `wasi:cli`, `wasi:io`, `wasi:clocks`, `wasi:random`, `wasi:filesystem` and `wasi:sockets`, closed.
+//! `wasi:cli`, `wasi:io`, `wasi:clocks`, `wasi:random`, `wasi:filesystem` and `wasi:sockets`.
 //!
 //! Standard libraries and the runtimes of other languages import these, called or not, so every component
 //! may. Each task has a context of its own with its arguments, its environment and its captured streams.
-//! What the rest could reach is not there: no directory is open, standard input is empty, and no socket is
-//! ever made. To create one is denied (`access-denied`), so there is nothing to bind, listen, connect,
+//! What the rest could reach is not there: no directory is open but those that the task was given
+//! ([`Outside::directories`](crate::Outside)), standard input is empty, and no socket is ever made. To create one is denied (`access-denied`), so there is nothing to bind, listen, connect,
 //! accept or send with, and no name is looked up (`permanent-resolver-failure`). A guest is left with the
 //! time, random numbers and a place for its output. A core module has the same through WASI 0.1.
 
@@ -11,9 +11,10 @@ use wasmtime::Linker as CoreLinker;
 use wasmtime::component::Linker;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::bindings::LinkOptions;
-use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::{Grant, Interface, PerTask, Start};
+use crate::error::RuntimeError;
 use crate::state::{Common, CoreState, TaskState};
 use crate::task::TaskSpec;
 
@@ -36,21 +37,67 @@ pub(crate) const INTERFACE: Interface = Interface {
     add_to_linker,
 };
 
-/// What a task keeps: its context.
-pub(crate) struct State(WasiCtx);
+/// What a task keeps: its context, and why a directory is not in it.
+pub(crate) struct State {
+    context: WasiCtx,
+    opened: Result<(), RuntimeError>,
+}
+
+impl State {
+    /// Whether every directory that the task was given is open.
+    pub(crate) fn opened(&self) -> Result<(), RuntimeError> {
+        self.opened.clone()
+    }
+}
 
 impl PerTask for State {
     fn new(start: &Start<'_>) -> Self {
-        Self(closed(start.common, start.task, start.command).build())
+        let mut wasi = closed(start.common, start.task, start.command);
+        let opened = open(&mut wasi, start.task);
+        Self {
+            context: wasi.build(),
+            opened,
+        }
     }
 }
 
 /// The context of a core module, which has the same of it as a component, and as many handles.
-pub(crate) fn core(common: &Common, task: &TaskSpec, command: &[String]) -> WasiP1Ctx {
-    let mut wasi = closed(common, task, command).build_p1();
+///
+/// # Errors
+/// [`RuntimeError::Host`] when a directory cannot be opened.
+pub(crate) fn core(
+    common: &Common,
+    task: &TaskSpec,
+    command: &[String],
+) -> Result<WasiP1Ctx, RuntimeError> {
+    let mut wasi = closed(common, task, command);
+    open(&mut wasi, task)?;
+    let mut wasi = wasi.build_p1();
     let handles = task.limits.handles as usize;
     wasi.ctx().table.set_max_capacity(handles);
-    wasi
+    Ok(wasi)
+}
+
+/// Opens the task's directories. The library resolves what the guest asks for below them one part of a path
+/// after the other, so that nothing leads out.
+fn open(wasi: &mut WasiCtxBuilder, task: &TaskSpec) -> Result<(), RuntimeError> {
+    for directory in task.outside.directories.iter() {
+        let access = match directory.is_writable {
+            true => FsPerms::ReadWrite,
+            false => FsPerms::ReadOnly,
+        };
+        let opened = directory.real_path().and_then(|path| {
+            let opened = wasi.preopened_dir(path, &directory.name, access);
+            opened.map(|_| ()).map_err(|error| error.to_string())
+        });
+        opened.map_err(|why| {
+            RuntimeError::Host(format!(
+                "the directory {} of the settings cannot be given to it ({why})",
+                directory.path.display()
+            ))
+        })?;
+    }
+    Ok(())
 }
 
 /// Adds what a core module may import.
@@ -99,7 +146,7 @@ fn closed(common: &Common, task: &TaskSpec, command: &[String]) -> WasiCtxBuilde
 impl WasiView for TaskState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: &mut self.interfaces.wasi.0,
+            ctx: &mut self.interfaces.wasi.context,
             table: &mut self.table,
         }
     }
