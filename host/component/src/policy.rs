@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 mod error;
 mod format;
+mod hosts;
 mod section;
 
 pub use error::PolicyError;
@@ -34,6 +35,8 @@ pub struct Policy {
     pub recipients: Recipients,
     /// Exports that a task may invoke; none named means the default export only.
     pub exports: Option<Vec<String>>,
+    /// Hosts that the component may make requests to over TLS, as `name` or `name:port`.
+    pub hosts: Vec<String>,
     /// Limits below those of the host.
     pub limits: PolicyLimits,
 }
@@ -168,9 +171,7 @@ impl Document {
                 format!("{} is not a version that this host reads (1)", self.version),
             );
         }
-        if !self.hosts.is_empty() {
-            return Err(PolicyError::HostsUnsupported);
-        }
+        hosts::check(&self.hosts)?;
         let secrets = secrets(self.secrets)?;
         if let Some(exports) = &self.exports {
             bounded("exports", exports.len())?;
@@ -184,6 +185,7 @@ impl Document {
             secrets,
             recipients,
             exports: self.exports,
+            hosts: self.hosts,
             limits: self.limits,
         })
     }

@@ -29,9 +29,4 @@ pub enum PolicyError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Asks for something that this version does not do.
-    #[error(
-        "the policy's `hosts` is not supported yet: this host gives no network to components; remove it"
-    )]
-    HostsUnsupported,
 }

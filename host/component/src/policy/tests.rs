@@ -74,7 +74,13 @@ fn what_cannot_be_meant_is_refused() {
         ("version = 1\n[limits]\nmemory_bytes = 0", "limits"),
         ("version = 1\n[limits]\nhandles = 0", "limits"),
         ("version = 1\n[limits]\ncpu_ms = -1", "valid"),
-        ("version = 1\nhosts = [\"example.org\"]", "hosts"),
+        ("version = 1\nhosts = [\"\"]", "hosts"),
+        ("version = 1\nhosts = [\"https://example.org\"]", "hosts"),
+        ("version = 1\nhosts = [\"*.example.org\"]", "hosts"),
+        (
+            "version = 1\nhosts = [\"a.example\", \"A.example\"]",
+            "hosts",
+        ),
         ("version = 1\nexports = [\"\"]", "exports"),
         ("version = 1\nrecipients = []", "recipients"),
         ("version = 1\nrecipients = [1]", "recipients"),
@@ -250,5 +256,64 @@ proptest! {
     #[test]
     fn secret_uri_never_panics(uri in "\\PC{0,64}") {
         let _ = secret_uri(&uri);
+    }
+}
+
+#[test]
+fn hosts_are_spelt_out() {
+    let with = |host: &str| Policy::parse(format!("version = 1\nhosts = [{host:?}]").as_bytes());
+    for host in [
+        "api.example",
+        "API.example:8443",
+        "localhost",
+        "10.0.0.1:8080",
+        "[2001:db8::1]",
+        "[2001:db8::1]:443",
+        "a_b.example",
+    ] {
+        assert_eq!(with(host).unwrap().hosts, [host]);
+    }
+    for host in [
+        "a/b",
+        "a.example/",
+        "a b",
+        "user@a",
+        "a:",
+        "a:0",
+        "a:65536",
+        "a:x",
+        "a:+1",
+        "a:01",
+        ":1",
+        "[::1",
+        "[x]",
+        "[::1]x",
+        "[::1]:",
+        ".a",
+        "a.",
+        "a..b",
+        "-a",
+        "a-",
+        "127.1",
+        "0x7f000001",
+        "1.2.3.4.5",
+        "256.1.1.1",
+        "a?b",
+        "a#b",
+        "ä.example",
+    ] {
+        with(host).unwrap_err();
+    }
+    let many: Vec<String> = (0..257).map(|n| format!("h{n}.example")).collect();
+    Policy::parse(format!("version = 1\nhosts = {many:?}").as_bytes()).unwrap_err();
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_host_or_refused(text in ".{0,80}|[a-z0-9.:\\[\\]-]{0,40}") {
+        let list = toml::Value::try_from(vec![text.clone()]).unwrap();
+        if let Ok(policy) = Policy::parse(format!("version = 1\nhosts = {list}").as_bytes()) {
+            prop_assert_eq!(policy.hosts, [text]);
+        }
     }
 }

@@ -111,6 +111,9 @@ pub(super) fn to_text(policy: &Policy) -> String {
             }
         }
     }
+    for host in &policy.hosts {
+        text.push_str(&format!("  host      {}\n", line(host)));
+    }
     for (name, value) in limits(policy) {
         text.push_str(&format!("  limit     {name} = {value}\n"));
     }
@@ -137,6 +140,7 @@ pub(super) fn to_json(policy: &Policy) -> Value {
         "recipients": recipients,
         "recipients_resource": resource,
         "exports": policy.exports,
+        "hosts": policy.hosts,
         "limits": limits,
     })
 }
