@@ -23,6 +23,8 @@ pub(super) struct Document {
     pub limits: Limits,
     pub outbox: Outbox,
     pub health: Health,
+    pub http: Http,
+    pub directories: Vec<Directory>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -161,6 +163,28 @@ pub(super) struct Outbox {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Health {
     pub listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Http {
+    pub hosts: Vec<String>,
+    pub http_hosts: Vec<String>,
+    pub private_hosts: Vec<String>,
+    pub ca_pem: Option<String>,
+    pub listen: Option<String>,
+    pub requests: Option<u32>,
+    pub connections: Option<u32>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Directory {
+    pub path: PathBuf,
+    #[serde(default)]
+    pub name: Option<String>,
+    #[serde(default)]
+    pub writable: bool,
 }
 
 /// The path of a file. What is in a file, a private key for example, is refused without being repeated: as a

@@ -2,10 +2,11 @@
 //!
 //! An environment is set by whoever starts the process, and in a confidential VM that may be text
 //! which the cloud operator supplied at boot and which nobody measured. So it may say where the broker
-//! is and who this proplet is on it, which the operator decides anyway. It may not say anything that
-//! decides about secrets: the key broker, its CA, recipients, allow-lists and limits stand in the
-//! settings document alone, whose digest is in every claim. A variable that tries is reported and
-//! ignored, never obeyed.
+//! is and who this proplet is on it, which the operator decides anyway, and what only plain tasks have:
+//! directories, where the document names none and no encrypted task runs, and where their HTTP guests
+//! are served. It may not say anything that decides about secrets: the key broker, its CA, recipients,
+//! allow-lists and limits stand in the settings document alone, whose digest is in every claim. A
+//! variable that tries is reported and ignored, never obeyed.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -39,20 +40,8 @@ const IGNORED: &[(&str, &str)] = &[
         "components run in this process, never in a child process",
     ),
     (
-        "PROPLET_DIRS",
-        "directories of the host are not given to tasks",
-    ),
-    (
         "PROPLET_HAL_ENABLED",
         "host interfaces are linked by what a component imports",
-    ),
-    (
-        "PROPLET_HTTP_ENABLED",
-        "the HTTP server for guests is not part of this version",
-    ),
-    (
-        "PROPLET_HTTP_PROXY_PORT",
-        "the HTTP server for guests is not part of this version",
     ),
     (
         "PROPLET_USB_ENABLED",
@@ -93,7 +82,7 @@ const IGNORED: &[(&str, &str)] = &[
     ("PROPLET_MQTT_TIMEOUT", "there is no such timeout"),
     (
         "PROPLET_HTTP_TLS_CA_CERT",
-        "set [registry] ca in the settings document",
+        "set [http] ca_pem and [registry] ca in the settings document",
     ),
     (
         "PROPLET_HTTP_TLS_INSECURE_SKIP_VERIFY",

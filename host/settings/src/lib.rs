@@ -7,9 +7,10 @@
 //! with. Two consequences shape the format:
 //!
 //! - the key broker's CA is text inside the document (`ca_pem`), not a path: the digest must cover it;
-//! - environment variables may override what says *where the broker is and who we are on it*, and
-//!   nothing else ([`environment`]), and that only as long as no credential of the document's goes
-//!   elsewhere by it (`broker`).
+//! - environment variables may override what says *where the broker is and who we are on it*, and that
+//!   only as long as no credential of the document's goes elsewhere by it (`broker`). They may say what
+//!   only plain tasks have, where the document does not: directories, and where HTTP guests are served.
+//!   They say nothing else ([`environment`]).
 //!
 //! `docs/settings.md` lists every name with its default.
 #![deny(missing_docs)]
@@ -31,7 +32,7 @@ pub use self::{
     error::SettingsError,
     sections::{
         About, Agent, AllowList, Attestation, BrokerIdentity, CertificateService, Confidential,
-        ImageSources, Kbs, Limits, Mqtt, Outbox, PartialIdentity, Rerun, TokenService,
+        Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox, PartialIdentity, Rerun, TokenService,
     },
     settings::{MAX_DOCUMENT_BYTES, Settings},
 };

@@ -212,6 +212,34 @@ pub struct TokenService {
     pub allow_http: bool,
 }
 
+/// What components reach over HTTP, and where those that answer requests are served.
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Hosts (`name` or `name:port`) that plain components may make requests to, over TLS.
+    pub hosts: Vec<String>,
+    /// Further ones, over plain http too.
+    pub http_hosts: Vec<String>,
+    /// Hosts that may be at private addresses, for encrypted components too. Their policy lists the hosts.
+    pub private_hosts: Vec<String>,
+    /// CA to trust instead of the system's, PEM text.
+    pub ca_pem: Option<String>,
+    /// Where plain components that answer requests are served. None: such a task is refused.
+    pub listen: Option<Listen>,
+    /// Requests to such components that are answered at once.
+    pub requests: u32,
+    /// Connections to such a component at once.
+    pub connections: u32,
+}
+
+/// Where components are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listen {
+    /// The address and the first port.
+    pub address: SocketAddr,
+    /// How many ports are tried, one after the other, until one is free.
+    pub ports: u16,
+}
+
 /// Limits of tasks.
 #[derive(Debug, Clone)]
 pub struct Limits {

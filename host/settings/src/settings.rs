@@ -9,6 +9,7 @@ use std::{
 };
 
 use proplet_hal::init_data::InitData;
+use proplet_runtime::Directory;
 use proplet_types::Digest;
 use zeroize::Zeroizing;
 
@@ -20,7 +21,7 @@ use crate::{
     environment::Environment,
     error::{SettingsError, syntax_error},
     sections::{
-        About, Agent, Attestation, BrokerIdentity, Confidential, ImageSources, Kbs, Limits, Mqtt,
+        About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs, Limits, Mqtt,
         Outbox, PartialIdentity,
     },
 };
@@ -60,6 +61,10 @@ pub struct Settings {
     pub outbox: Outbox,
     /// Where `/health` is served; none for nowhere.
     pub health: Option<SocketAddr>,
+    /// What components reach over HTTP, and where those that answer requests are served.
+    pub http: Http,
+    /// Directories of this machine that plain tasks may use.
+    pub directories: Vec<Directory>,
     /// Seconds between heartbeats. The Manager takes a proplet for dead after 10 s.
     pub heartbeat: Duration,
     /// Filter of the log, in the syntax of `tracing-subscriber`'s `EnvFilter`.
@@ -153,6 +158,8 @@ impl Settings {
             limits,
             outbox,
             health,
+            http,
+            directories,
         } = document;
         let heartbeat = environment
             .seconds("PROPLET_LIVELINESS_INTERVAL")?
@@ -167,8 +174,11 @@ impl Settings {
         }
         let owns_key = checks::owns_key(&proplet, environment);
         let (mqtt, notice) = checks::checked_mqtt(mqtt, owns_key, environment)?;
+        let (directories, unused) =
+            checks::checked_directories(directories, kbs.is_some(), environment)?;
         let mut notices = environment.notices();
         notices.extend(notice);
+        notices.extend(unused);
         if heartbeat >= 10 {
             notices.push(format!(
                 "a heartbeat every {heartbeat} s: the Manager takes a proplet for dead after 10 s, \
@@ -200,6 +210,8 @@ impl Settings {
             limits: checks::checked_limits(&limits)?,
             outbox: checks::checked_outbox(outbox)?,
             health: checks::checked_health(&health)?,
+            http: checks::checked_http(http, environment)?,
+            directories,
             notices,
         })
     }

@@ -4,6 +4,8 @@
 mod agent;
 mod attestation;
 mod confidential;
+mod directories;
+mod http;
 mod identity;
 mod kbs;
 mod limits;
@@ -16,6 +18,8 @@ pub(super) use self::{
     agent::checked_agent,
     attestation::checked_attestation,
     confidential::checked_confidential,
+    directories::checked_directories,
+    http::checked_http,
     identity::{about, owns_key, partial_identity},
     kbs::checked_kbs,
     limits::checked_limits,

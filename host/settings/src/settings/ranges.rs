@@ -94,6 +94,8 @@ fn in_force(settings: &Settings) -> BTreeMap<String, u64> {
         ("limits.evidence_quota", task.evidence_quota.into()),
         ("limits.secret_quota", task.secret_quota.into()),
         ("outbox.max_bytes", settings.outbox.max_bytes),
+        ("http.requests", settings.http.requests.into()),
+        ("http.connections", settings.http.connections.into()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
