@@ -32,7 +32,8 @@ pub use self::{
     error::SettingsError,
     sections::{
         About, Agent, AllowList, Attestation, BrokerIdentity, CertificateService, Confidential,
-        Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox, PartialIdentity, Rerun, TokenService,
+        Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox, PartialIdentity, Rerun,
+        TokenService,
     },
     settings::{MAX_DOCUMENT_BYTES, Settings},
 };

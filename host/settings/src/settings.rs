@@ -21,8 +21,8 @@ use crate::{
     environment::Environment,
     error::{SettingsError, syntax_error},
     sections::{
-        About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs, Limits, Mqtt,
-        Outbox, PartialIdentity,
+        About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs, Limits,
+        Mqtt, Outbox, PartialIdentity,
     },
 };
 

@@ -11,6 +11,7 @@ mod sources;
 pub(crate) mod trusted_host;
 mod vault;
 mod warm;
+mod ways;
 
 pub(crate) use self::{
     confidential::Confidential,

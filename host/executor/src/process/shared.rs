@@ -8,7 +8,7 @@ use proplet_runtime::{Runtime, RuntimeConfig};
 use proplet_settings::Settings;
 use proplet_types::{Clock, Digest};
 
-use super::{confidential::Confidential, gate, sources::Sources};
+use super::{confidential::Confidential, gate, sources::Sources, ways::Ways};
 use crate::{
     error::ExecutorError,
     host::Host,
@@ -28,6 +28,8 @@ pub(crate) struct Process {
     pub clock: Arc<dyn Clock>,
     pub runtime: Runtime,
     pub sources: Sources,
+    /// What tasks reach outside of this host.
+    pub ways: Ways,
     /// What encrypted tasks need, or why they are refused.
     pub confidential: Result<Confidential, Refusal>,
     pub(super) warnings: Vec<String>,
@@ -46,12 +48,15 @@ impl Process {
         let settings_digest = settings.digest;
         let runtime = Runtime::new(RuntimeConfig {
             concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
+            // Places cost address space, so there are none where nothing is served.
+            concurrent_requests: settings.http.listen.map_or(0, |_| settings.http.requests),
             max_component_bytes: settings.registry.max_layer_bytes,
             compile_ms: settings.limits.compile_ms,
             ..RuntimeConfig::default()
         })?;
         Ok(Self {
             sources: Sources::new(&settings)?,
+            ways: Ways::new(&settings)?,
             confidential: gate::open(&host, &receipt_key, &settings_digest)?,
             warnings: gate::warnings(&host),
             settings,

@@ -5,7 +5,7 @@ use std::{
     time::SystemTime,
 };
 
-use proplet_runtime::{CancelToken, Grants, SecretSource, Services};
+use proplet_runtime::{CancelToken, Grants, RuntimeError, SecretSource, Services};
 
 use super::{
     receipt::Draft,
@@ -57,7 +57,18 @@ impl Process {
             None => (Grants::plain(), Arc::new(NoSecrets)),
         };
         let attestation = self.attestor(workload, &task.id);
-        let spec = spec(workload, task, grants, cancel);
+        let policy = release.policy.as_ref();
+        let outside = match self
+            .ways
+            .encrypted(policy.map(|embedded| &*embedded.policy))
+        {
+            Ok(outside) => outside,
+            Err(refusal) => return TaskOutcome::failed(refusal),
+        };
+        let spec = spec(workload, task, grants, outside, cancel);
+        if code.answers_http(&spec) {
+            return sealer.failure("", &RuntimeError::HttpEncrypted, &[]);
+        }
         let sink = Arc::new(SealedSink {
             // A component that publishes gets its receipt before it ends, so the export is chosen here;
             // without one the run ends before the component begins.

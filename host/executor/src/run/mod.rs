@@ -5,11 +5,12 @@ mod plain;
 mod receipt;
 mod sealing;
 mod secrets;
+mod serving;
 mod sink;
 
 use std::{sync::Arc, time::SystemTime};
 
-use proplet_runtime::{CancelToken, Grants, Input, TaskSpec};
+use proplet_runtime::{CancelToken, Grants, Input, Outside, TaskSpec};
 
 use crate::{
     identity::TaskAttestor,
@@ -56,7 +57,13 @@ impl Process {
     }
 }
 
-fn spec(workload: &Workload, task: Task, grants: Grants, cancel: CancelToken) -> TaskSpec {
+fn spec(
+    workload: &Workload,
+    task: Task,
+    grants: Grants,
+    outside: Outside,
+    cancel: CancelToken,
+) -> TaskSpec {
     TaskSpec {
         task_id: task.id,
         name: task.name,
@@ -65,6 +72,7 @@ fn spec(workload: &Workload, task: Task, grants: Grants, cancel: CancelToken) ->
         env: task.env,
         limits: workload.limits.clone(),
         grants,
+        outside,
         cancel,
     }
 }

@@ -3,9 +3,16 @@
 
 use std::sync::Arc;
 
-use proplet_runtime::{CancelToken, Grants, GuestText, Outcome, RuntimeError, Services};
+use proplet_runtime::{
+    CancelToken, Compiled, Grants, GuestText, Outcome, RuntimeError, Services, TaskSpec,
+};
 
-use super::{secrets::NoSecrets, sink::PlainSink, spec};
+use super::{
+    secrets::NoSecrets,
+    serving::{listen, serve_until_stopped},
+    sink::PlainSink,
+    spec,
+};
 use crate::{
     outcome::{TaskError, TaskOutcome},
     process::Process,
@@ -37,8 +44,53 @@ impl Process {
             secrets: Arc::new(NoSecrets),
             results: Arc::clone(&sink) as _,
         };
-        let spec = spec(workload, task, Grants::plain(), cancel);
+        let outside = match self.ways.plain() {
+            Ok(outside) => outside,
+            Err(refusal) => return TaskOutcome::failed(refusal),
+        };
+        let spec = spec(workload, task, Grants::plain(), outside, cancel);
+        if code.answers_http(&spec) {
+            return match self.serve(code, spec, services).await {
+                Ok(results) => TaskOutcome {
+                    results,
+                    ..TaskOutcome::default()
+                },
+                Err(refusal) => TaskOutcome::failed(refusal),
+            };
+        }
         outcome(self.runtime.run(code, spec, services).await, &sink)
+    }
+
+    /// Serves a component that answers HTTP requests until its task is stopped.
+    async fn serve(
+        &self,
+        code: &Compiled,
+        task: TaskSpec,
+        services: Services,
+    ) -> Result<String, Refusal> {
+        let http = &self.settings.http;
+        let listener = listen(http.listen).await?;
+        // Requests are not stopped at once with their task.
+        let requests = CancelToken::new();
+        let request = TaskSpec {
+            inputs: Vec::new(),
+            cancel: requests.clone(),
+            ..task.clone()
+        };
+        let guest = self.runtime.http_guest(code, request, services);
+        let guest = guest.map_err(|error| Refusal::from(&error))?;
+        let TaskSpec {
+            task_id, cancel, ..
+        } = &task;
+        let served = serve_until_stopped(
+            guest,
+            task_id,
+            listener,
+            http.connections,
+            &requests,
+            cancel,
+        );
+        Ok(served.await)
     }
 }
 
