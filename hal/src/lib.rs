@@ -24,6 +24,10 @@ mod evidence_error;
 mod form;
 #[cfg(target_os = "linux")]
 pub mod hardware;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "there is no CPUID")
+)]
 mod hyper_v;
 pub mod init_data;
 mod on_demand;

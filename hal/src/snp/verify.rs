@@ -29,7 +29,6 @@ use super::certificate::{Certificate, MAX_CERTIFICATE_LEN};
 use super::error::SnpError;
 use super::kinds::EndorsementKeyKind;
 use super::report::{self, SnpReport};
-use super::roots::TrustRoots;
 use super::trust::SnpTrust;
 use crate::FormError;
 
@@ -91,7 +90,8 @@ pub fn is_signed_by(report: &[u8], endorsement_der: &[u8]) -> Result<(), SnpErro
 
 /// Whether a pinned ASK or ASVK signed this certificate of an endorsement key: what a host asks before it prefers or
 /// keeps one. It says nothing of a time or a report, and is no verification.
-pub(crate) fn is_vouched_for(endorsement_der: &[u8], roots: &TrustRoots) -> bool {
+#[cfg(target_os = "linux")]
+pub(crate) fn is_vouched_for(endorsement_der: &[u8], roots: &super::TrustRoots) -> bool {
     EndorsementKey::parse(endorsement_der).is_ok_and(|key| {
         let mut issuers = roots.issuers(&key.certificate, key.kind);
         issuers.any(|(_, issuer)| key.certificate.verify_signature(issuer).is_ok())
