@@ -69,6 +69,9 @@ impl FromStr for ImageReference {
         if text.len() > MAX_LENGTH {
             return Err(refuse(format!("longer than {MAX_LENGTH} bytes")));
         }
+        if let Some(pinned) = pinned(text) {
+            return Ok(pinned);
+        }
         let inner =
             Reference::from_str(&plain_spelling(text)).map_err(|e| refuse(e.to_string()))?;
         // A first part that is no host name is taken for repository, upper case and all.
@@ -83,6 +86,52 @@ impl FromStr for ImageReference {
         };
         Ok(Self { inner, digest })
     }
+}
+
+/// A reference as tasks write it: a host, a repository and a digest, with nothing left to defaults. The library
+/// takes a regular expression to any reference, and that would be the longest of what a warm task does besides
+/// cryptography. `None` for all others, right or wrong, which the library reads.
+fn pinned(text: &str) -> Option<ImageReference> {
+    let (name, hex) = text.split_once('@')?;
+    let digest: Digest = hex.parse().ok()?;
+    let (registry, repository) = name.split_once('/')?;
+    let (host, port) = match registry.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (registry, None),
+    };
+    // Without a dot or a port it would be a part of a repository, and Docker Hub has several names.
+    let is_host = (host.contains('.') || port.is_some())
+        && host.split('.').all(|label| is_plain(label, b"-"))
+        && !host.contains("docker");
+    let is_port = port.is_none_or(|port| {
+        (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+    });
+    let is_repository = repository.len() <= 128
+        && repository
+            .split('/')
+            .all(|component| is_plain(component, b"-._"));
+    (is_host && is_port && is_repository).then(|| ImageReference {
+        inner: Reference::with_digest(
+            registry.to_owned(),
+            repository.to_owned(),
+            digest.to_string(),
+        ),
+        digest: Some(digest),
+    })
+}
+
+/// Lower-case letters and digits, with a separator here and there between them.
+fn is_plain(text: &str, separators: &[u8]) -> bool {
+    let mut after_letter = false;
+    for byte in text.bytes() {
+        let is_letter = byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let fits = is_letter || (after_letter && separators.contains(&byte));
+        if !fits {
+            return false;
+        }
+        after_letter = is_letter;
+    }
+    after_letter
 }
 
 /// Without what tools put before a reference (`oci://`, `docker://`), and with Docker Hub under its one
@@ -205,7 +254,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn pinned_images_are_read_without_the_library() {
+        for (name, is_plain) in [
+            ("registry.example:5000/team/a-b", true),
+            ("localhost:5000/a", true),
+            ("127.0.0.1:5000/a", true),
+            ("ghcr.io/a/b_c.d", true),
+            ("docker.io/a/b", false),
+            ("localhost/a", false),
+            ("a/b", false),
+            ("ghcr.io/a--b", false),
+            ("ghcr.io/a:v1", false),
+            ("ghcr.io/", false),
+            ("ghcr.io//a", false),
+            ("oci://ghcr.io/a", false),
+            ("Ghcr.io/a", false),
+        ] {
+            let text = format!("{name}@sha256:{HEX}");
+            assert_eq!(pinned(&text).is_some(), is_plain, "{text}");
+        }
+        assert!(pinned(&format!("ghcr.io/a@sha512:{HEX}")).is_none());
+        assert!(pinned("ghcr.io/a").is_none());
+    }
+
     proptest! {
+        #[test]
+        fn what_is_read_without_the_library_is_what_the_library_reads(
+            host in "[a-z0-9.-]{1,8}(\\.(io|docker|com|-a|0))?(:[0-9]{0,6})?",
+            repository in "[a-zA-Z0-9._/-]{0,10}",
+            tag in "(:[a-z0-9.]{1,4})?",
+        ) {
+            let text = format!("{host}/{repository}{tag}@sha256:{HEX}");
+            if let Some(pinned) = pinned(&text) {
+                let inner = Reference::from_str(&plain_spelling(&text)).unwrap();
+                prop_assert_eq!(&pinned.inner, &inner, "{}", text);
+                let digest = pinned.digest.unwrap().to_string();
+                prop_assert_eq!(Some(&digest[..]), inner.digest());
+            }
+        }
+
         #[test]
         fn any_text_is_parsed_or_refused(text in ".{0,200}") {
             if let Ok(reference) = text.parse::<ImageReference>() {
