@@ -7,7 +7,9 @@ use std::time::SystemTime;
 
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use x509_cert::crl::CertificateList;
-use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::der::Decode as _;
+use x509_cert::der::asn1::{AnyRef, OctetStringRef};
+use x509_cert::ext::pkix::BasicConstraints;
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::ObjectIdentifier;
@@ -17,6 +19,10 @@ use crate::FormError;
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const SECP256R1: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// Intel's extension of PCK certificates; in it the kind of platform, and the provisioning enclave's number.
+const SGX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
+const FMSPC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.4");
+const PCE_ID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1.3");
 /// Larger than any certificate of Intel's.
 const MAX_CERTIFICATE_LEN: usize = 16 * 1024;
 /// Larger than Intel's lists of revoked certificates have ever been.
@@ -31,6 +37,9 @@ pub(super) struct Certificate {
     serial: SerialNumber,
     key: Vec<u8>,
     is_on_p256: bool,
+    is_authority: bool,
+    /// Contents of Intel's extension, in PCK certificates.
+    sgx: Option<Vec<u8>>,
     validity: Validity,
 }
 
@@ -61,9 +70,14 @@ impl Certificate {
         let key = &info.subject_public_key;
         let curve = info.algorithm.parameters.as_ref();
         let curve = curve.and_then(|curve| curve.decode_as().ok());
+        let constraints = certificate.get::<BasicConstraints>().ok().flatten();
+        let extensions = certificate.extensions.as_deref().unwrap_or_default();
+        let sgx = extensions.iter().find(|extension| extension.extn_id == SGX);
         Ok(Self {
             der: der.to_vec(),
             key: key.raw_bytes().to_vec(),
+            is_authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
+            sgx: sgx.map(|extension| extension.extn_value.as_bytes().to_vec()),
             is_on_p256: info.algorithm.oid == EC_PUBLIC_KEY && curve == Some(SECP256R1),
             subject: certificate.subject,
             issuer: certificate.issuer,
@@ -78,6 +92,31 @@ impl Certificate {
     /// Whether its key is on P-256, as all of Intel's are and none of AMD's.
     pub(super) fn is_on_p256(&self) -> bool {
         self.is_on_p256
+    }
+
+    /// The kind of platform that a PCK certificate names (FMSPC), and its provisioning enclave's number (PCEID).
+    pub(super) fn platform(&self) -> Option<([u8; 6], [u8; 2])> {
+        let fields = Vec::<AnyRef<'_>>::from_der(self.sgx.as_deref()?).ok()?;
+        let (mut fmspc, mut pce_id) = (None, None);
+        for field in fields {
+            let parts = field.decode_as::<Vec<AnyRef<'_>>>().ok()?;
+            let [name, value] = parts.as_slice() else {
+                continue;
+            };
+            let octets = || value.decode_as::<OctetStringRef<'_>>().ok();
+            let name = name.decode_as::<ObjectIdentifier>().ok()?;
+            if name == FMSPC {
+                fmspc = Some(octets()?.as_bytes().try_into().ok()?);
+            } else if name == PCE_ID {
+                pce_id = Some(octets()?.as_bytes().try_into().ok()?);
+            }
+        }
+        fmspc.zip(pce_id)
+    }
+
+    /// Whether it may issue others.
+    pub(super) fn is_authority(&self) -> bool {
+        self.is_authority
     }
 
     /// Whether subject and issuer are one name, as in a root.
@@ -148,9 +187,4 @@ impl Crl {
 /// A name as text, for people.
 pub(super) fn shown(name: &Name) -> String {
     name.to_string().chars().take(200).collect()
-}
-
-/// Whether two names are the same bytes.
-pub(super) fn same(one: &Name, other: &Name) -> bool {
-    one.to_der().ok() == other.to_der().ok()
 }

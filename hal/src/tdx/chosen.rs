@@ -1,28 +1,32 @@
 //! The part of a relying party's collateral that one quote needs.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use dcap_qvl::QuoteCollateralV3;
-use dcap_qvl::intel::{PckExtension, parse_pck_extension};
+use x509_cert::name::Name;
 
-use super::certificate::{Certificate, Crl, same, shown};
+use super::certificate::{Certificate, Crl, shown};
 use super::collateral::{Collateral, Signed};
 use super::quote::Quote;
 use super::{TdxError, TdxTrust, pem};
 use crate::FormError;
 
 const CHAIN: &str = "PCK certificate chain";
-/// The name of what signs TCB info and identities.
+/// What errors call the signed documents.
+pub(super) const TCB_INFO: &str = "TCB info";
+pub(super) const QE_IDENTITY: &str = "quoting enclave's identity";
 const TDX: &str = "TDX";
 const TD_QE: &str = "TD_QE";
 
 /// The documents for one quote. Nothing about them is verified, but that the signing certificates' keys
 /// made the signatures beside them.
 pub(super) struct Chosen<'a> {
-    pub(super) pck: Certificate,
-    pub(super) extension: PckExtension,
+    pck: Cow<'a, Certificate>,
+    /// The kind of platform that it names.
+    pub(super) fmspc: [u8; 6],
     /// Issuers in the quote's chain.
-    issuers: Vec<Certificate>,
+    issuers: Vec<Cow<'a, Certificate>>,
     tcb_info: &'a Signed,
     tcb_signer: &'a Certificate,
     qe_identity: &'a Signed,
@@ -34,27 +38,26 @@ pub(super) struct Chosen<'a> {
 impl<'a> Chosen<'a> {
     /// What there is for the quote's platform; of several, the newest.
     pub(super) fn for_quote(quote: &Quote, trust: &'a TdxTrust) -> Result<Self, TdxError> {
-        let (pck, issuers) = chain(quote)?;
-        let extension =
-            parse_pck_extension(&pck.der).map_err(|error| FormError::malformed(CHAIN, error))?;
-        let fmspc = extension.fmspc;
         let collateral = &trust.collateral;
+        let known = [&trust.root.certificate].into_iter();
+        let (pck, issuers) = chain(quote, known.chain(&collateral.certificates))?;
+        let (fmspc, pce_id) = platform(&pck)?;
         let missing = |what: String| TdxError::NoCollateral {
             what,
             fmspc: hex::encode(fmspc),
         };
         let root = &trust.root.certificate.subject;
-        let crl = |issuer| {
+        let crl = |issuer: &Name| {
             newest(
                 &collateral.crls,
-                |crl| same(&crl.issuer, issuer),
+                |crl| crl.issuer == *issuer,
                 |crl| crl.validity.from,
             )
         };
         let tcb_info = signed(&collateral.tcb_infos, |info| {
             // The library compares the FMSPC alone. Levels count in the versions of one provisioning enclave, so
             // Intel's own verifier compares both.
-            info.id == TDX && info.fmspc == fmspc && info.pce_id == extension.pce_id
+            info.id == TDX && info.fmspc == fmspc && info.pce_id == pce_id
         })
         .ok_or_else(|| missing("TCB info of this kind of platform".to_owned()))?;
         let qe_identity = signed(&collateral.qe_identities, |identity| identity.id == TD_QE)
@@ -73,10 +76,10 @@ impl<'a> Chosen<'a> {
             );
         };
         Ok(Self {
-            tcb_signer: signer("TCB info", tcb_info, collateral)?,
-            qe_signer: signer("quoting enclave's identity", qe_identity, collateral)?,
+            tcb_signer: signer(TCB_INFO, tcb_info, collateral)?,
+            qe_signer: signer(QE_IDENTITY, qe_identity, collateral)?,
             pck,
-            extension,
+            fmspc,
             issuers,
             tcb_info,
             qe_identity,
@@ -88,8 +91,8 @@ impl<'a> Chosen<'a> {
     /// That everything holds at this time. There is no grace.
     pub(super) fn check_times(&self, now: SystemTime) -> Result<(), TdxError> {
         let documents = [
-            ("TCB info", self.tcb_info.validity),
-            ("quoting enclave's identity", self.qe_identity.validity),
+            (TCB_INFO, self.tcb_info.validity),
+            (QE_IDENTITY, self.qe_identity.validity),
             ("list of revoked PCK certificates", self.pck_crl.validity),
             (
                 "list of certificates that the root revoked",
@@ -118,11 +121,12 @@ impl<'a> Chosen<'a> {
     pub(super) fn revoked(&self) -> Option<&'static str> {
         let lists = [self.root_crl, self.pck_crl];
         let named = [
-            ("PCK", &self.pck),
+            ("PCK", &*self.pck),
             ("TCB info signer's", self.tcb_signer),
             ("identity signer's", self.qe_signer),
         ];
-        let issuers = self.issuers.iter().map(|issuer| ("PCK issuer's", issuer));
+        let issuers = self.issuers.iter();
+        let issuers = issuers.map(|issuer| ("PCK issuer's", &**issuer));
         named
             .into_iter()
             .chain(issuers)
@@ -131,19 +135,19 @@ impl<'a> Chosen<'a> {
     }
 
     /// In the form that `dcap-qvl` takes.
-    pub(super) fn to_dcap(&self) -> Result<QuoteCollateralV3, TdxError> {
-        Ok(QuoteCollateralV3 {
+    pub(super) fn to_dcap(&self) -> QuoteCollateralV3 {
+        QuoteCollateralV3 {
             pck_crl_issuer_chain: String::new(),
             root_ca_crl: self.root_crl.der.clone(),
             pck_crl: self.pck_crl.der.clone(),
-            tcb_info_issuer_chain: pem::certificate(&self.tcb_signer.der)?,
+            tcb_info_issuer_chain: pem::certificate(&self.tcb_signer.der),
             tcb_info: self.tcb_info.body.clone(),
             tcb_info_signature: self.tcb_info.signature.clone(),
-            qe_identity_issuer_chain: pem::certificate(&self.qe_signer.der)?,
+            qe_identity_issuer_chain: pem::certificate(&self.qe_signer.der),
             qe_identity: self.qe_identity.body.clone(),
             qe_identity_signature: self.qe_identity.signature.clone(),
             pck_certificate_chain: None,
-        })
+        }
     }
 }
 
@@ -154,21 +158,36 @@ impl Quote {
     /// # Errors
     /// [`TdxError::Form`] when the certificate cannot be read.
     pub fn fmspc(&self) -> Result<[u8; 6], TdxError> {
-        let (pck, _) = chain(self)?;
-        let extension =
-            parse_pck_extension(&pck.der).map_err(|error| FormError::malformed(CHAIN, error))?;
-        Ok(extension.fmspc)
+        let (pck, _) = chain(self, std::iter::empty())?;
+        platform(&pck).map(|(fmspc, _)| fmspc)
     }
 }
 
-/// The quote's PCK certificate and what comes with it.
-fn chain(quote: &Quote) -> Result<(Certificate, Vec<Certificate>), TdxError> {
+/// FMSPC and PCEID.
+fn platform(pck: &Certificate) -> Result<([u8; 6], [u8; 2]), TdxError> {
+    let missing = || FormError::malformed(CHAIN, "its first certificate names no FMSPC and PCEID");
+    Ok(pck.platform().ok_or_else(missing)?)
+}
+
+/// A certificate and those that come with it.
+type Chain<'a> = (Cow<'a, Certificate>, Vec<Cow<'a, Certificate>>);
+
+/// The quote's PCK certificate and what comes with it. Most quotes bring the root, and an issuer that came with
+/// the collateral too; those that are known are not read again.
+fn chain<'a>(
+    quote: &Quote,
+    known: impl Iterator<Item = &'a Certificate> + Clone,
+) -> Result<Chain<'a>, TdxError> {
     let mut certificates = Vec::new();
     for (label, der) in pem::blocks(CHAIN, &quote.pck_chain)? {
         if label != "CERTIFICATE" {
             return Err(FormError::malformed(CHAIN, "it holds PEM other than certificates").into());
         }
-        certificates.push(Certificate::parse(&der)?);
+        let known = known.clone().find(|known| known.der == der);
+        certificates.push(match known {
+            Some(known) => Cow::Borrowed(known),
+            None => Cow::Owned(Certificate::parse(&der)?),
+        });
     }
     let mut certificates = certificates.into_iter();
     let pck = certificates
@@ -191,15 +210,24 @@ fn newest<T>(
         .max_by_key(|one| issued(one))
 }
 
-/// The certificate among the collateral whose key made a document's signature.
+/// The certificate among the collateral whose key made a document's signature. Authorities sign certificates and
+/// no documents. Where one certificate is left, there is nothing to choose, and whether it signed is `dcap-qvl`'s
+/// to check: a signature takes longer than all else here.
 fn signer<'a>(
     what: &'static str,
     document: &Signed,
     collateral: &'a Collateral,
 ) -> Result<&'a Certificate, TdxError> {
-    collateral
-        .certificates
-        .iter()
-        .find(|certificate| certificate.signed(document.body.as_bytes(), &document.signature))
-        .ok_or(TdxError::CollateralSignature { what })
+    let certificates = collateral.certificates.iter();
+    let signers: Vec<_> = certificates
+        .filter(|certificate| !certificate.is_authority())
+        .collect();
+    let found = match signers.as_slice() {
+        [only] => Some(*only),
+        several => several
+            .iter()
+            .copied()
+            .find(|certificate| certificate.signed(document.body.as_bytes(), &document.signature)),
+    };
+    found.ok_or(TdxError::CollateralSignature { what })
 }

@@ -164,9 +164,9 @@ impl Collateral {
     }
 
     fn add_certificate(&mut self, der: &[u8]) -> Result<(), FormError> {
-        let certificate = Certificate::parse(der)?;
-        if !self.certificates.contains(&certificate) {
-            self.certificates.push(certificate);
+        let is_known = self.certificates.iter().any(|known| known.der == der);
+        if !is_known {
+            self.certificates.push(Certificate::parse(der)?);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{Policy, QuoteClaims};
 
-use super::chosen::Chosen;
+use super::chosen::{Chosen, QE_IDENTITY, TCB_INFO};
 use super::facts::{TdxPlatform, TdxTcb};
 use super::{TcbStatus, TdxError, TdxTrust};
 
@@ -39,7 +39,7 @@ pub(super) fn verify(
     // A debuggable VM is the caller's to refuse, see `verify`.
     let claims = QuoteVerifier::new(trust.root.der().to_vec())
         .allow_debug(true)
-        .verify_with_policy(quote, chosen.to_dcap()?, seconds, &Whatever)
+        .verify_with_policy(quote, chosen.to_dcap(), seconds, &Whatever)
         .map_err(|error| named(&format!("{error:#}"), chosen))?;
     let status = claims.tcb.status.to_string();
     let pck = claims.platform.pck;
@@ -77,6 +77,11 @@ fn named(words: &str, chosen: &Chosen<'_>) -> TdxError {
             reason: short(words),
         };
     }
+    for (document, what) in [("tcb_info", TCB_INFO), ("qe_identity", QE_IDENTITY)] {
+        if says(&format!("Signature is invalid for {document}")) {
+            return TdxError::CollateralSignature { what };
+        }
+    }
     if says("ISV enclave report signature") {
         return TdxError::QuoteSignature;
     }
@@ -84,7 +89,7 @@ fn named(words: &str, chosen: &Chosen<'_>) -> TdxError {
         return TdxError::QuotingEnclaveSignature;
     }
     if says("No matching TCB level found") {
-        let fmspc = hex::encode(chosen.extension.fmspc);
+        let fmspc = hex::encode(chosen.fmspc);
         return TdxError::NoTcbLevel { fmspc };
     }
     if says("TCB status is invalid: Revoked") {
