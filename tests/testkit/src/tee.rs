@@ -28,4 +28,6 @@ pub use trust::{
     TEST_REFERENCE_VALUES, TEST_ROOTS_PEM, test_reference_values, test_roots, test_tdx_trust,
     test_trust,
 };
-pub use tsm::{TsmCounts, TsmDevice, TsmFault, TsmMount, TsmStep, TsmTree, TsmTreeFiles};
+pub use tsm::{
+    TsmCounts, TsmDevice, TsmFault, TsmMount, TsmServed, TsmStep, TsmTree, TsmTreeFiles,
+};

@@ -19,7 +19,7 @@ mod tree;
 pub use device::TsmDevice;
 pub use fault::{TsmFault, TsmStep};
 pub use files::TsmTreeFiles;
-pub use fuse::TsmMount;
+pub use fuse::{TsmMount, TsmServed};
 pub use tree::{TsmCounts, TsmTree};
 
 #[cfg(test)]

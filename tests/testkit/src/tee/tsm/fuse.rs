@@ -15,7 +15,9 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
@@ -41,6 +43,31 @@ const REGULAR: u32 = 0o100_000;
 #[derive(Debug)]
 pub struct TsmMount {
     path: PathBuf,
+    served: Arc<Served>,
+}
+
+/// What a mount has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TsmServed {
+    /// Requests of the kernel that were answered.
+    pub requests: u64,
+    /// Time that the answers took, from a request's arrival here until its answer goes back. On real hardware
+    /// the device takes its own time instead.
+    pub time: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Served {
+    requests: AtomicU64,
+    nanoseconds: AtomicU64,
+}
+
+impl Served {
+    fn count(&self, time: Duration) {
+        let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
 }
 
 impl TsmMount {
@@ -67,11 +94,13 @@ impl TsmMount {
         }
         let mount = Self {
             path: path.to_path_buf(),
+            served: Arc::default(),
         };
         for _ in 0..THREADS {
             let (device, tree) = (device.try_clone()?, tree.clone());
+            let served = Arc::clone(&mount.served);
             // It ends with the mount.
-            thread::spawn(move || serve(&device, &tree));
+            thread::spawn(move || serve(&device, &tree, &served));
         }
         Ok(mount)
     }
@@ -80,6 +109,15 @@ impl TsmMount {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn served(&self) -> TsmServed {
+        TsmServed {
+            requests: self.served.requests.load(Ordering::Relaxed),
+            time: Duration::from_nanos(self.served.nanoseconds.load(Ordering::Relaxed)),
+        }
     }
 }
 
@@ -93,7 +131,7 @@ impl Drop for TsmMount {
     }
 }
 
-fn serve(mut device: &File, tree: &TsmTree) {
+fn serve(mut device: &File, tree: &TsmTree, served: &Served) {
     let mut buffer = vec![0; REQUEST_LEN];
     loop {
         let request = match device.read(&mut buffer) {
@@ -105,6 +143,7 @@ fn serve(mut device: &File, tree: &TsmTree) {
         let Some(request) = request else {
             return;
         };
+        let arrived = Instant::now();
         let Some(reply) = answer(&request, tree) else {
             continue;
         };
@@ -116,6 +155,7 @@ fn serve(mut device: &File, tree: &TsmTree) {
         let mut message = Bytes::default();
         message.u32(length).i32(error).u64(request.unique);
         message.raw(&body);
+        served.count(arrived.elapsed());
         match device.write(&message.0) {
             // The request was taken back meanwhile.
             Err(error) if is_one_of(&error, &[Errno::NOENT, Errno::INTR]) => {}

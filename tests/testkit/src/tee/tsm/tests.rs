@@ -279,7 +279,7 @@ fn a_blob_that_the_kernel_would_not_hand_out_is_refused() {
 /// The tree as files.
 struct Mounted {
     tree: Arc<TsmTree>,
-    _mount: TsmMount,
+    mount: TsmMount,
     folder: TempDir,
 }
 
@@ -290,7 +290,7 @@ impl Mounted {
         let mount = TsmMount::new(tree.clone(), folder.path()).unwrap();
         Self {
             tree,
-            _mount: mount,
+            mount,
             folder,
         }
     }
@@ -315,7 +315,10 @@ fn errno<T: std::fmt::Debug>(result: io::Result<T>) -> Errno {
 #[ignore = "needs root and /dev/fuse; .ci/run runs it"]
 fn plain_files_give_a_report_that_verifies() {
     let mounted = Mounted::new(TsmDevice::snp(FakeSnp::new()));
+    let before = mounted.mount.served();
     fs::create_dir(mounted.path("a")).unwrap();
+    let served = mounted.mount.served();
+    assert!(served.requests > before.requests && served.time > before.time);
     let names: Vec<_> = fs::read_dir(mounted.path("a"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
