@@ -87,12 +87,13 @@ impl AttestationService {
     /// # Errors
     /// [`AttestationServiceError::Config`] for an address or CA that cannot work.
     pub fn new(config: &KbsConfig) -> Result<Self, AttestationServiceError> {
-        let http = Http::with_root(config, "").map_err(|error| {
-            AttestationServiceError::Config(match error {
-                KbsError::Config(words) => words,
-                error => error.to_string(),
-            })
-        })?;
+        let http =
+            Http::to_service(&config.url, config.ca_pem.as_deref(), config).map_err(|error| {
+                AttestationServiceError::Config(match error {
+                    KbsError::Config(words) => words,
+                    error => error.to_string(),
+                })
+            })?;
         Ok(Self {
             http,
             timeout: config.timeout,

@@ -3,27 +3,31 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use proplet_hal::TeeProvider;
 use proplet_jose::jwe::Jwe;
 use proplet_jose::jwk::PrivateKey;
 use proplet_types::{ResourceUri, text::server_words};
-use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderName};
+use reqwest::{Method, StatusCode};
+use ring::error::Unspecified;
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use crate::handshake::Handshake;
 use crate::http::{Answer, Exchange, Http, secret_header};
-use crate::protocol::{ErrorBody, SESSION_COOKIE, SentInitData};
+use crate::passport::Passport;
+use crate::pool::Pool;
+use crate::protocol::{ErrorBody, Requester, SESSION_COOKIE, SentInitData};
 use crate::refusal::{Subject, refusal};
-use crate::session::{Session, Sessions};
-use crate::{Failure, KbsConfig, KbsError, SessionId};
+use crate::session::{Grant, Session};
+use crate::token::MAX_BEARER_BYTES;
+use crate::{ComponentBound, Failure, KbsConfig, KbsError, SessionId};
 
 /// Room in an answer for what surrounds the ciphertext of a resource.
 const ENVELOPE_BYTES: usize = 16 * 1024;
-
-/// The longest token that is sent as a header. Servers refuse larger ones before they look at them.
-const MAX_BEARER_BYTES: usize = 64 * 1024;
 
 /// A resource that the KBS released to this host.
 pub struct Resource {
@@ -44,7 +48,7 @@ impl fmt::Debug for Resource {
     }
 }
 
-/// A client of one KBS on behalf of one TEE. Clones are cheap and share the session.
+/// A client of one KBS on behalf of one TEE. Clones are cheap and share the sessions.
 ///
 /// Every call attests first if there is no live session; none asks without one. The token and the
 /// session's key stay inside.
@@ -56,12 +60,24 @@ pub struct KbsClient {
 /// Makes the key of a session.
 type KeySource = dyn Fn() -> Result<PrivateKey, proplet_jose::Error> + Send + Sync;
 
+/// Makes the nonce of runtime data for an attestation service, which hands none out.
+type NonceSource = dyn Fn() -> Result<String, Unspecified> + Send + Sync;
+
 struct Inner {
     config: KbsConfig,
     http: Arc<Http>,
     provider: Arc<dyn TeeProvider>,
     new_key: Box<KeySource>,
-    sessions: Arc<Sessions>,
+    new_nonce: Box<NonceSource>,
+    sessions: Pool,
+    /// How the KBS is told which component asks.
+    bound: Option<Bound>,
+}
+
+/// [`ComponentBound`], ready to be used.
+enum Bound {
+    Passport(Arc<Http>),
+    AdditionalEvidence,
 }
 
 impl KbsClient {
@@ -70,48 +86,90 @@ impl KbsClient {
     /// # Errors
     /// [`KbsError::Config`] for an address or CA that cannot work.
     pub fn new(config: KbsConfig, provider: Arc<dyn TeeProvider>) -> Result<Self, KbsError> {
-        Self::with_keys(config, provider, Box::new(PrivateKey::generate_p256))
+        let new_key = Box::new(PrivateKey::generate_p256);
+        Self::with_sources(config, provider, new_key, Box::new(random_nonce))
     }
 
-    /// The key is an argument so that recorded answers, which are sealed to a known key, can be
-    /// replayed. Not public: a key that outlives its session, or that anybody else knows, is none.
+    /// As [`KbsClient::with_sources`], with nonces of the machine.
+    #[cfg(test)]
     pub(crate) fn with_keys(
         config: KbsConfig,
         provider: Arc<dyn TeeProvider>,
         new_key: Box<KeySource>,
     ) -> Result<Self, KbsError> {
+        Self::with_sources(config, provider, new_key, Box::new(random_nonce))
+    }
+
+    /// Key and nonce are arguments so that recorded answers, which are sealed to a known key, can be
+    /// replayed. Not public: a key that outlives its session, or that anybody else knows, is none.
+    pub(crate) fn with_sources(
+        config: KbsConfig,
+        provider: Arc<dyn TeeProvider>,
+        new_key: Box<KeySource>,
+        new_nonce: Box<NonceSource>,
+    ) -> Result<Self, KbsError> {
         let http = Arc::new(Http::new(&config)?);
-        let sessions = Arc::new(Sessions::default());
+        let bound = match &config.component_bound {
+            None => None,
+            Some(ComponentBound::AdditionalEvidence) => Some(Bound::AdditionalEvidence),
+            Some(ComponentBound::Passport(service)) => Some(Bound::Passport(Arc::new(
+                Http::to_service(&service.url, service.ca_pem.as_deref(), &config)?,
+            ))),
+        };
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 http,
                 provider,
                 new_key,
-                sessions,
+                new_nonce,
+                sessions: Pool::default(),
+                bound,
             }),
         })
     }
 
-    /// Gets a resource. Attests anew at most once, when the KBS no longer accepts the session.
+    /// Gets a resource, in a session in which no component is named. Attests anew at most once, when the KBS no
+    /// longer accepts the session.
     ///
     /// # Errors
     /// [`KbsError`]: `Denied` and `NotFound` are the KBS's last word, `Unavailable` may pass,
     /// everything else needs a person.
     pub async fn resource(&self, uri: &ResourceUri) -> Result<Resource, KbsError> {
+        self.resource_of(uri, None).await
+    }
+
+    /// Gets a resource on behalf of a component, with a session in which the KBS is told which component it
+    /// is. Where [`KbsConfig::component_bound`] is not set, this is [`KbsClient::resource`].
+    ///
+    /// # Errors
+    /// As [`KbsClient::resource`].
+    pub async fn resource_for(
+        &self,
+        uri: &ResourceUri,
+        requester: &Requester,
+    ) -> Result<Resource, KbsError> {
+        self.resource_of(uri, self.told(requester)).await
+    }
+
+    async fn resource_of(
+        &self,
+        uri: &ResourceUri,
+        requester: Option<&Requester>,
+    ) -> Result<Resource, KbsError> {
         let inner = &self.inner;
         inner.http.base().check_host(uri)?;
         let deadline = inner.deadline();
         let work = async {
-            let mut session = inner.attested().await?;
+            let mut session = inner.attested(requester).await?;
             match inner.fetch(&session, uri, deadline).await {
                 Err(KbsError::TokenRefused { detail }) => {
                     tracing::warn!(session = %session.id, detail, "the KBS ended the session early");
                 }
                 result => return result,
             }
-            inner.sessions.forget(session.id);
-            session = inner.attested().await?;
+            inner.sessions.of(requester).forget(session.id);
+            session = inner.attested(requester).await?;
             inner.fetch(&session, uri, deadline).await
         };
         inner.in_time(deadline, work).await
@@ -121,14 +179,34 @@ impl KbsClient {
     #[cfg(test)]
     pub(crate) async fn session(&self) -> Result<SessionId, KbsError> {
         let deadline = self.inner.deadline();
-        let session = self.inner.in_time(deadline, self.inner.attested()).await?;
+        let session = self
+            .inner
+            .in_time(deadline, self.inner.attested(None))
+            .await?;
         Ok(session.id)
     }
 
     /// The live session, without any I/O. `None` before the first attestation, after the session's
     /// end, and once the KBS has refused it.
     pub fn live_session(&self) -> Option<SessionId> {
-        self.inner.sessions.live().map(|session| session.id)
+        self.inner.sessions.live(None).map(|session| session.id)
+    }
+
+    /// The live session of a component, as [`KbsClient::live_session`]: that of
+    /// [`KbsClient::resource_for`].
+    pub fn live_session_for(&self, requester: &Requester) -> Option<SessionId> {
+        let live = self.inner.sessions.live(self.told(requester));
+        live.map(|session| session.id)
+    }
+
+    /// Whether the KBS is told which component asks.
+    pub fn is_component_bound(&self) -> bool {
+        self.inner.bound.is_some()
+    }
+
+    /// The requester, where the KBS is told.
+    fn told<'a>(&self, requester: &'a Requester) -> Option<&'a Requester> {
+        self.is_component_bound().then_some(requester)
     }
 }
 
@@ -158,13 +236,20 @@ impl Inner {
         })
     }
 
-    async fn attested(self: &Arc<Self>) -> Result<Arc<Session>, KbsError> {
+    async fn attested(
+        self: &Arc<Self>,
+        requester: Option<&Requester>,
+    ) -> Result<Arc<Session>, KbsError> {
         self.sessions
+            .of(requester)
             .acquire(|| {
-                let inner = self.clone();
+                let (inner, requester) = (self.clone(), requester.cloned());
                 // Its own deadline, not the caller's: others who join it may have more time left.
                 let deadline = inner.deadline();
-                async move { inner.in_time(deadline, inner.handshake(deadline)).await }
+                async move {
+                    let handshake = inner.handshake(requester, deadline);
+                    inner.in_time(deadline, handshake).await
+                }
             })
             .await
     }
@@ -193,15 +278,33 @@ impl Inner {
         }
     }
 
-    async fn handshake(&self, deadline: Instant) -> Result<crate::session::Grant, KbsError> {
+    async fn handshake(
+        &self,
+        requester: Option<Requester>,
+        deadline: Instant,
+    ) -> Result<Grant, KbsError> {
         let key = (self.new_key)().map_err(|error| KbsError::Evidence(error.to_string()))?;
         let init_data = self.bound_init_data().await?;
-        let http = self.http.clone();
         let provider = self.provider.clone();
+        if let Some(Bound::Passport(service)) = &self.bound {
+            let nonce = (self.new_nonce)()
+                .map_err(|_| KbsError::Evidence("there are no random bytes".to_owned()))?;
+            let passport = Passport {
+                http: service.clone(),
+                provider,
+                init_data,
+                requester,
+                nonce,
+                key,
+                deadline,
+            };
+            return passport.run().await;
+        }
         Handshake {
-            http,
+            http: self.http.clone(),
             provider,
             init_data,
+            requester,
             key,
             deadline,
         }
@@ -217,8 +320,8 @@ impl Inner {
         deadline: Instant,
     ) -> Result<Resource, KbsError> {
         let grant = &session.grant;
-        if !session.cookie_is_lost() {
-            let pair = Zeroizing::new(format!("{SESSION_COOKIE}={}", grant.cookie.as_str()));
+        if let Some(cookie) = session.cookie() {
+            let pair = Zeroizing::new(format!("{SESSION_COOKIE}={cookie}"));
             let (exchange, answer) = self.ask(COOKIE, &pair, uri, deadline).await?;
             let unknown = !answer.status.is_success()
                 && ErrorBody::parse(&answer.body).is_some_and(|e| e.variant() == "TokenNotFound");
@@ -262,7 +365,12 @@ impl Inner {
         exchange: &Exchange,
         answer: &Answer,
     ) -> Result<Resource, KbsError> {
-        let request = exchange.label();
+        let request = self.http.label(exchange);
+        if answer.status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+            return Err(KbsError::TokenTooLarge {
+                bytes: session.grant.token.len(),
+            });
+        }
         if !answer.status.is_success() {
             return Err(refusal(
                 &self.http,
@@ -303,4 +411,11 @@ impl Inner {
             session: session.id,
         })
     }
+}
+
+/// 32 random bytes, as a KBS makes its nonces.
+fn random_nonce() -> Result<String, Unspecified> {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes)?;
+    Ok(STANDARD.encode(bytes))
 }

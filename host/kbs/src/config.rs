@@ -8,10 +8,8 @@ use proplet_net::Proxy;
 use proplet_types::{KbsHost, ResourceUri};
 use url::Url;
 
-use crate::KbsError;
-
-/// What a KBS's paths are below.
-const KBS_ROOT: &str = "kbs/v0/";
+use crate::bound::ComponentBound;
+use crate::{KbsError, Peer};
 
 /// The largest resource that is accepted unless the settings say less: 1 MiB.
 pub const MAX_RESOURCE_BYTES: usize = 1 << 20;
@@ -45,6 +43,9 @@ pub struct KbsConfig {
     /// the KBS checks it and shows its contents to policies, when the TEE reports that the VM was started
     /// with it. Where the VM was started with none it stays here; where with another, there is no handshake.
     pub init_data: Option<InitData>,
+    /// How the KBS is told which component asks, for [`crate::KbsClient::resource_for`]. Not at all unless
+    /// set.
+    pub component_bound: Option<ComponentBound>,
 }
 
 impl KbsConfig {
@@ -60,38 +61,13 @@ impl KbsConfig {
             retry_delay: Duration::from_millis(250),
             max_resource_bytes: MAX_RESOURCE_BYTES,
             init_data: None,
+            component_bound: None,
         }
     }
 
     /// Checks the address and gives it without a trailing slash, ready for `/kbs/v0/…`.
     pub(crate) fn base(&self) -> Result<Base, KbsError> {
-        let refuse = |what: &str| Err(KbsError::Config(format!("{what}; write https://host:port")));
-        match self.url.scheme() {
-            "https" => {}
-            "http" if self.allow_http => {}
-            "http" => {
-                return Err(KbsError::Config(
-                    "the KBS URL is plain http; use https, or allow http in the settings in so many words".to_owned(),
-                ));
-            }
-            _ => return refuse("the KBS URL has no http or https scheme"),
-        }
-        let Some(host) = KbsHost::of(&self.url) else {
-            return refuse("the KBS URL has no host");
-        };
-        if !self.url.username().is_empty() || self.url.password().is_some() {
-            return refuse(
-                "the KBS URL holds a user name or password, which the protocol does not know",
-            );
-        }
-        if self.url.query().is_some() || self.url.fragment().is_some() {
-            return refuse("the KBS URL has a query or fragment");
-        }
-        Ok(Base {
-            url: self.url.clone(),
-            host,
-            root: KBS_ROOT,
-        })
+        Base::new(Peer::KeyBroker, &self.url, self.allow_http)
     }
 }
 
@@ -103,6 +79,7 @@ impl fmt::Debug for KbsConfig {
             .field("proxy", &self.proxy)
             .field("allow_http", &self.allow_http)
             .field("timeout", &self.timeout)
+            .field("component_bound", &self.component_bound)
             .finish_non_exhaustive()
     }
 }
@@ -112,22 +89,54 @@ impl fmt::Debug for KbsConfig {
 pub(crate) struct Base {
     url: Url,
     host: KbsHost,
-    /// What the paths of the protocol are below, with a slash at its end unless it is empty.
-    root: &'static str,
+    api: &'static str,
 }
 
 impl Base {
-    /// The same server with another protocol below another path.
-    pub(crate) fn with_root(self, root: &'static str) -> Self {
-        Self { root, ..self }
+    /// Checks the address of a server.
+    pub(crate) fn new(peer: Peer, url: &Url, allow_http: bool) -> Result<Self, KbsError> {
+        let config = |what: String| Err(KbsError::Config(what));
+        let refuse = |what: &str| config(format!("the {peer} URL {what}; write https://host:port"));
+        match url.scheme() {
+            "https" => {}
+            "http" if allow_http => {}
+            "http" => {
+                return config(format!(
+                    "the {peer} URL is plain http; use https, or allow http in the settings in so many words"
+                ));
+            }
+            _ => return refuse("has no http or https scheme"),
+        }
+        let Some(host) = KbsHost::of(url) else {
+            return refuse("has no host");
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("holds a user name or password, which the protocol does not know");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return refuse("has a query or fragment");
+        }
+        Ok(Self {
+            url: url.clone(),
+            host,
+            api: match peer {
+                Peer::KeyBroker => "/kbs/v0/",
+                Peer::AttestationService => "/",
+            },
+        })
     }
 
-    /// The URL of `path` below the protocol's own.
+    /// The URL of `path` below [`Base::api`].
     pub(crate) fn endpoint(&self, path: &str) -> Url {
         let mut url = self.url.clone();
         let prefix = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{prefix}/{}{path}", self.root));
+        url.set_path(&format!("{prefix}{}{path}", self.api));
         url
+    }
+
+    /// What the server's interface begins with, slashes included.
+    pub(crate) fn api(&self) -> &'static str {
+        self.api
     }
 
     /// Scheme, host and port, for messages.
@@ -181,7 +190,8 @@ mod tests {
             at("https://kbs/behind/"),
             "https://kbs/behind/kbs/v0/resource/a/b/c"
         );
-        let service = base("https://as/x/", false).unwrap().with_root("");
+        let url = Url::parse("https://as/x/").unwrap();
+        let service = Base::new(Peer::AttestationService, &url, false).unwrap();
         assert_eq!(
             service.endpoint("attestation").as_str(),
             "https://as/x/attestation"

@@ -12,6 +12,25 @@ use proplet_types::{Code, ResourceUri};
 
 use crate::protocol::VERSION;
 
+/// Whom this client speaks with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Peer {
+    /// The key broker.
+    KeyBroker,
+    /// An attestation service that is asked for tokens about a component.
+    AttestationService,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KeyBroker => "KBS",
+            Self::AttestationService => "attestation service",
+        })
+    }
+}
+
 /// Where an exchange with the KBS broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,7 +66,38 @@ impl Failure {
         }
     }
 
-    fn advice(self) -> &'static str {
+    fn advice(self, peer: Peer) -> &'static str {
+        match peer {
+            Peer::KeyBroker => self.advice_for_key_broker(),
+            Peer::AttestationService => self.advice_for_service(),
+        }
+    }
+
+    fn advice_for_service(self) -> &'static str {
+        match self {
+            Self::Dns => {
+                "check the host name in `attestation_service`, and the resolver of this machine"
+            }
+            Self::Connect => {
+                "check that it runs with its REST interface (`restful-as`), its port in `attestation_service`, and firewalls in between"
+            }
+            Self::Tls => {
+                "check that the settings name its CA, and that its certificate is valid for this host name"
+            }
+            Self::Timeout => "it is overloaded or hangs; look at its log, or raise the timeout",
+            Self::WrongPath => {
+                "check `attestation_service`: it is the address before `/attestation`, of a service with the REST interface"
+            }
+            Self::PayloadTooLarge => {
+                "raise the limit of what stands before it, or send less evidence (no event log)"
+            }
+            Self::Transport | Self::Status(_) | Self::Backend => {
+                "look at its log and at that of any proxy before it; try later"
+            }
+        }
+    }
+
+    fn advice_for_key_broker(self) -> &'static str {
         match self {
             Self::Dns => "check the host name in the KBS URL, and the resolver of this machine",
             Self::Connect => {
@@ -149,12 +199,42 @@ pub enum KbsError {
         /// What the KBS said.
         detail: String,
     },
+    /// The attestation service gives no token for this machine's evidence.
+    #[error(
+        "the attestation service at {url} gives no token for this machine's evidence: {detail}; look at its log for the reason (TEE not supported, wrong report data, no collateral)"
+    )]
+    ServiceRefused {
+        /// Scheme, host and port.
+        url: String,
+        /// What it said.
+        detail: String,
+    },
+    /// The attestation service answered with something that is not a token.
+    #[error(
+        "the answer of the attestation service at {url} is not understood: {detail}; check that `attestation_service` leads to the REST interface (`restful-as`) of Trustee's attestation service"
+    )]
+    ServiceProtocol {
+        /// Scheme, host and port.
+        url: String,
+        /// What is wrong with the answer.
+        detail: String,
+    },
+    /// A token is larger than servers take in a header.
+    #[error(
+        "the token has {bytes} bytes, and the KBS takes no header of that size; the token repeats the evidence, so have the VM make less of it (no event log, fewer certificates)"
+    )]
+    TokenTooLarge {
+        /// Its size.
+        bytes: usize,
+    },
     /// This machine could not produce evidence.
     #[error("no evidence for the KBS: {0}")]
     Evidence(String),
-    /// The KBS could not be reached or is in trouble.
-    #[error("the KBS at {url} is unavailable: {failure}: {detail}; {advice}", advice = .failure.advice())]
+    /// The KBS or the attestation service could not be reached or is in trouble.
+    #[error("the {peer} at {url} is unavailable: {failure}: {detail}; {advice}", advice = .failure.advice(*.peer))]
     Unavailable {
+        /// Who.
+        peer: Peer,
         /// Scheme, host and port.
         url: String,
         /// Where the exchange broke.
@@ -204,6 +284,14 @@ impl KbsError {
             Self::Denied { .. } => Code::KbsDenied,
             Self::NotFound { .. } => Code::KbsNotFound,
             Self::Rejected { .. } => Code::KbsEvidenceRejected,
+            Self::ServiceRefused { .. } | Self::ServiceProtocol { .. } => {
+                Code::AttestationServiceRefused
+            }
+            Self::Unavailable {
+                peer: Peer::AttestationService,
+                ..
+            } => Code::AttestationServiceUnavailable,
+            Self::TokenTooLarge { .. } => Code::KbsTokenTooLarge,
             Self::VersionMismatch { .. } => Code::KbsVersionMismatch,
             Self::TokenRefused { .. } => Code::KbsTokenRefused,
             Self::Evidence(_) => Code::KbsNoEvidence,

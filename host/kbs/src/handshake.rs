@@ -1,7 +1,8 @@
 //! One attestation: Request, Challenge, Attestation, Response.
 //!
-//! The report data is composed here, from the KBS's nonce and a key that was made for this session in
-//! this process. Nothing that a guest says enters it.
+//! The report data is composed here, from the KBS's nonce, a key that was made for this session in this
+//! process and, where the session is one component's, the digests that this host found. Nothing that a guest
+//! says enters it.
 
 use std::sync::Arc;
 
@@ -10,14 +11,15 @@ use proplet_jose::jwk::PrivateKey;
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, COOKIE, HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::KbsError;
 use crate::http::{Answer, Exchange, Http, secret_header};
 use crate::protocol::{
-    Attestation, Challenge, MessageError, Request, RuntimeData, SESSION_COOKIE, SentInitData,
-    TeeEvidence, TeePublicKey, from_json,
+    Attestation, Challenge, MessageError, Request, Requester, RuntimeData, SESSION_COOKIE,
+    SentInitData, TeeEvidence, TeePublicKey, from_json,
 };
 use crate::refusal::{Subject, refusal};
 use crate::session::{Grant, lifetime};
@@ -27,13 +29,15 @@ use crate::token::{is_token, session_cookie, session_lifetime, token_lifetime};
 const MAX_CHALLENGE_BYTES: usize = 64 * 1024;
 
 /// The largest answer with a token in bytes. Verbose tokens repeat the evidence and event log.
-const MAX_TOKEN_BYTES: usize = 1 << 20;
+pub(crate) const MAX_TOKEN_BYTES: usize = 1 << 20;
 
 /// What a handshake is made with.
 pub(crate) struct Handshake {
     pub(crate) http: Arc<Http>,
     pub(crate) provider: Arc<dyn TeeProvider>,
     pub(crate) init_data: Option<SentInitData>,
+    /// Goes into the additional evidence, when there is one.
+    pub(crate) requester: Option<Requester>,
     pub(crate) key: PrivateKey,
     pub(crate) deadline: Instant,
 }
@@ -55,41 +59,33 @@ impl Handshake {
             MAX_CHALLENGE_BYTES,
         )?;
         let answer = self.send(&auth).await?;
-        let understand = |error: MessageError| misunderstood(&auth, error.to_string());
+        let understand = |error: MessageError| self.misunderstood(&auth, error.to_string());
         let challenge = Challenge::parse(&answer.body).map_err(understand)?;
         let algorithm = challenge.hash_algorithm().map_err(understand)?;
-        let cookie = session_cookie(&answer.headers)
-            .ok_or_else(|| misunderstood(&auth, format!("it sets no cookie {SESSION_COOKIE}")))?;
+        let cookie = session_cookie(&answer.headers).ok_or_else(|| {
+            self.misunderstood(&auth, format!("it sets no cookie {SESSION_COOKIE}"))
+        })?;
 
         let own = |error: MessageError| KbsError::Evidence(error.to_string());
         let runtime_data = RuntimeData {
             nonce: challenge.nonce,
             tee_pubkey: TeePublicKey::new(self.key.public()).map_err(own)?,
         };
-        let additional_evidence = String::new();
+        let additional_evidence = match &self.requester {
+            Some(requester) => requester
+                .additional_evidence(&runtime_data, algorithm)
+                .map_err(own)?,
+            None => String::new(),
+        };
         let digest = runtime_data
             .primary_digest(&additional_evidence, algorithm)
             .map_err(own)?;
-        let report_data =
-            ReportData::new(&digest).map_err(|error| KbsError::Evidence(error.to_string()))?;
-        let evidence = self
-            .provider
-            .evidence(&report_data)
-            .await
-            .map_err(|error| KbsError::no_evidence(&error))?;
-        if evidence.tee != tee {
-            return Err(KbsError::Evidence(format!(
-                "the attester `{}` announced the TEE `{tee}` and gave evidence of `{}`",
-                self.provider.attester(),
-                evidence.tee,
-            )));
-        }
-
+        let evidence = evidence(self.provider.as_ref(), &digest).await?;
         let attestation = Attestation {
             init_data: self.init_data.clone(),
             runtime_data,
             tee_evidence: TeeEvidence {
-                primary_evidence: evidence.evidence,
+                primary_evidence: evidence,
                 additional_evidence,
             },
         };
@@ -97,13 +93,13 @@ impl Handshake {
         let obtained = Instant::now();
         let answer = self.send(&attest).await?;
         let Response { token } = from_json("token", &answer.body)
-            .map_err(|error| misunderstood(&attest, error.to_string()))?;
+            .map_err(|error| self.misunderstood(&attest, error.to_string()))?;
         if !is_token(token) {
-            return Err(misunderstood(&attest, "the token is not a JWT".to_owned()));
+            return Err(self.misunderstood(&attest, "the token is not a JWT".to_owned()));
         }
         let lifetime = lifetime(token_lifetime(token), session_lifetime(&answer.headers))
             .ok_or_else(|| {
-                misunderstood(
+                self.misunderstood(
                     &attest,
                     "the token or session is over when it begins".to_owned(),
                 )
@@ -117,7 +113,7 @@ impl Handshake {
         );
         let token = Zeroizing::new(token.to_owned());
         Ok(Grant {
-            cookie,
+            cookie: Some(cookie),
             token,
             key: self.key,
             obtained,
@@ -130,20 +126,44 @@ impl Handshake {
         if !answer.status.is_success() {
             return Err(refusal(
                 &self.http,
-                &exchange.label(),
+                &self.http.label(exchange),
                 Subject::Handshake,
                 &answer,
             ));
         }
         if answer.cut {
             let detail = format!("the answer is larger than {} bytes", exchange.limit);
-            return Err(misunderstood(exchange, detail));
+            return Err(self.misunderstood(exchange, detail));
         }
         Ok(answer)
     }
+
+    fn misunderstood(&self, exchange: &Exchange, detail: String) -> KbsError {
+        KbsError::Protocol {
+            request: self.http.label(exchange),
+            detail,
+        }
+    }
 }
 
-fn post(
+/// Evidence of the TEE over a digest.
+pub(crate) async fn evidence(provider: &dyn TeeProvider, digest: &[u8]) -> Result<Value, KbsError> {
+    let own = |error: &dyn std::fmt::Display| KbsError::Evidence(error.to_string());
+    let tee = provider.tee();
+    let report_data = ReportData::new(digest).map_err(|error| own(&error))?;
+    let evidence = provider.evidence(&report_data).await;
+    let evidence = evidence.map_err(|error| KbsError::no_evidence(&error))?;
+    if evidence.tee != tee {
+        return Err(KbsError::Evidence(format!(
+            "the attester `{}` announced the TEE `{tee}` and gave evidence of `{}`",
+            provider.attester(),
+            evidence.tee,
+        )));
+    }
+    Ok(evidence.evidence)
+}
+
+pub(crate) fn post(
     path: &str,
     message: &impl Serialize,
     cookie: Option<&str>,
@@ -164,11 +184,4 @@ fn post(
         body,
         limit,
     })
-}
-
-fn misunderstood(exchange: &Exchange, detail: String) -> KbsError {
-    KbsError::Protocol {
-        request: exchange.label(),
-        detail,
-    }
 }

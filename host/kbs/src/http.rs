@@ -15,11 +15,12 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::time::Instant;
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::config::Base;
 use crate::resolve::{NameNotFound, Resolver};
-use crate::{Failure, KbsConfig, KbsError};
+use crate::{Failure, KbsConfig, KbsError, Peer};
 
 /// How much of an error answer is read.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
@@ -30,7 +31,7 @@ const MAX_DELAY_FACTOR: u32 = 32;
 /// One request.
 pub(crate) struct Exchange {
     pub(crate) method: Method,
-    /// Below `/kbs/v0/`.
+    /// Below `/kbs/v0/` of a KBS, below the address of an attestation service.
     pub(crate) path: String,
     /// Credentials and content type.
     pub(crate) headers: HeaderMap,
@@ -39,14 +40,7 @@ pub(crate) struct Exchange {
     pub(crate) limit: usize,
 }
 
-impl Exchange {
-    /// Method and path, for messages.
-    pub(crate) fn label(&self) -> String {
-        format!("{} /kbs/v0/{}", self.method, self.path)
-    }
-}
-
-/// One answer of the KBS, of whatever status below 500.
+/// One answer, of whatever status that does not say that the server is in trouble.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -55,29 +49,46 @@ pub(crate) struct Answer {
     pub(crate) cut: bool,
 }
 
-/// The way to one KBS.
+/// The way to one KBS or attestation service.
 pub(crate) struct Http {
     client: Client,
     base: Base,
+    peer: Peer,
     retry_delay: Duration,
 }
 
 impl Http {
     pub(crate) fn new(config: &KbsConfig) -> Result<Self, KbsError> {
-        Self::to(config, config.base()?)
+        Self::to(
+            Peer::KeyBroker,
+            config.base()?,
+            config.ca_pem.as_deref(),
+            config,
+        )
     }
 
-    /// The way to a server whose paths are below another root.
-    pub(crate) fn with_root(config: &KbsConfig, root: &'static str) -> Result<Self, KbsError> {
-        Self::to(config, config.base()?.with_root(root))
+    /// The way to an attestation service: with a CA of its own, and for the rest as the KBS is reached.
+    pub(crate) fn to_service(
+        url: &Url,
+        ca_pem: Option<&[u8]>,
+        config: &KbsConfig,
+    ) -> Result<Self, KbsError> {
+        let peer = Peer::AttestationService;
+        let base = Base::new(peer, url, config.allow_http)?;
+        Self::to(peer, base, ca_pem, config)
     }
 
-    fn to(config: &KbsConfig, base: Base) -> Result<Self, KbsError> {
+    fn to(
+        peer: Peer,
+        base: Base,
+        ca_pem: Option<&[u8]>,
+        config: &KbsConfig,
+    ) -> Result<Self, KbsError> {
         let tls = match base.scheme() {
             "http" => tls::no_trust(),
-            _ => tls::client_config(config.ca_pem.as_deref()),
+            _ => tls::client_config(ca_pem),
         }
-        .map_err(|error| KbsError::Config(format!("TLS to the KBS: {error}")))?;
+        .map_err(|error| KbsError::Config(format!("TLS to the {peer}: {error}")))?;
         let unmade = |error: reqwest::Error| {
             let (_, cause) = broken(&error);
             KbsError::Config(format!("the HTTP client cannot be made: {cause}"))
@@ -101,6 +112,7 @@ impl Http {
         Ok(Self {
             client,
             base,
+            peer,
             retry_delay: config.retry_delay,
         })
     }
@@ -109,16 +121,22 @@ impl Http {
         &self.base
     }
 
-    /// An error that says that the KBS is unavailable.
+    /// Method and path, for messages.
+    pub(crate) fn label(&self, exchange: &Exchange) -> String {
+        format!("{} {}{}", exchange.method, self.base.api(), exchange.path)
+    }
+
+    /// An error that says that the server is unavailable.
     pub(crate) fn unavailable(&self, failure: Failure, detail: impl Into<String>) -> KbsError {
         KbsError::Unavailable {
+            peer: self.peer,
             url: self.base.origin(),
             failure,
             detail: detail.into(),
         }
     }
 
-    /// Sends a request until the KBS answers it, the failure is a lasting one, or the deadline leaves
+    /// Sends a request until the server answers it, the failure is a lasting one, or the deadline leaves
     /// no room for another try.
     pub(crate) async fn send(
         &self,
@@ -129,7 +147,7 @@ impl Http {
         loop {
             tries = tries.saturating_add(1);
             let (failure, detail) = match self.attempt(exchange, deadline).await {
-                Ok(answer) if !in_trouble(answer.status) => return Ok(answer),
+                Ok(answer) if !self.in_trouble(answer.status) => return Ok(answer),
                 Ok(answer) => {
                     let words = server_words(&String::from_utf8_lossy(&answer.body));
                     (Failure::Status(answer.status.as_u16()), words)
@@ -146,10 +164,10 @@ impl Http {
                 } else {
                     format!("{tries} times")
                 };
-                let detail = format!("{} failed: {detail} (tried {times})", exchange.label());
+                let detail = format!("{} failed: {detail} (tried {times})", self.label(exchange));
                 return Err(self.unavailable(failure, detail));
             }
-            tracing::debug!(%failure, detail, tries, ?delay, "trying the KBS again");
+            tracing::debug!(%failure, detail, tries, ?delay, "trying the {} again", self.peer);
             tokio::time::sleep(delay).await;
         }
     }
@@ -195,6 +213,14 @@ impl Http {
         })
     }
 
+    /// Whether a status says that the server, or something before it, is in trouble. An attestation
+    /// service answers with 500 to whatever it refuses, and would again.
+    fn in_trouble(&self, status: StatusCode) -> bool {
+        let refused =
+            self.peer == Peer::AttestationService && status == StatusCode::INTERNAL_SERVER_ERROR;
+        (status.is_server_error() && !refused) || status == StatusCode::TOO_MANY_REQUESTS
+    }
+
     /// The wait after `tries` tries: doubled each time, capped, and shortened at random by up to
     /// half, so that a fleet of hosts does not come back in step.
     fn delay(&self, tries: u32) -> Duration {
@@ -215,10 +241,6 @@ pub(crate) fn secret_header(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
-}
-
-fn in_trouble(status: StatusCode) -> bool {
-    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 /// Where it broke, and the innermost cause in words. The outer layers repeat the URL.

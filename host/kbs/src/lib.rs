@@ -17,17 +17,23 @@
 //!   only to one.
 //! * **Everything from the network is bounded** in size and time, and cleaned before it is shown.
 //!
+//! * **One component's session serves no other.** Where the KBS is told which component asks
+//!   ([`ComponentBound`]), each component has a session, and so a token and a key, of its own.
+//!
 //! Released bytes are wiped when dropped. They carry the session that released them, and are not to
 //! outlive it.
 #![deny(missing_docs)]
 
 pub mod admin;
 pub mod attestation_service;
+mod bound;
 mod client;
 mod config;
 mod error;
 mod handshake;
 mod http;
+mod passport;
+mod pool;
 pub mod protocol;
 mod refusal;
 mod resolve;
@@ -36,7 +42,8 @@ mod session;
 mod tests;
 mod token;
 
+pub use bound::{ComponentBound, PassportIssuer};
 pub use client::{KbsClient, Resource};
 pub use config::{KbsConfig, MAX_RESOURCE_BYTES};
-pub use error::{Failure, KbsError};
+pub use error::{Failure, KbsError, Peer};
 pub use session::SessionId;

@@ -15,10 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 mod error;
+mod requester;
 mod runtime_data;
 
 use error::MAX_NONCE_BYTES;
 pub use error::MessageError;
+pub use requester::{Requester, StructuredRuntimeData};
 pub use runtime_data::{HashAlgorithm, RuntimeData, TEE_KEY_ALGORITHM, TeePublicKey};
 
 /// The protocol version spoken. A KBS compares it exactly and does not negotiate.

@@ -11,7 +11,7 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,8 +46,8 @@ impl fmt::Display for SessionId {
 
 /// What a successful handshake gives. No Debug: everything but the times is secret.
 pub(crate) struct Grant {
-    /// The value of the session cookie.
-    pub(crate) cookie: Zeroizing<String>,
+    /// The value of the session cookie, where the KBS made the token.
+    pub(crate) cookie: Option<Zeroizing<String>>,
     pub(crate) token: Zeroizing<String>,
     /// The key that the token names, so that both are always replaced together.
     pub(crate) key: PrivateKey,
@@ -82,8 +82,10 @@ impl Session {
         }
     }
 
-    pub(crate) fn cookie_is_lost(&self) -> bool {
-        self.cookie_lost.load(Ordering::Relaxed)
+    /// The cookie, when the KBS knows it.
+    pub(crate) fn cookie(&self) -> Option<&str> {
+        let cookie = self.grant.cookie.as_ref()?;
+        (!self.cookie_lost.load(Ordering::Relaxed)).then(|| cookie.as_str())
     }
 
     pub(crate) fn lose_cookie(&self) {
@@ -101,16 +103,16 @@ impl Session {
 
 type Outcome = Option<Result<Arc<Session>, KbsError>>;
 
-/// The one session of a client and the one handshake that may be making the next.
+/// The one session of a client, or of a component, and the one handshake that may be making the next.
 #[derive(Default)]
 pub(crate) struct Sessions {
+    /// The number of the last session made, of all that share it.
+    generation: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Of the last session made.
-    generation: u64,
     /// Of the last handshake begun.
     flights: u64,
     current: Option<Arc<Session>>,
@@ -123,6 +125,24 @@ struct Flight {
 }
 
 impl Sessions {
+    /// No session yet. Those that share `generation` never give two sessions the same number.
+    pub(crate) fn new(generation: Arc<AtomicU64>) -> Self {
+        Self {
+            generation,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whether there is neither a live session nor a handshake.
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        let lives = state
+            .current
+            .as_ref()
+            .is_some_and(|session| session.is_live());
+        !lives && state.flight.is_none()
+    }
+
     /// The live session, if any.
     pub(crate) fn live(&self) -> Option<Arc<Session>> {
         self.lock()
@@ -225,8 +245,8 @@ impl Sessions {
         let mut state = self.lock();
         state.flight.take_if(|flight| flight.number == number);
         let grant = result?;
-        state.generation += 1;
-        let session = Arc::new(Session::new(SessionId(state.generation), grant));
+        let number = self.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        let session = Arc::new(Session::new(SessionId(number), grant));
         state.current = Some(session.clone());
         Ok(session)
     }

@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 
 use crate::protocol::SESSION_COOKIE;
 
+/// The longest token that is sent as a header. Servers refuse larger ones before they look at them.
+pub(crate) const MAX_BEARER_BYTES: usize = 64 * 1024;
+
 /// The longest cookie value that is replayed. A KBS sends 32 hexadecimal digits.
 const MAX_COOKIE_BYTES: usize = 256;
 

@@ -6,8 +6,12 @@
 //! PKI of [`crate::tee`], and recomputes the report data itself. It serves plain http on a loopback
 //! port.
 //!
-//! It is no key broker to keep secrets in: no TLS, no storage, no Rego (policies are Rust), signing
-//! keys that nobody certifies. Administrators are held to what a real one holds them to
+//! The same port answers as an attestation service with a REST interface does (`/attestation`), whose
+//! tokens the broker accepts.
+//!
+//! It is no key broker to keep secrets in: no TLS, no storage, signing keys that nobody certifies. Resource
+//! policies are Rust: of Rego it knows those that allow all or nothing, and those of `docs/trustee`
+//! ([`Grants`]). Attestation policies are kept and not evaluated. Administrators are held to what a real one holds them to
 //! ([`AdminAccess`]); what they register as a launch measurement's reference value counts. What it adds for tests: counters ([`DevKeyBroker::counts`]), faults
 //! ([`DevKeyBroker::inject`]), answers that a test rewrites or a recording gives
 //! ([`DevKeyBrokerBuilder::rewrite`], [`DevKeyBroker::replay`]), a clock that tests set
@@ -24,9 +28,11 @@ mod clock;
 mod dispatch;
 mod exchange;
 mod fault;
+mod grants;
 mod policy;
 mod recording;
 mod refusal;
+mod service;
 mod state;
 mod token;
 
@@ -37,6 +43,7 @@ pub use builder::DevKeyBrokerBuilder;
 pub use clock::TestClock;
 pub use exchange::{Asked, Reply};
 pub use fault::{Endpoint, Fault};
+pub use grants::Grants;
 pub use policy::{Policy, ResourceRequest};
 pub use recording::Recorded;
 pub use state::Counts;

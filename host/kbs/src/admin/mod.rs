@@ -198,12 +198,12 @@ impl AdminClient {
         let answer = self.http.send(&exchange, deadline).await?;
         if !answer.status.is_success() {
             let subject = Subject::Admin(uri);
-            let error = refusal(&self.http, &exchange.label(), subject, &answer);
+            let error = refusal(&self.http, &self.http.label(&exchange), subject, &answer);
             return Err(self.advised(error, token.as_ref().map(|token| token.as_str())));
         }
         if answer.cut && limit > 0 {
             return Err(KbsError::Protocol {
-                request: exchange.label(),
+                request: self.http.label(&exchange),
                 detail: format!("the answer is longer than {limit} bytes"),
             });
         }

@@ -121,7 +121,7 @@ impl RuntimeData {
     }
 }
 
-fn digest_of(claims: &Value, algorithm: HashAlgorithm) -> Result<Vec<u8>, MessageError> {
+pub(super) fn digest_of(claims: &Value, algorithm: HashAlgorithm) -> Result<Vec<u8>, MessageError> {
     let text = jcs::to_string(claims).map_err(|_| MessageError::Encode("runtime data"))?;
     Ok(algorithm.digest(text.as_bytes()))
 }

@@ -4,6 +4,7 @@
 //! The broker is built with the ordinary build of this crate, so only addresses and types of other crates
 //! pass between it and the client.
 
+mod bound;
 mod handshake;
 mod replay;
 mod sessions;

@@ -315,13 +315,14 @@ async fn an_administrator_is_told_what_is_wrong() {
 }
 
 /// A certificate for `localhost` and a server that shows it to one visitor.
-struct TlsServer {
-    url: String,
-    ca_pem: Vec<u8>,
-    thread: JoinHandle<std::io::Result<()>>,
+pub(super) struct TlsServer {
+    pub(super) url: String,
+    pub(super) ca_pem: Vec<u8>,
+    pub(super) thread: JoinHandle<std::io::Result<()>>,
 }
 
-fn tls_server(reply: &'static [u8]) -> TlsServer {
+pub(super) fn tls_server(reply: impl Into<Vec<u8>>) -> TlsServer {
+    let reply = reply.into();
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
@@ -341,11 +342,15 @@ fn tls_server(reply: &'static [u8]) -> TlsServer {
         let (stream, _) = listener.accept()?;
         let connection = rustls::ServerConnection::new(Arc::new(tls)).unwrap();
         let mut stream = rustls::StreamOwned::new(connection, stream);
-        let mut request = [0; 1024];
-        if stream.read(&mut request)? == 0 {
-            return Ok(());
+        let (mut request, mut part) = (Vec::new(), [0; 1024]);
+        while !is_whole(&request) {
+            let read = stream.read(&mut part)?;
+            if read == 0 {
+                return Ok(());
+            }
+            request.extend_from_slice(&part[..read]);
         }
-        stream.write_all(reply)?;
+        stream.write_all(&reply)?;
         stream.conn.send_close_notify();
         stream.flush()
     });
@@ -356,7 +361,19 @@ fn tls_server(reply: &'static [u8]) -> TlsServer {
     }
 }
 
-const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+/// Whether these bytes are a request with its body.
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let head = head.to_ascii_lowercase();
+    let length = head.split("content-length: ").nth(1);
+    let length = length.and_then(|rest| rest.lines().next()?.trim().parse().ok());
+    body.len() >= length.unwrap_or(0)
+}
+
+pub(super) const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
 
 #[tokio::test]
 async fn the_given_ca_is_trusted() {

@@ -54,7 +54,8 @@ fn set_policy(state: &State, body: &[u8]) -> Result<Answer, Refusal> {
     let policy = policy.ok_or_else(|| {
         Refusal::new(
             "ParsePolicyError",
-            "this development key broker evaluates no Rego; it knows the policies that allow all or nothing",
+            "this development key broker evaluates no Rego; it knows the policies that allow all or \
+             nothing, and those of docs/trustee",
         )
     })?;
     state.set_policy(policy);

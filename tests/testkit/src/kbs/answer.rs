@@ -21,6 +21,14 @@ impl Answer {
         }
     }
 
+    /// A bare text, without a content type.
+    pub(super) fn text(text: String) -> Self {
+        Self {
+            headers: Vec::new(),
+            body: text.into_bytes(),
+        }
+    }
+
     pub(super) fn with(mut self, name: HeaderName, value: String) -> Self {
         self.headers.push((name, value));
         self

@@ -52,7 +52,7 @@ impl DevKeyBroker {
         self.address
     }
 
-    /// The address before `/kbs/v0`, with scheme and port.
+    /// The address before `/kbs/v0`, and before the attestation service's `/attestation`, with scheme and port.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -26,6 +26,7 @@ use super::exchange::{Asked, bearer};
 use super::fault::Endpoint;
 use super::policy::ResourceRequest;
 use super::refusal::Refusal;
+use super::service::attestation;
 use super::state::{Session, State};
 
 /// Trustee's default `payload_request_size`.
@@ -87,10 +88,19 @@ async fn answer_undated(state: &State, request: Request) -> Response<Body> {
     if parts.uri.path() == "/healthz" {
         return Response::new(Body::empty());
     }
-    let Some(path) = parts.uri.path().strip_prefix("/kbs/v0/").map(str::to_owned) else {
-        return status(StatusCode::NOT_FOUND, "");
+    let (path, endpoint, counter) = match parts.uri.path() {
+        "/attestation" if parts.method == Method::POST => {
+            let counter = &state.counters.passports;
+            ("attestation".to_owned(), Endpoint::Service, counter)
+        }
+        path => {
+            let Some(path) = path.strip_prefix("/kbs/v0/") else {
+                return status(StatusCode::NOT_FOUND, "");
+            };
+            let (endpoint, counter) = classify(state, &parts.method, path);
+            (path.to_owned(), endpoint, counter)
+        }
     };
-    let (endpoint, counter) = classify(state, &parts.method, &path);
     counter.fetch_add(1, Ordering::SeqCst);
     let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
         return status(StatusCode::PAYLOAD_TOO_LARGE, "payload reached size limit");
@@ -110,6 +120,7 @@ async fn answer_undated(state: &State, request: Request) -> Response<Body> {
         return response;
     }
     let result = match endpoint {
+        Endpoint::Service => attestation(state, &asked),
         Endpoint::Auth => auth(state, &asked),
         Endpoint::Attest => attest(state, &asked),
         Endpoint::Resource => plugin(state, &asked),

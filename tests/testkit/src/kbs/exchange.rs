@@ -32,7 +32,7 @@ impl Asked {
         &self.target
     }
 
-    /// `auth`, `attest`, or `resource/…`: the path below `/kbs/v0/`.
+    /// `auth`, `attest`, or `resource/…`: the path below `/kbs/v0/`. `attestation` of the attestation service.
     pub fn endpoint(&self) -> &str {
         &self.path
     }

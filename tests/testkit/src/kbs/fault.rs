@@ -21,6 +21,8 @@ pub enum Endpoint {
     Resource,
     /// Whatever only administrators may do.
     Admin,
+    /// The attestation service.
+    Service,
 }
 
 /// What is wrong with an answer.

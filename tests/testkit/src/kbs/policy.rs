@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::grants::Grants;
+
 /// A request that a policy decides about.
 #[derive(Debug)]
 pub struct ResourceRequest<'a> {
@@ -62,10 +64,12 @@ pub enum Policy {
     DenyAll,
     /// What a function says.
     Predicate(Arc<Predicate>),
+    /// What a policy of `docs/trustee` says.
+    Grants(Arc<Grants>),
 }
 
 /// The policies that can be set with [`proplet_kbs::admin::AdminClient::set_resource_policy`], since
-/// nothing here evaluates Rego: these texts, whatever their white space.
+/// nothing here evaluates Rego: these texts, whatever their white space, and [`Grants`].
 const ALLOW_ALL: [&str; 2] = [
     "package policy default allow = true",
     "package policy default allow = false plugin = data.plugin allow if { plugin == \"resource\" }",
@@ -79,19 +83,21 @@ impl Policy {
     }
 
     /// The policy that a known text stands for.
-    pub(super) fn from_rego(text: &str) -> Option<Self> {
+    pub fn from_rego(text: &str) -> Option<Self> {
         let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
         if ALLOW_ALL.contains(&words.as_str()) {
             Some(Self::AllowAll)
         } else if words == DENY_ALL {
             Some(Self::DenyAll)
         } else {
-            None
+            Grants::from_rego(text).map(|grants| Self::Grants(Arc::new(grants)))
         }
     }
 
-    pub(super) fn allows(&self, request: &ResourceRequest<'_>) -> bool {
+    /// Whether a request is allowed.
+    pub fn allows(&self, request: &ResourceRequest<'_>) -> bool {
         match self {
+            Self::Grants(grants) => grants.allow(request),
             Self::Default => request.tee().is_some_and(|tee| tee != "sample"),
             Self::AllowAll => true,
             Self::DenyAll => false,
@@ -107,6 +113,7 @@ impl fmt::Debug for Policy {
             Self::AllowAll => "Policy::AllowAll",
             Self::DenyAll => "Policy::DenyAll",
             Self::Predicate(_) => "Policy::Predicate",
+            Self::Grants(_) => "Policy::Grants",
         })
     }
 }

@@ -5,15 +5,24 @@ use super::exchange::Reply;
 
 /// A refusal.
 pub(super) struct Refusal {
-    variant: &'static str,
+    /// None: of the attestation service, which answers everything with 500 and words.
+    variant: Option<&'static str>,
     detail: String,
 }
 
 impl Refusal {
     pub(super) fn new(variant: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            variant,
+            variant: Some(variant),
             detail: detail.into(),
+        }
+    }
+
+    /// Of the attestation service.
+    pub(super) fn service(reason: impl std::fmt::Display) -> Self {
+        Self {
+            variant: None,
+            detail: format!("attestation failed: {reason}"),
         }
     }
 
@@ -48,6 +57,9 @@ impl Refusal {
     }
 
     pub(super) fn into_reply(self) -> Reply {
-        Reply::error(self.variant, &self.detail)
+        match self.variant {
+            Some(variant) => Reply::error(variant, &self.detail),
+            None => Reply::new(500, self.detail),
+        }
     }
 }

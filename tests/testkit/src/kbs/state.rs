@@ -54,6 +54,8 @@ pub struct Counts {
     pub released: u64,
     /// Calls of administrators, good or bad.
     pub admin: u64,
+    /// Evidence sent to the attestation service itself, good or bad.
+    pub passports: u64,
 }
 
 #[derive(Default)]
@@ -64,6 +66,7 @@ pub(super) struct Counters {
     pub(super) resources: AtomicU64,
     pub(super) released: AtomicU64,
     pub(super) admin: AtomicU64,
+    pub(super) passports: AtomicU64,
 }
 
 /// A session between `auth` and its end.
@@ -276,6 +279,7 @@ impl State {
             resources: of(&self.counters.resources),
             released: of(&self.counters.released),
             admin: of(&self.counters.admin),
+            passports: of(&self.counters.passports),
         }
     }
 }

@@ -65,6 +65,7 @@ async fn a_fake_tee_gets_what_is_there_and_nothing_else() {
         resources: 2,
         released: 1,
         admin: 0,
+        passports: 0,
     };
     assert_eq!(
         broker.counts(),
