@@ -7,8 +7,9 @@ use std::{
 
 use tokio::sync::watch;
 
-/// How many keys are remembered. While a session is renewed there are two.
-const KEPT: usize = 4;
+/// How many keys are remembered. While a session is renewed there are two; where each component has a session of
+/// its own, two for each.
+const KEPT: usize = 128;
 
 /// One value for each key, made by whoever needs it first. The last few are kept.
 ///
@@ -173,7 +174,8 @@ mod tests {
             ask(key).await.unwrap().unwrap();
         }
         assert_eq!(calls.load(Ordering::Relaxed), 2);
-        for key in 2..=6 {
+        let many = u32::try_from(KEPT).unwrap();
+        for key in 2..=many + 2 {
             ask(key).await.unwrap().unwrap();
         }
         assert_eq!(flight.lock().kept.len(), KEPT);

@@ -49,7 +49,7 @@ impl KeySource for KeysForOthers {
             .as_ref()
             .map_err(|refusal| refused(refusal.clone()))?;
         confidential.pass(&self.0.settings).await.map_err(refused)?;
-        let keys = ImageKeys::new(&confidential.host.vault);
+        let keys = ImageKeys::new(&confidential.host.vault, None);
         keys.key_encryption_key(kid).await
     }
 }

@@ -96,6 +96,12 @@ pub(super) struct Kbs {
     pub allow_http: bool,
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
+    #[serde(default)]
+    pub component_bound: Option<String>,
+    #[serde(default)]
+    pub attestation_service: Option<String>,
+    #[serde(default)]
+    pub attestation_service_ca_pem: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

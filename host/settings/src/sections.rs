@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use proplet_jose::jwk::PublicKey;
+use proplet_kbs::ComponentBound;
 use proplet_net::Proxy;
 use proplet_runtime::TaskLimits;
 use proplet_types::ImageKeyTypes;
@@ -147,6 +148,8 @@ pub struct Kbs {
     pub proxy: Option<Proxy>,
     /// Whether plain http is accepted, which the document must say in so many words.
     pub allow_http: bool,
+    /// How the key broker is told which component asks; not at all when absent.
+    pub component_bound: Option<ComponentBound>,
     /// Time for one exchange, all retries included.
     pub timeout: Duration,
 }

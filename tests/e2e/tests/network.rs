@@ -9,14 +9,22 @@
 use std::{cell::Cell, net::Ipv4Addr, path::Path, process::Stdio, sync::Arc, time::Duration};
 
 use proplet_daemon::mqtt::Link;
+use proplet_executor::certificates::KeyDistribution;
 use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
+use proplet_hal::snp::{CertificateSource as _, Endorsement, EndorsementKeyKind, Generation, Tcb};
 use proplet_image::{Artifact, ImageReference, Puller, RegistryConfig, push::push};
 use proplet_kbs::{Failure, KbsClient, KbsConfig, KbsError};
 use proplet_lab::workload::registry_over_http;
 use proplet_net::Proxy;
 use proplet_runtime::CancelToken;
-use proplet_settings::{Settings, environment::Environment};
-use proplet_testkit::{kbs::DevKeyBroker, proxy::TestProxy, registry::Registry, tee::FakeSnp};
+use proplet_settings::{CertificateService, Settings, environment::Environment};
+use proplet_testkit::{
+    kbs::DevKeyBroker,
+    pccs::{Mirrored, Pccs},
+    proxy::TestProxy,
+    registry::Registry,
+    tee::FakeSnp,
+};
 use proplet_types::ResourceUri;
 use rustls::{
     ServerConfig,
@@ -357,4 +365,42 @@ async fn the_document_names_the_proxies_of_registry_and_key_broker() {
     let heads = proxy.heads();
     let wanted = format!("POST {}/kbs/v0/auth ", broker.url());
     assert!(heads[before].starts_with(&wanted), "{heads:?}");
+}
+
+/// Any server with a CA of its own stands for a mirror that knows no chip.
+#[tokio::test]
+async fn a_mirror_of_certificates_has_a_ca_of_its_own() {
+    let mirror = Pccs::start(Mirrored::default()).await.unwrap();
+    let other = Pccs::start(Mirrored::default()).await.unwrap();
+    let client = |ca: Option<&str>| {
+        KeyDistribution::new(&CertificateService {
+            url: Url::parse(&mirror.url()).unwrap(),
+            ca_pem: ca.map(str::to_owned),
+            cache: None,
+        })
+        .unwrap()
+    };
+    let wanted = Endorsement {
+        key: EndorsementKeyKind::Vcek,
+        generation: Some(Generation::Milan),
+        chip_id: [0xab; 64],
+        tcb: Tcb {
+            fmc: None,
+            bootloader: 1,
+            tee: 2,
+            snp: 3,
+            microcode: 4,
+        },
+    };
+    assert_eq!(client(Some(mirror.ca_pem())).fetch(&wanted).await, Ok(None));
+    assert_eq!(mirror.asked().len(), 1);
+    for ca in [Some(other.ca_pem()), None] {
+        let error = client(ca).fetch(&wanted).await.unwrap_err();
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    assert_eq!(
+        mirror.asked().len(),
+        1,
+        "nothing is sent before the CA is known"
+    );
 }

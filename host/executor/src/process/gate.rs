@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use proplet_hal::{TeeName, TeeProvider};
-use proplet_kbs::{KbsClient, KbsConfig};
+use proplet_kbs::{ComponentBound, KbsClient, KbsConfig};
 use proplet_results::ReceiptKey;
 use proplet_settings::Settings;
 use proplet_types::{Code, Digest};
@@ -104,6 +104,12 @@ pub(super) fn warnings(host: &Host) -> Vec<String> {
     if kbs.is_some_and(|kbs| kbs.url.scheme() == "http") {
         warnings.push("the key broker is asked over plain http, as the settings allow".to_owned());
     }
+    let bound = kbs.and_then(|kbs| kbs.component_bound.as_ref());
+    if matches!(bound, Some(ComponentBound::Passport(service)) if service.url.scheme() == "http") {
+        warnings.push(
+            "the attestation service is asked over plain http, as the settings allow".to_owned(),
+        );
+    }
     warnings
 }
 
@@ -120,6 +126,7 @@ fn vault(
     config.allow_http = kbs.allow_http;
     config.timeout = kbs.timeout;
     config.init_data = settings.init_data.clone();
+    config.component_bound = kbs.component_bound.clone();
     Ok(Some(Vault::new(KbsClient::new(
         config,
         Arc::clone(provider),

@@ -4,6 +4,7 @@
 mod confidential;
 mod fetch;
 mod gate;
+mod reach;
 mod readiness;
 mod shared;
 mod shares;
@@ -15,7 +16,8 @@ mod ways;
 
 pub(crate) use self::{
     confidential::Confidential,
+    reach::{OutOfReach, Reach},
     shared::Process,
-    vault::{ImageKeys, Vault},
+    vault::ImageKeys,
 };
 pub use self::{readiness::Readiness, vault::KeyBrokerState};

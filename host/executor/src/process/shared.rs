@@ -74,7 +74,7 @@ impl Process {
         if let Ok(confidential) = &self.confidential {
             let vault = &confidential.host.vault;
             vault.forget_expired();
-            for digest in confidential.warm.take_expired(vault.live_session()) {
+            for digest in confidential.warm.take_expired() {
                 self.runtime.forget(&digest);
             }
         }

@@ -73,9 +73,9 @@ impl<K: Eq + Hash + Clone, V> Shares<K, V> {
     }
 
     /// Removes what a condition holds for.
-    pub(crate) fn extract(&mut self, mut is_out: impl FnMut(&V) -> bool) -> Vec<V> {
+    pub(crate) fn extract(&mut self, mut is_out: impl FnMut(&K, &V) -> bool) -> Vec<V> {
         self.entries
-            .extract_if(|_, entry| is_out(&entry.value))
+            .extract_if(|key, entry| is_out(key, &entry.value))
             .map(|(_, entry)| entry.value)
             .collect()
     }
@@ -176,7 +176,7 @@ mod tests {
         let gone = shares.put("huge".to_owned(), "a", 801, "huge".to_owned());
         assert_eq!(gone, ["huge"]);
         assert_eq!(held(&shares, "a"), 1);
-        let out = shares.extract(|value| value == "a1");
+        let out = shares.extract(|_, value| value == "a1");
         assert_eq!((out.len(), shares.iter().count()), (1, 0));
     }
 }

@@ -3,7 +3,10 @@
 //! The attestation of this host is worth something until its session ends: then the key broker wants to
 //! see fresh evidence before it releases anything. What it released before would outlive that decision
 //! if it were kept, so every entry carries its session and is gone when the session is
-//! (`KbsClient::live_session`, no I/O).
+//! (`KbsClient::live_session_for`, no I/O).
+//!
+//! Where the key broker is told which component asks, its answer is about that component: entries are found
+//! by component and address then, and none serves another component.
 //!
 //! Refusals are kept as well, or a component that asks again and again would have this host flood the key
 //! broker with questions whose answer is known. They are kept for half a minute at most, so that an owner
@@ -17,7 +20,7 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_image::{KeySource, KeySourceError};
-use proplet_kbs::{KbsClient, KbsError, SessionId};
+use proplet_kbs::{KbsClient, KbsError, SessionId, protocol::Requester};
 use proplet_types::{Code, ResourceUri};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -61,9 +64,12 @@ impl KeyBrokerState {
 /// The key broker with a memory.
 pub(crate) struct Vault {
     kbs: KbsClient,
-    kept: Mutex<Shares<ResourceUri, Kept>>,
+    kept: Mutex<Shares<Key, Kept>>,
     state: Mutex<KeyBrokerState>,
 }
+
+/// The component that the key broker was told of, and the address.
+type Key = (Option<Requester>, ResourceUri);
 
 struct Kept {
     session: SessionId,
@@ -84,9 +90,9 @@ impl Vault {
         }
     }
 
-    /// The session that is alive now.
-    pub(crate) fn live_session(&self) -> Option<SessionId> {
-        self.kbs.live_session()
+    /// The session that is alive now, of those in which a component is asked for.
+    pub(crate) fn live_session_for(&self, requester: &Requester) -> Option<SessionId> {
+        self.kbs.live_session_for(requester)
     }
 
     /// How the key broker was when it was asked last.
@@ -94,16 +100,26 @@ impl Vault {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bytes of a resource, from memory when its session is alive. A refusal comes from memory too, when
-    /// it is the key broker's last word.
-    pub(crate) async fn resource(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, KbsError> {
-        if let Some(answer) = self
-            .live_session()
-            .and_then(|live| self.remembered(uri, live))
-        {
+    /// Whether the key broker is told which component asks.
+    pub(crate) fn is_component_bound(&self) -> bool {
+        self.kbs.is_component_bound()
+    }
+
+    /// The bytes of a resource on behalf of a component, from memory when its session is alive. A refusal
+    /// comes from memory too, when it is the key broker's last word. `owner` is the repository whose part of
+    /// the memory it takes.
+    pub(crate) async fn resource(
+        &self,
+        uri: &ResourceUri,
+        requester: &Requester,
+        owner: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, KbsError> {
+        let told = self.is_component_bound().then(|| requester.clone());
+        let key = (told, uri.clone());
+        if let Some(answer) = self.remembered(&key) {
             return answer;
         }
-        let asked = self.kbs.resource(uri).await;
+        let asked = self.kbs.resource_for(uri, requester).await;
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = match &asked {
             Ok(_) => KeyBrokerState::Answers,
             Err(error) => KeyBrokerState::after(error),
@@ -111,40 +127,63 @@ impl Vault {
         match asked {
             Ok(resource) => {
                 let answer = Answer::Released(resource.bytes.clone());
-                self.keep(uri, resource.session, answer);
+                self.keep(key, owner, resource.session, answer);
                 Ok(resource.bytes)
             }
             Err(error) => {
-                if let Some(session) = self.live_session().filter(|_| is_final(&error)) {
-                    let answer = Answer::Refused {
-                        error: error.clone(),
-                        until: Instant::now() + REFUSED_FOR,
-                    };
-                    self.keep(uri, session, answer);
-                }
+                self.keep_refusal(key, owner, &error);
                 Err(error)
             }
         }
     }
 
+    /// Whether the key broker releases a resource to this VM without being told of a component. The bytes
+    /// are not kept and nobody is given them.
+    pub(crate) async fn is_released_to_any(
+        &self,
+        uri: &ResourceUri,
+        owner: &str,
+    ) -> Result<bool, KbsError> {
+        let key = (None, uri.clone());
+        let answer = match self.remembered(&key) {
+            Some(answer) => answer.map(drop),
+            None => {
+                let answer = self.kbs.resource(uri).await.map(drop);
+                if let Err(error) = &answer {
+                    self.keep_refusal(key, owner, error);
+                }
+                answer
+            }
+        };
+        match answer {
+            Ok(()) => Ok(true),
+            Err(KbsError::Denied { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Drops what ended sessions answered, and refusals that are old.
     pub(crate) fn forget_expired(&self) {
-        let (live, now) = (self.live_session(), Instant::now());
+        let now = Instant::now();
         self.with(|kept| {
-            kept.extract(|kept| {
+            kept.extract(|(told, _), kept| {
                 let old = matches!(kept.answer, Answer::Refused { until, .. } if until <= now);
-                Some(kept.session) != live || old
+                Some(kept.session) != self.live(told.as_ref()) || old
             })
         });
     }
 
-    fn remembered(
-        &self,
-        uri: &ResourceUri,
-        live: SessionId,
-    ) -> Option<Result<Zeroizing<Vec<u8>>, KbsError>> {
+    fn live(&self, told: Option<&Requester>) -> Option<SessionId> {
+        match told {
+            Some(requester) => self.kbs.live_session_for(requester),
+            None => self.kbs.live_session(),
+        }
+    }
+
+    fn remembered(&self, key: &Key) -> Option<Result<Zeroizing<Vec<u8>>, KbsError>> {
+        let live = self.live(key.0.as_ref())?;
         self.with(|kept| {
-            let kept = kept.get(uri).filter(|kept| kept.session == live)?;
+            let kept = kept.get(key).filter(|kept| kept.session == live)?;
             match &kept.answer {
                 Answer::Released(bytes) => Some(Ok(bytes.clone())),
                 Answer::Refused { error, until } if Instant::now() < *until => {
@@ -155,16 +194,28 @@ impl Vault {
         })
     }
 
-    fn keep(&self, uri: &ResourceUri, session: SessionId, answer: Answer) {
+    /// Keeps the key broker's last word, for a while.
+    fn keep_refusal(&self, key: Key, owner: &str, error: &KbsError) {
+        let session = self.live(key.0.as_ref());
+        if let Some(session) = session.filter(|_| is_final(error)) {
+            let answer = Answer::Refused {
+                error: error.clone(),
+                until: Instant::now() + REFUSED_FOR,
+            };
+            self.keep(key, owner, session, answer);
+        }
+    }
+
+    fn keep(&self, key: Key, owner: &str, session: SessionId, answer: Answer) {
         let bytes = match &answer {
             Answer::Released(bytes) => REFUSAL_BYTES + bytes.len() as u64,
             Answer::Refused { .. } => REFUSAL_BYTES,
         };
         let kept = Kept { session, answer };
-        self.with(|all| all.put(uri.clone(), uri.repository(), bytes, kept));
+        self.with(|all| all.put(key, owner, bytes, kept));
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut Shares<ResourceUri, Kept>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Shares<Key, Kept>) -> T) -> T {
         change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -183,13 +234,17 @@ fn is_final(error: &KbsError) -> bool {
 /// has another key there.
 pub(crate) struct ImageKeys<'a> {
     vault: &'a Vault,
+    image: Option<Requester>,
     session: Mutex<Option<SessionId>>,
 }
 
 impl<'a> ImageKeys<'a> {
-    pub(crate) fn new(vault: &'a Vault) -> Self {
+    /// Keys of an image, of which nothing but its digest is known before they are there. None: whatever image
+    /// it is.
+    pub(crate) fn new(vault: &'a Vault, image: Option<Requester>) -> Self {
         Self {
             vault,
+            image,
             session: Mutex::default(),
         }
     }
@@ -205,12 +260,13 @@ impl KeySource for ImageKeys<'_> {
         &self,
         kid: &ResourceUri,
     ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
-        let resource = self
-            .vault
-            .kbs
-            .resource(kid)
-            .await
-            .map_err(|error| KeySourceError::new(error.code(), error.to_string()))?;
+        let kbs = &self.vault.kbs;
+        let resource = match &self.image {
+            Some(image) => kbs.resource_for(kid, image).await,
+            None => kbs.resource(kid).await,
+        };
+        let resource =
+            resource.map_err(|error| KeySourceError::new(error.code(), error.to_string()))?;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(resource.session);
         Ok(raw_key(resource.bytes))
     }

@@ -10,7 +10,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-use proplet_kbs::SessionId;
 use proplet_types::{Digest, ResourceUri};
 
 use super::shares::{Bounds, Shares};
@@ -41,15 +40,13 @@ impl Default for Warm {
 }
 
 impl Warm {
-    /// The component of this image or index digest that a key which the task expects opened, if its session
-    /// is the live one. An image can have several keys; of those that will do, the first by name.
+    /// The component of this image or index digest that a key which the task expects opened, if the session
+    /// that released it is alive. An image can have several keys; of those that will do, the first by name.
     pub(crate) fn find(
         &self,
         digest: Digest,
-        live: Option<SessionId>,
         expected: impl Fn(&ResourceUri) -> bool,
     ) -> Option<Arc<Workload>> {
-        let live = live?;
         self.with(|ready| {
             let key = ready
                 .iter()
@@ -57,7 +54,7 @@ impl Warm {
                     let Road::Encrypted(release) = &workload.road else {
                         return false;
                     };
-                    release.session == live
+                    release.still_holds().is_ok()
                         && (*image == digest || release.index_digest == Some(digest))
                         && expected(kid)
                 })
@@ -81,11 +78,11 @@ impl Warm {
         })
     }
 
-    /// Removes what does not belong to the live session, and gives the digests of the components.
-    pub(crate) fn take_expired(&self, live: Option<SessionId>) -> Vec<Digest> {
+    /// Removes what was released in a session that is over, and gives the digests of the components.
+    pub(crate) fn take_expired(&self) -> Vec<Digest> {
         self.with(|ready| {
-            let gone = ready.extract(|workload| match &workload.road {
-                Road::Encrypted(release) => Some(release.session) != live,
+            let gone = ready.extract(|_, workload| match &workload.road {
+                Road::Encrypted(release) => release.still_holds().is_err(),
                 Road::Plain => true,
             });
             unused(ready, gone)

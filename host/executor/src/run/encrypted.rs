@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     outcome::TaskOutcome,
-    process::Process,
+    process::{Process, Reach},
     refusal::Refusal,
     request::Task,
     stopped::unless_stopped,
@@ -48,11 +48,12 @@ impl Process {
         let (grants, secrets): (_, Arc<dyn SecretSource>) = match &release.policy {
             Some(embedded) => (
                 Grants::from_policy(Arc::clone(&embedded.policy)),
-                Arc::new(Secrets {
+                Arc::new(Secrets(Reach {
                     vault: Arc::clone(&release.host.vault),
                     repository: release.kid.repository().to_owned(),
+                    component: release.component.clone(),
                     key_types: self.settings.confidential.image_key_types.clone(),
-                }),
+                })),
             ),
             None => (Grants::plain(), Arc::new(NoSecrets)),
         };

@@ -1,19 +1,15 @@
 //! The secrets of one component.
 //!
-//! The runtime has checked that the policy names the address. What is checked here is the repository: a
-//! component reaches only the repository of the key that decrypted it, so that the owner of one key cannot
-//! write a policy that asks for another owner's secrets. And the type: a key that decrypts images is no
-//! component's, whatever its policy says.
-
-use std::sync::Arc;
+//! The runtime has checked that the policy names the address. What is in a component's reach besides is for
+//! [`Reach`] to say.
 
 use async_trait::async_trait;
 use proplet_kbs::KbsError;
 use proplet_runtime::{SecretError, SecretSource};
-use proplet_types::{ImageKeyTypes, ResourceUri};
+use proplet_types::ResourceUri;
 use zeroize::Zeroizing;
 
-use crate::process::Vault;
+use crate::process::{OutOfReach, Reach};
 
 /// The secrets of a component that may have none.
 pub(super) struct NoSecrets;
@@ -31,30 +27,30 @@ impl SecretSource for NoSecrets {
     }
 }
 
-/// The secrets of a component with a policy: those of the repository that its key is in.
-pub(super) struct Secrets {
-    pub vault: Arc<Vault>,
-    pub repository: String,
-    pub key_types: ImageKeyTypes,
-}
+/// The secrets of a component with a policy: those in its reach.
+pub(super) struct Secrets(pub Reach);
 
 #[async_trait]
 impl SecretSource for Secrets {
     async fn secret(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, SecretError> {
-        if uri.repository() != self.repository {
-            return Err(SecretError::NotGranted(format!(
+        self.0.resource(uri).await.map_err(|why| match why {
+            OutOfReach::Repository => SecretError::NotGranted(format!(
                 "{uri} is not in the repository {:?} of the key that decrypted this component",
-                self.repository
-            )));
-        }
-        if !self.key_types.may_be_given(uri) {
-            return Err(SecretError::NotGranted(format!(
+                self.0.repository
+            )),
+            OutOfReach::NotItsOwn => SecretError::NotGranted(format!(
+                "{uri} is not in the repository {:?} of the key that decrypted this component, and the key \
+                 broker releases it to whatever runs in this VM; its policy must grant it to this \
+                 component's digest",
+                self.0.repository
+            )),
+            OutOfReach::ImageKeyType => SecretError::NotGranted(format!(
                 "{uri}: resources of type {} decrypt images, and no component is given one; put the \
                  secret under another type",
-                self.key_types
-            )));
-        }
-        self.vault.resource(uri).await.map_err(secret_error)
+                self.0.key_types
+            )),
+            OutOfReach::KeyBroker(error) => secret_error(error),
+        })
     }
 }
 

@@ -13,13 +13,14 @@ use std::sync::Arc;
 
 use proplet_component::{EmbeddedPolicy, policy::PolicyError};
 use proplet_image::{ImageReference, Manifest, NamedKbs, PullPolicy, Wasm, WrapType};
+use proplet_kbs::protocol;
 use proplet_runtime::Owner;
 use proplet_types::{Code, Digest, KbsHost, ResourceUri};
 use tracing::info;
 
 use super::{Release, Road, Workload, recipients};
 use crate::{
-    process::{Confidential, ImageKeys, Process},
+    process::{Confidential, ImageKeys, Process, Reach},
     refusal::Refusal,
 };
 
@@ -34,12 +35,7 @@ impl Process {
         confidential.pass(&self.settings).await?;
         let reference: ImageReference = self.sources.reference(image)?;
         let allowed = self.pull_policy(expected_key);
-        let warm = |digest: Digest| {
-            let live = confidential.host.vault.live_session();
-            confidential
-                .warm
-                .find(digest, live, |kid| allowed.admits(kid))
-        };
+        let warm = |digest: Digest| confidential.warm.find(digest, |kid| allowed.admits(kid));
         if let Some(ready) = reference.digest().and_then(warm) {
             return Ok(ready);
         }
@@ -60,7 +56,11 @@ impl Process {
         allowed: &PullPolicy,
     ) -> Result<Arc<Workload>, Refusal> {
         let host = &confidential.host;
-        let keys = ImageKeys::new(&host.vault);
+        let image = protocol::Requester {
+            image_digest: Some(manifest.digest),
+            ..protocol::Requester::default()
+        };
+        let keys = ImageKeys::new(&host.vault, Some(image.clone()));
         let puller = &self.sources.puller;
         let wasm = puller.pull_encrypted(&manifest, &keys, allowed).await?;
         let unreleased = || {
@@ -76,8 +76,18 @@ impl Process {
 
         let InForce { policy, readable } = InForce::of(&wasm)?;
         let in_force = policy.as_ref().map(|embedded| &*embedded.policy);
-        let recipients =
-            recipients::of(in_force, kid.repository(), &self.settings, &host.vault).await?;
+        let told = protocol::Requester {
+            component_digest: Some(digest),
+            policy_digest: policy.as_ref().map(|embedded| embedded.digest),
+            ..image.clone()
+        };
+        let reach = Reach {
+            vault: Arc::clone(&host.vault),
+            repository: kid.repository().to_owned(),
+            component: told.clone(),
+            key_types: self.settings.confidential.image_key_types.clone(),
+        };
+        let recipients = recipients::of(in_force, &self.settings, &reach).await?;
         let limits = &self.settings.limits.task;
         let limits = in_force.map_or_else(
             || limits.clone(),
@@ -98,6 +108,8 @@ impl Process {
                 host: Arc::clone(host),
                 kid,
                 session,
+                image,
+                component: told,
                 index_digest: manifest.index_digest,
                 policy,
                 recipients,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proplet_component::EmbeddedPolicy;
 use proplet_jose::jwk::PublicKey;
-use proplet_kbs::SessionId;
+use proplet_kbs::{SessionId, protocol};
 use proplet_runtime::{Compiled, RuntimeError, TaskLimits};
 use proplet_types::{Code, Digest, ResourceUri};
 
@@ -38,8 +38,12 @@ pub(crate) struct Release {
     pub host: Arc<TrustedHost>,
     /// Id of the key.
     pub kid: ResourceUri,
-    /// Session in which it was released.
+    /// Session in which it was released, of those of [`Release::image`].
     pub session: SessionId,
+    /// What was known of the component when its key was asked for.
+    pub image: protocol::Requester,
+    /// What the key broker is told when something is asked for on the component's behalf.
+    pub component: protocol::Requester,
     /// Digest of the index that led to the image.
     pub index_digest: Option<Digest>,
     /// The policy, when one counts.
@@ -51,7 +55,7 @@ pub(crate) struct Release {
 impl Release {
     /// Passes for as long as the session lives in which the component was released.
     pub(crate) fn still_holds(&self) -> Result<(), Refusal> {
-        if self.host.vault.live_session() == Some(self.session) {
+        if self.host.vault.live_session_for(&self.image) == Some(self.session) {
             return Ok(());
         }
         Err(Refusal::new(

@@ -11,14 +11,18 @@ use proplet_jose::{json, jwe::MAX_RECIPIENTS, jwk::PublicKey};
 use proplet_settings::Settings;
 use proplet_types::{Code, ResourceUri};
 
-use crate::{host_text, process::Vault, refusal::Refusal, text::HostText};
+use crate::{
+    host_text,
+    process::{OutOfReach, Reach},
+    refusal::Refusal,
+    text::HostText,
+};
 
 /// The recipients of a component's results; never empty.
 pub(super) async fn of(
     policy: Option<&Policy>,
-    repository: &str,
     settings: &Settings,
-    vault: &Vault,
+    reach: &Reach,
 ) -> Result<Vec<PublicKey>, Refusal> {
     let named = policy.map_or(&Recipients::Unnamed, |policy| &policy.recipients);
     let recipients = match named {
@@ -27,7 +31,7 @@ pub(super) async fn of(
             .map(PublicKey::from_jwk)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|_| unusable("the component's policy"))?,
-        Recipients::Resource(uri) => from_resource(uri, repository, settings, vault).await?,
+        Recipients::Resource(uri) => from_resource(uri, reach).await?,
         Recipients::Unnamed => settings.confidential.recipients.clone(),
     };
     sealable(recipients)
@@ -58,34 +62,30 @@ fn sealable(recipients: Vec<PublicKey>) -> Result<Vec<PublicKey>, Refusal> {
 }
 
 /// The address comes from an encrypted policy, so nothing of it is in the words of a refusal.
-async fn from_resource(
-    uri: &ResourceUri,
-    repository: &str,
-    settings: &Settings,
-    vault: &Vault,
-) -> Result<Vec<PublicKey>, Refusal> {
+async fn from_resource(uri: &ResourceUri, reach: &Reach) -> Result<Vec<PublicKey>, Refusal> {
     let invalid = |words: HostText| Refusal::new(Code::RecipientsInvalid, words);
-    if uri.repository() != repository {
-        return Err(invalid(
+    let bytes = reach.resource(uri).await.map_err(|why| match why {
+        OutOfReach::Repository => invalid(
             "recipients_resource in the policy is not in the repository of the key that decrypted the \
              component, and a component reaches no other"
                 .into(),
-        ));
-    }
-    let types = &settings.confidential.image_key_types;
-    if !types.may_be_given(uri) {
-        return Err(invalid(host_text!(
+        ),
+        OutOfReach::NotItsOwn => invalid(
+            "recipients_resource in the policy is in another repository than the key that decrypted the \
+             component, and the key broker releases it to whatever runs in this VM; have its policy \
+             grant it to this component's digest"
+                .into(),
+        ),
+        OutOfReach::ImageKeyType => invalid(host_text!(
             "recipients_resource in the policy is of a type that decrypts images ({}); put the JWK set \
              under another type",
-            *types
-        )));
-    }
-    let bytes = vault.resource(uri).await.map_err(|error| {
-        Refusal::new(
+            reach.key_types
+        )),
+        OutOfReach::KeyBroker(error) => Refusal::new(
             error.code(),
             "the key broker did not give the recipients that recipients_resource in the policy names; \
              check that they are there and that its policy releases them to this host",
-        )
+        ),
     })?;
     let unusable = || unusable("the resource that the policy names");
     let set = json::value(&bytes).map_err(|_| unusable())?;

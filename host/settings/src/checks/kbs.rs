@@ -2,10 +2,14 @@
 
 use url::Url;
 
-use super::values::{proxy, seconds};
+use super::{
+    component_bound,
+    values::{proxy, seconds},
+};
 use crate::{document, error::SettingsError, sections::Kbs};
 
 pub(crate) fn checked_kbs(document: document::Kbs) -> Result<Kbs, SettingsError> {
+    let component_bound = component_bound::check(&document)?;
     let url = Url::parse(&document.url).map_err(|error| {
         SettingsError::value("kbs", "url", format!("it is not an address: {error}"))
     })?;
@@ -40,6 +44,7 @@ pub(crate) fn checked_kbs(document: document::Kbs) -> Result<Kbs, SettingsError>
         proxy: proxy("kbs", document.proxy.as_ref(), &[])?,
         ca_pem: document.ca_pem,
         allow_http: document.allow_http,
+        component_bound,
         timeout: seconds("kbs", document.timeout_seconds, 30)?,
     })
 }

@@ -3,6 +3,7 @@
 
 mod agent;
 mod attestation;
+mod component_bound;
 mod confidential;
 mod directories;
 mod http;

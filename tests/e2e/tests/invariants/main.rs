@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod bound;
 mod clear;
 mod evidence;
 mod hostile;

@@ -1,0 +1,67 @@
+//! What a component may be given of the key broker.
+//!
+//! A component reaches only the repository of the key that decrypted it, so that the owner of one key cannot
+//! write a policy that asks for another owner's secrets. Where the key broker is told which component asks
+//! ([`Vault::is_component_bound`]), its policy can grant more to a component's digest, and what it grants so
+//! is in reach too. But a key broker whose policy does not look at digests would grant everything to
+//! everybody, as Trustee's own does. So it is asked first without a word about a component: what it releases
+//! then is no grant to this one, and stays out of reach.
+//!
+//! And whatever its policy says: a key that decrypts images is no component's.
+
+use std::sync::Arc;
+
+use proplet_kbs::{KbsError, protocol::Requester};
+use proplet_types::{ImageKeyTypes, ResourceUri};
+use zeroize::Zeroizing;
+
+use super::vault::Vault;
+
+/// The reach of one component.
+pub(crate) struct Reach {
+    pub vault: Arc<Vault>,
+    /// That of the key that decrypted it.
+    pub repository: String,
+    /// What the key broker is told of it.
+    pub component: Requester,
+    /// Types of keys that decrypt images.
+    pub key_types: ImageKeyTypes,
+}
+
+/// Why a component is not given a resource.
+#[derive(Debug)]
+pub(crate) enum OutOfReach {
+    /// It is in another repository.
+    Repository,
+    /// It is in another repository, and the key broker releases it to whatever runs in this VM.
+    NotItsOwn,
+    /// It is of a type that decrypts images.
+    ImageKeyType,
+    /// The key broker did not give it.
+    KeyBroker(KbsError),
+}
+
+impl Reach {
+    /// The bytes of a resource.
+    pub(crate) async fn resource(
+        &self,
+        uri: &ResourceUri,
+    ) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
+        let (vault, owner) = (&self.vault, self.repository.as_str());
+        let is_elsewhere = uri.repository() != owner;
+        if is_elsewhere && !vault.is_component_bound() {
+            return Err(OutOfReach::Repository);
+        }
+        if !self.key_types.may_be_given(uri) {
+            return Err(OutOfReach::ImageKeyType);
+        }
+        if is_elsewhere {
+            let any = vault.is_released_to_any(uri, owner).await;
+            if any.map_err(OutOfReach::KeyBroker)? {
+                return Err(OutOfReach::NotItsOwn);
+            }
+        }
+        let resource = vault.resource(uri, &self.component, owner).await;
+        resource.map_err(OutOfReach::KeyBroker)
+    }
+}
