@@ -8,6 +8,7 @@
 //! Source of the report's layout: AMD 56860, table 23.
 
 use proplet_types::Code;
+use serde_json::{Map, Value, json};
 use sev::firmware::guest::AttestationReport;
 use sev::parser::ByteParser as _;
 use thiserror::Error;
@@ -15,7 +16,7 @@ use thiserror::Error;
 use super::kind::{HardwareKind, Raw};
 use super::local;
 use crate::snp::REPORT_LEN;
-use crate::tdx::Quote;
+use crate::tdx::{Quote, TdReport};
 
 /// Why the host refuses its own evidence.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -117,6 +118,8 @@ pub struct OwnEvidence {
     pub measurement: Vec<u8>,
     /// Versions of what the VM stands on, by name, for people to read.
     pub versions: Vec<(&'static str, String)>,
+    /// What Trustee's own policy for CPUs compares, by its names: lists of what this VM would be affirmed by.
+    pub reference_values: Map<String, Value>,
 }
 
 impl OwnEvidence {
@@ -162,6 +165,7 @@ fn snp(report: &[u8], asked: &[u8; 64]) -> Result<OwnEvidence, ReadBackError> {
         init_data: (host_data != [0; 32]).then(|| host_data.to_vec()),
         measurement: measurement.to_vec(),
         versions: snp_versions(report),
+        reference_values: snp_reference_values(report),
     })
 }
 
@@ -190,7 +194,44 @@ fn tdx(raw: &Raw, asked: &[u8; 64]) -> Result<OwnEvidence, ReadBackError> {
             ("XFAM", format!("{:#x}", report.xfam)),
             ("TD attributes", format!("{:#x}", report.td_attributes)),
         ],
+        reference_values: tdx_reference_values(&report),
     })
+}
+
+/// The measurement and the reported TCB; nothing when the report is of a layout that is not known.
+fn snp_reference_values(report: &[u8; REPORT_LEN]) -> Map<String, Value> {
+    let Ok(report) = AttestationReport::from_bytes(report.as_slice()) else {
+        return Map::new();
+    };
+    let tcb = report.reported_tcb;
+    [
+        (
+            "snp_launch_measurement",
+            json!([hex::encode(report.measurement)]),
+        ),
+        ("snp_bootloader", json!([tcb.bootloader])),
+        ("snp_tee_svn", json!([tcb.tee])),
+        ("snp_snp_svn", json!([tcb.snp])),
+        ("snp_microcode", json!([tcb.microcode])),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into_iter()
+    .collect()
+}
+
+/// Measurements, and the features in the spelling of quotes. Whether the TCB is up to date is for the service to
+/// find out.
+fn tdx_reference_values(report: &TdReport) -> Map<String, Value> {
+    let [_, rtmr_1, rtmr_2, _] = report.rtmrs.map(hex::encode);
+    [
+        ("mr_td", hex::encode(report.mr_td)),
+        ("rtmr_1", rtmr_1),
+        ("rtmr_2", rtmr_2),
+        ("xfam", hex::encode(report.xfam.to_le_bytes())),
+    ]
+    .map(|(name, value)| (name.to_owned(), json!([value])))
+    .into_iter()
+    .collect()
 }
 
 /// Nothing when the report is of a layout that is not known: what must hold was checked before.
@@ -316,6 +357,36 @@ mod tests {
             let own = read(HardwareKind::Tdx, &quote).unwrap();
             assert_eq!(own.init_data.unwrap().len(), 48);
         }
+    }
+
+    #[test]
+    fn own_evidence_tells_what_a_stock_policy_compares() {
+        // A Milan, with a number of its own in each place of the reported TCB.
+        let mut report = report();
+        report[392..394].copy_from_slice(&[0x19, 1]);
+        report[384..392].copy_from_slice(&[1, 2, 0, 0, 0, 0, 3, 4]);
+        let own = read(HardwareKind::Snp, &report).unwrap();
+        let expected = json!({
+            "snp_launch_measurement": ["05".repeat(48)],
+            "snp_bootloader": [1],
+            "snp_tee_svn": [2],
+            "snp_snp_svn": [3],
+            "snp_microcode": [4],
+        });
+        assert_eq!(Value::Object(own.reference_values), expected);
+        let mut quote = quote(4);
+        // XFAM, RTMR1 and RTMR2.
+        for (at, length, byte) in [(128, 1, 0xe7), (376, 48, 1), (424, 48, 2)] {
+            quote[48 + at..48 + at + length].fill(byte);
+        }
+        let own = read(HardwareKind::Tdx, &quote).unwrap();
+        let expected = json!({
+            "mr_td": ["05".repeat(48)],
+            "rtmr_1": ["01".repeat(48)],
+            "rtmr_2": ["02".repeat(48)],
+            "xfam": ["e700000000000000"],
+        });
+        assert_eq!(Value::Object(own.reference_values), expected);
     }
 
     #[test]

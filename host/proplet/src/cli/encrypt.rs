@@ -20,7 +20,9 @@ use super::{
     console::Console,
     context::Context,
     error::CliError,
-    files, key_broker, policy, registry,
+    files,
+    kbs_policy::{self, Granted},
+    key_broker, policy, registry,
 };
 
 /// Name of an image in a folder when none is given.
@@ -94,6 +96,16 @@ pub(super) async fn run(
         None => error,
     })?;
 
+    let kbs_policy = arguments.print_kbs_policy.map(|way| {
+        let granted = Granted {
+            key_id: &arguments.key_id,
+            image: artifact.digest(),
+            resources: &plain.resources,
+            component: plain.component,
+            tees: &arguments.kbs_policy_tee,
+        };
+        kbs_policy::text(way, &granted)
+    });
     let key_file = arguments.key.key_out;
     let uploaded = broker.is_some();
     let image = artifact.digest();
@@ -107,6 +119,7 @@ pub(super) async fn run(
             "key_uploaded": uploaded,
             "layout": target.folder(),
             "image": target.pinned(),
+            "kbs_policy": kbs_policy,
         }))?;
         return Ok(());
     }
@@ -133,7 +146,13 @@ pub(super) async fn run(
         Target::Folder(folder) => format!("written to {}\n", folder.display()),
         Target::Registry(pinned) => format!("pushed as  {pinned}\n"),
     });
-    console.text(&text)?;
+    match kbs_policy {
+        None => console.text(&text)?,
+        Some(policy) => {
+            console.note(text.trim_end());
+            console.text(&policy)?;
+        }
+    }
     Ok(())
 }
 
@@ -169,6 +188,8 @@ struct Plain {
 struct Digests {
     component: Digest,
     policy: Option<Digest>,
+    /// What it asks the key broker for.
+    resources: Vec<ResourceUri>,
 }
 
 impl Plain {
@@ -188,6 +209,10 @@ impl Plain {
         let digests = Digests {
             component: component.digest(),
             policy: description.policy().map(|embedded| embedded.digest),
+            resources: description
+                .policy()
+                .map(|embedded| kbs_policy::resources(&embedded.policy))
+                .unwrap_or_default(),
         };
         Ok(Self { component, digests })
     }

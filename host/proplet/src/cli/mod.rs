@@ -56,6 +56,8 @@ mod init_data;
 #[cfg(feature = "data-owner")]
 mod kbs;
 #[cfg(feature = "data-owner")]
+mod kbs_policy;
+#[cfg(feature = "data-owner")]
 mod key_broker;
 #[cfg(feature = "data-owner")]
 mod keygen;

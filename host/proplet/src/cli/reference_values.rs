@@ -2,7 +2,8 @@
 //!
 //! Two forms are read. One is what the service takes: values by the names that its policy knows. The other is the
 //! file of relying parties ([`proplet_hal::reference_values`]), of which the measurements are taken: a
-//! service compares with single values, and lowest versions and rules are not among them.
+//! service compares with single values, and lowest versions and rules are not among them. What `proplet detect --json`
+//! prints has values of the first form under `reference_values`.
 
 use std::collections::BTreeSet;
 
@@ -25,6 +26,11 @@ pub(super) fn read(text: &str) -> Result<Registered, String> {
     } else {
         let values = toml::from_str(text);
         values.map_err(|error| format!("it is no TOML: {}", error.message()))?
+    };
+    // What `proplet detect --json` printed.
+    let values = match values.get("reference_values") {
+        Some(Value::Object(own)) => own.clone(),
+        _ => values,
     };
     let is_table = |name| values.get(name).is_some_and(Value::is_object);
     if is_table("snp") || is_table("tdx") {
@@ -111,6 +117,21 @@ mod tests {
         assert!(read(&more).unwrap().rest);
         let text = "[[snp.minimum_tcb]]\nsnp = 24\n";
         assert!(read(text).unwrap_err().contains("measurement"));
+    }
+
+    #[test]
+    fn what_detect_says_is_taken() {
+        let text = r#"{"tee":"snp","missing":[],"reference_values":
+            {"snp_launch_measurement":["00ff"],"snp_bootloader":[3]}}"#;
+        let expected = json!({ "snp_launch_measurement": ["00ff"], "snp_bootloader": [3] });
+        assert_eq!(Value::Object(read(text).unwrap().values), expected);
+        // A machine without a TEE has none.
+        for none in [
+            r#"{"tee":null,"reference_values":null}"#,
+            r#"{"reference_values":{}}"#,
+        ] {
+            assert!(read(none).is_err(), "{none}");
+        }
     }
 
     #[test]

@@ -26,6 +26,49 @@ fn desk() -> Desk {
     desk
 }
 
+#[tokio::test]
+async fn the_policy_that_is_printed_stands_alone_and_a_key_broker_takes_it() {
+    let desk = desk();
+    desk.write("kek", [7; 32]);
+    let secret = "version = 1\n[[secrets]]\nuri = \"kbs:///default/data/iris\"\n";
+    desk.write("policy.toml", secret);
+    let broker = DevKeyBroker::start().await.unwrap();
+    for way in ["passport", "additional-evidence"] {
+        let line = |folder: &str, more: &str| {
+            format!(
+                "image encrypt @c.wasm --key-id {KEY_ID} --policy @policy.toml --key @kek \
+                 --layout @{way}-{folder} --print-kbs-policy {way} {more}"
+            )
+        };
+        let ended = desk.run(&line("text", "--kbs-policy-tee snp")).await.done();
+        let policy = ended.text().to_owned();
+        assert!(policy.contains("tees := {\"snp\"}\n"), "{policy}");
+        let folder = desk.path(&format!("{way}-text"));
+        let image = layout::read(&folder, Some("latest"), 1 << 20).unwrap();
+        assert!(policy.contains(&image.digest().to_string()), "{policy}");
+        for said in ["component  sha256:", "image      sha256:"] {
+            assert!(ended.stderr.contains(said), "{}", ended.stderr);
+        }
+        desk.write("policy.rego", &policy);
+        let set = format!(
+            "kbs set-resource-policy @policy.rego --kbs-url {} --kbs-http --no-admin-token",
+            broker.url()
+        );
+        desk.run(&set).await.done();
+
+        let made = desk.run(&line("json", "--json")).await.done().json();
+        let policy = made["kbs_policy"].as_str().unwrap();
+        for digest in ["component_digest", "image_digest"] {
+            assert!(policy.contains(made[digest].as_str().unwrap()), "{policy}");
+        }
+        assert!(policy.contains("tees := {\"snp\", \"tdx\"}\n"), "{policy}");
+    }
+    let odd = format!(
+        "image encrypt @c.wasm --key-id {KEY_ID} --key @kek --layout @odd --kbs-policy-tee snp"
+    );
+    assert_eq!(desk.run(&odd).await.exit, ExitCode::Usage);
+}
+
 fn has_secret(text: &str, key: &Path) -> bool {
     text.contains(&hex::encode(std::fs::read(key).unwrap()))
 }

@@ -70,6 +70,25 @@ async fn resources_are_set_and_deleted() {
 }
 
 #[tokio::test]
+async fn what_a_vm_says_of_itself_is_registered() {
+    let (desk, broker) = office().await;
+    let by_key = format!("{} --admin-key @admin.pem", at(&broker));
+    // In the form in which `detect --json` prints it.
+    let values = json!({ "snp_launch_measurement": ["00ff"], "snp_bootloader": [3] });
+    let detected = json!({ "tee": "snp", "missing": [], "reference_values": values });
+    desk.write("detect.json", detected.to_string());
+    let register = format!("kbs register-reference-values @detect.json {by_key}");
+    desk.run(&register).await.done();
+    for (name, value) in values.as_object().unwrap() {
+        assert_eq!(broker.reference_value(name).as_ref(), Some(value));
+    }
+    assert_eq!(broker.reference_value("tee"), None);
+    let nothing = json!({ "tee": null, "reference_values": null });
+    desk.write("detect.json", nothing.to_string());
+    assert_eq!(desk.run(&register).await.exit, ExitCode::Usage);
+}
+
+#[tokio::test]
 async fn policies_and_reference_values_are_set() {
     let (desk, broker) = office().await;
     let by_key = format!("{} --admin-key @admin.pem", at(&broker));

@@ -58,6 +58,12 @@ async fn an_snp_guest_is_told_whole() {
     assert_eq!(json["ways"][1]["code"], "tee-unreachable");
     assert_eq!(json["settings_bound"], true);
     assert!(json["versions"]["reported_tcb"].is_string());
+    let measurement = json!([hex::encode(FakeSnp::MEASUREMENT)]);
+    assert_eq!(
+        json["reference_values"]["snp_launch_measurement"],
+        measurement
+    );
+    assert!(json["reference_values"]["snp_microcode"][0].is_number());
     assert_eq!(json["evidence"]["verified"], true);
     assert_eq!(json["evidence"]["certificate"], "VCEK");
     assert!(json["evidence"]["platform"]["chip"].is_string());

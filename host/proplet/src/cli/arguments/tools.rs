@@ -80,6 +80,55 @@ pub struct Encrypt {
     pub administrator: Administrator,
     #[command(flatten)]
     pub registry: RegistryWay,
+    /// Print the resource policy (Rego) that lets a key broker release the key to exactly this image, and the
+    /// secrets of its policy to exactly this component; WAY is `component_bound` of the hosts' settings. It
+    /// stands alone on standard output; what was done is said on standard error
+    #[arg(long, value_name = "WAY")]
+    pub print_kbs_policy: Option<KbsPolicyWay>,
+    /// The TEEs whose evidence counts in that policy, all of them unless given
+    #[arg(
+        long,
+        value_name = "TEE,…",
+        value_delimiter = ',',
+        requires = "print_kbs_policy"
+    )]
+    pub kbs_policy_tee: Vec<PolicyTee>,
+}
+
+/// How a key broker is told which component asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KbsPolicyWay {
+    /// A token of the attestation service
+    Passport,
+    /// The handshake's additional evidence
+    AdditionalEvidence,
+}
+
+impl fmt::Display for KbsPolicyWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Passport => "passport",
+            Self::AdditionalEvidence => "additional-evidence",
+        })
+    }
+}
+
+/// A TEE that a policy names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PolicyTee {
+    /// AMD SEV-SNP
+    Snp,
+    /// Intel TDX
+    Tdx,
+}
+
+impl fmt::Display for PolicyTee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Snp => "snp",
+            Self::Tdx => "tdx",
+        })
+    }
 }
 
 /// What the hosts that will run the image are set to.

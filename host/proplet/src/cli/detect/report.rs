@@ -164,6 +164,7 @@ impl Report {
             "measurement": own.map(|own| hex(&own.measurement)),
             "init_data": own.and_then(|own| own.init_data.as_deref()).map(hex),
             "versions": versions,
+            "reference_values": own.map(|own| &own.reference_values),
             "settings_bound": self.binding.as_ref().map(|binding| *binding == Binding::Bound),
             "evidence": evidence,
             "missing": self.missing,
