@@ -27,6 +27,8 @@ const ENTRIES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("entries")
 const DONE: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("done");
 /// Memory for pages. What is read is in the process's memory anyway.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// Numbers count up from 1, so no store of ours comes to this one. From the last number on, entries would share it.
+const MAX_NUMBER: u64 = u64::MAX / 2;
 /// Ahead of an entry in the clear.
 const CLEAR: u8 = 0;
 /// Ahead of a sealed one.
@@ -84,6 +86,11 @@ impl Store {
         for item in transaction.open_table(ENTRIES)?.iter()? {
             let (number, bytes) = item?;
             let number = number.value();
+            if number > MAX_NUMBER {
+                return Err(Trouble::damaged(
+                    &"an entry has a number that no count comes to",
+                ));
+            }
             found
                 .entries
                 .insert(number, self.decode(number, bytes.value())?);
@@ -224,6 +231,21 @@ mod tests {
         for seal in [seal(2), None] {
             assert_eq!(trouble(&power, seal).word(), "damaged");
         }
+    }
+
+    #[test]
+    fn an_entry_with_the_last_number_is_not_one_of_ours() {
+        let power = Power::default();
+        let (store, _) = Store::open(&mut power.disk(), None).unwrap();
+        let entry = entry();
+        let changes = Changes {
+            entries: vec![(u64::MAX, Some(&entry))],
+            done: Vec::new(),
+        };
+        store.apply(&changes).unwrap();
+        drop(store);
+        let trouble = trouble(&power, None);
+        assert!(trouble.to_string().contains("number"), "{trouble}");
     }
 
     #[test]
