@@ -12,13 +12,19 @@ use proplet_executor::{Executor, KeyBrokerState, Readiness};
 use proplet_outbox::{Health, State};
 use proplet_types::Code;
 use serde::Serialize;
-use tokio::{net::TcpListener, sync::watch, time::Instant};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{Instant, timeout},
+};
 use tracing::info;
 
 use crate::{DaemonError, mqtt::Connection};
 
 /// How long what the TEE said is believed: asking it is not for everybody who may send a request.
 const TEE_ASKED_EVERY: Duration = Duration::from_secs(30);
+/// How long a request waits for the TEE: less than it has.
+const TEE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where states come from.
 pub(crate) struct Sources {
@@ -88,33 +94,50 @@ pub(crate) async fn listen(address: SocketAddr) -> Result<TcpListener, DaemonErr
 /// Answers for as long as it runs.
 pub(crate) async fn serve(listener: TcpListener, sources: Sources) {
     let readiness = sources.executor.readiness().await;
-    let watch = Watch {
-        sources,
-        readiness,
-        asked: Instant::now(),
-    };
-    http::serve(listener, watch).await;
+    let tee = LastSeen::new(readiness);
+    http::serve(listener, Watch { sources, tee }).await;
 }
 
 /// Looks at everything, and at the TEE now and then.
 struct Watch {
     sources: Sources,
-    readiness: Readiness,
+    tee: LastSeen<Readiness>,
+}
+
+/// What was seen last of something that is slow.
+struct LastSeen<T> {
+    seen: T,
     asked: Instant,
+}
+
+impl<T> LastSeen<T> {
+    fn new(seen: T) -> Self {
+        let asked = Instant::now();
+        Self { seen, asked }
+    }
+
+    /// What there is to see, not older than [`TEE_ASKED_EVERY`] unless whoever is asked says nothing in time. It is
+    /// not asked sooner then either: nobody's requests are to be those that keep a slow one busy.
+    async fn look(&mut self, ask: impl Future<Output = T>) -> &T {
+        if self.asked.elapsed() >= TEE_ASKED_EVERY {
+            self.asked = Instant::now();
+            if let Ok(seen) = timeout(TEE_PATIENCE, ask).await {
+                self.seen = seen;
+            }
+        }
+        &self.seen
+    }
 }
 
 impl http::Look for Watch {
     async fn look(&mut self) -> (bool, Vec<u8>) {
         let sources = &self.sources;
-        if self.asked.elapsed() >= TEE_ASKED_EVERY {
-            self.readiness = sources.executor.readiness().await;
-            self.asked = Instant::now();
-        }
+        let readiness = self.tee.look(sources.executor.readiness()).await;
         let components = vec![
             broker(*sources.broker.borrow()),
             key_broker(sources.executor.key_broker()),
             outbox(&sources.outbox.borrow()),
-            tee(&self.readiness),
+            tee(readiness),
         ];
         let report = Report::of(*sources.tasks.borrow(), components);
         // Strings and numbers always make JSON.
@@ -203,6 +226,28 @@ mod tests {
             bytes: 100,
             set_aside: None,
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tee_that_hangs_is_asked_now_and_then_and_holds_up_nobody() {
+        let mut last = LastSeen::new(0);
+        let asked = std::cell::Cell::new(0);
+        let hangs = async || {
+            asked.set(asked.get() + 1);
+            std::future::pending().await
+        };
+        assert_eq!(*last.look(hangs()).await, 0);
+        assert_eq!(asked.get(), 0);
+        tokio::time::advance(TEE_ASKED_EVERY).await;
+        for _ in 0..100 {
+            let began = Instant::now();
+            assert_eq!(*last.look(hangs()).await, 0);
+            assert!(began.elapsed() <= TEE_PATIENCE);
+        }
+        assert_eq!(asked.get(), 1);
+        tokio::time::advance(TEE_ASKED_EVERY).await;
+        assert_eq!(*last.look(async { 7 }).await, 7);
+        assert_eq!(*last.look(async { 8 }).await, 7);
     }
 
     #[test]
