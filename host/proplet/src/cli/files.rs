@@ -10,6 +10,7 @@ use std::{
     path::Path,
 };
 
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use super::error::CliError;
@@ -33,7 +34,30 @@ pub(super) fn read(what: &str, path: &Path, limit: u64) -> Result<Zeroizing<Vec<
 
 /// Reads a key file: the 32 bytes as they are.
 pub(super) fn read_image_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let bytes = read("key", path, IMAGE_KEY_BYTES)?;
+    image_key(path, read("key", path, IMAGE_KEY_BYTES)?)
+}
+
+/// As [`read_image_key`], of a file that another program named. A pipe or a device would hold up this one for as long
+/// as whoever named it likes.
+pub(super) fn read_image_key_of_others(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let failed = |error| CliError::input("key", path, error);
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(i32::from_ne_bytes(flags.to_ne_bytes()))
+        .open(path)
+        .map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(CliError::input("key", path, "it is no regular file"));
+    }
+    image_key(
+        path,
+        bounded(file, metadata.len(), IMAGE_KEY_BYTES).map_err(failed)?,
+    )
+}
+
+fn image_key(path: &Path, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, CliError> {
     if bytes.len() as u64 != IMAGE_KEY_BYTES {
         return Err(CliError::input(
             "key",
@@ -136,6 +160,25 @@ mod tests {
         std::os::unix::fs::symlink(&target, &link).unwrap();
         write_secret(&link, b"secret").unwrap_err();
         assert!(!target.exists());
+    }
+
+    #[test]
+    fn a_key_that_others_name_is_in_a_regular_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("key"), [3; 32]).unwrap();
+        let key = read_image_key_of_others(&path("key")).unwrap();
+        assert_eq!(key.as_slice(), [3; 32]);
+        std::fs::write(path("short"), [3; 31]).unwrap();
+        let error = read_image_key_of_others(&path("short")).unwrap_err();
+        assert!(error.words().contains("32 bytes"), "{error:?}");
+        // Nobody ever writes into the pipe.
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR).unwrap();
+        for path in [path("pipe"), folder.path().into(), "/dev/zero".into()] {
+            let error = read_image_key_of_others(&path).unwrap_err();
+            assert!(error.words().contains("regular"), "{error:?}");
+        }
+        read_image_key_of_others(&path("nothing")).unwrap_err();
     }
 
     #[test]

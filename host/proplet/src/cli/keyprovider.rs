@@ -151,7 +151,7 @@ impl Chest {
 }
 
 async fn of_file(path: PathBuf) -> Result<Zeroizing<Vec<u8>>, Refused> {
-    blocking(move || files::read_image_key(&path))
+    blocking(move || files::read_image_key_of_others(&path))
         .await
         .map_err(|error| (error.code(), error.words().to_owned()))
 }
