@@ -110,13 +110,19 @@ impl Settings {
                 .map(PathBuf::from)
         };
         let credentials = credentials.map(Path::to_path_buf).or_else(named);
-        let settings = path.as_deref().map(read_text).transpose()?;
-        let credentials = credentials.as_deref().map(read_text).transpose()?;
-        Self::parse_with_credentials(
-            settings.as_ref().map(|text| text.as_str()),
-            credentials.as_ref().map(|text| text.as_str()),
+        let text = path.as_deref().map(read_text).transpose()?;
+        let secrets = credentials.as_deref().map(read_text).transpose()?;
+        let settings = Self::parse_with_credentials(
+            text.as_ref().map(|text| text.as_str()),
+            secrets.as_ref().map(|text| text.as_str()),
             environment,
-        )
+        )?;
+        checks::check_documents(
+            &settings.directories,
+            path.as_deref(),
+            credentials.as_deref(),
+        )?;
+        Ok(settings)
     }
 
     /// Checks a document, or its absence, and applies the environment.
@@ -188,8 +194,9 @@ impl Settings {
         let registry = checks::checked_registry(registry)?;
         let kbs = kbs.map(checks::checked_kbs).transpose()?;
         let confidential = checks::checked_confidential(confidential)?;
-        let agent = checks::checked_agent(agent, &confidential, &registry, kbs.as_ref())?;
-        Ok(Self {
+        let http = checks::checked_http(http, environment)?;
+        let agent = checks::checked_agent(agent, &confidential, (&registry, &http), kbs.as_ref())?;
+        let settings = Self {
             digest: Digest::of(bytes.as_bytes()),
             init_data,
             has_document: text.is_some(),
@@ -210,10 +217,12 @@ impl Settings {
             limits: checks::checked_limits(&limits)?,
             outbox: checks::checked_outbox(outbox)?,
             health: checks::checked_health(&health)?,
-            http: checks::checked_http(http, environment)?,
+            http,
             directories,
             notices,
-        })
+        };
+        checks::check_apart(&settings)?;
+        Ok(settings)
     }
 
     /// Who this proplet is on the broker.

@@ -6,12 +6,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use url::Url;
+use url::{Host, Url};
 
 use crate::{
     document,
     error::SettingsError,
-    sections::{Agent, Confidential, ImageSources, Kbs, TokenService},
+    sections::{Agent, Confidential, Http, ImageSources, Kbs, TokenService},
 };
 
 /// Port of the Attestation Agent, as upstream's images have it.
@@ -29,7 +29,7 @@ fn wrong(name: &'static str, why: impl Into<String>) -> SettingsError {
 pub(crate) fn checked_agent(
     document: document::Agent,
     confidential: &Confidential,
-    registry: &ImageSources,
+    (registry, http): (&ImageSources, &Http),
     kbs: Option<&Kbs>,
 ) -> Result<Agent, SettingsError> {
     let attestation = place(
@@ -63,6 +63,7 @@ pub(crate) fn checked_agent(
     }
     for address in [attestation, key_provider].into_iter().flatten() {
         refuse_as_registry(address, registry)?;
+        refuse_as_host(address, http)?;
     }
     let attestation_service = match document.attestation_service {
         Some(_) if attestation.is_none() => {
@@ -139,18 +140,7 @@ fn refuse_as_registry(address: SocketAddr, registry: &ImageSources) -> Result<()
         .flatten()
         .map(String::as_str)
         .chain(registry.allowed.hosts());
-    let port = format!(":{}", address.port());
-    let leads_here = |host: &str| {
-        host.strip_suffix(&port).is_some_and(|name| {
-            let name = name.trim_matches(['[', ']']);
-            name.eq_ignore_ascii_case("localhost")
-                || name
-                    .parse()
-                    .map(|ip: IpAddr| ip.to_canonical())
-                    .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
-        })
-    };
-    match named.find(|host| leads_here(host)) {
+    match named.find(|host| leads_to(host, address)) {
         Some(host) => Err(SettingsError::value(
             "registry",
             "private_hosts",
@@ -160,6 +150,43 @@ fn refuse_as_registry(address: SocketAddr, registry: &ImageSources) -> Result<()
         )),
         None => Ok(()),
     }
+}
+
+/// Components make requests to what is listed, and nothing of theirs is to lead here either.
+fn refuse_as_host(address: SocketAddr, http: &Http) -> Result<(), SettingsError> {
+    for (name, list) in [
+        ("hosts", &http.hosts),
+        ("http_hosts", &http.http_hosts),
+        ("private_hosts", &http.private_hosts),
+    ] {
+        if let Some(host) = list.iter().find(|host| leads_to(host, address)) {
+            let why = format!("{host} is where [agent] listens: components must not be led there");
+            return Err(SettingsError::value("http", name, why));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a host of a list is this machine at the port of this address.
+fn leads_to(host: &str, address: SocketAddr) -> bool {
+    // As whoever connects reads it: 127.1 and 2130706433 are loopback addresses too.
+    let Ok(url) = Url::parse(&format!("http://{host}")) else {
+        return false;
+    };
+    let is_here = |ip: IpAddr| {
+        let ip = ip.to_canonical();
+        ip.is_loopback() || ip.is_unspecified()
+    };
+    url.port_or_known_default() == Some(address.port())
+        && match url.host() {
+            Some(Host::Domain(name)) => {
+                let name = name.trim_end_matches('.');
+                name == "localhost" || name.ends_with(".localhost")
+            }
+            Some(Host::Ipv4(ip)) => is_here(ip.into()),
+            Some(Host::Ipv6(ip)) => is_here(ip.into()),
+            None => false,
+        }
 }
 
 fn service_url(text: &str, allow_http: bool) -> Result<Url, SettingsError> {

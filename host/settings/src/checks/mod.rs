@@ -2,6 +2,7 @@
 //! table.
 
 mod agent;
+mod apart;
 mod attestation;
 mod component_bound;
 mod confidential;
@@ -17,6 +18,7 @@ mod values;
 
 pub(super) use self::{
     agent::checked_agent,
+    apart::{check_apart, check_documents},
     attestation::checked_attestation,
     confidential::checked_confidential,
     directories::checked_directories,

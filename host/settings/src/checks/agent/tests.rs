@@ -130,10 +130,25 @@ fn tasks_are_not_led_there() {
         "registries = [\"[::1]:50010\"]",
         "registries = [\"0.0.0.0:50010\", \"a.example\"]",
         "http_hosts = [\"[::ffff:127.0.0.1]:50010\"]",
+        "private_hosts = [\"127.1:50010\"]",
+        "private_hosts = [\"localhost.:50010\"]",
         "repositories = [\"127.0.0.1:50010/a/b\"]",
     ] {
         refused(&format!("[registry]\n{registry}\n{on}"), "[agent] listens");
     }
+    for list in ["hosts", "http_hosts", "private_hosts"] {
+        for host in [
+            "127.0.0.1:50010",
+            "2130706433:50010",
+            "localhost:50010",
+            "[::1]:50010",
+        ] {
+            let http = format!("[http]\n{list} = [\"a.example\", {host:?}]\n");
+            refused(&format!("{http}{on}"), "[agent] listens");
+            parse(&http).unwrap();
+        }
+    }
+    parse(&format!("[http]\nhosts = [\"127.0.0.1:50012\"]\n{on}")).unwrap();
     parse(&format!(
         "[registry]\nhttp_hosts = [\"127.0.0.1:5000\"]\n{on}"
     ))
