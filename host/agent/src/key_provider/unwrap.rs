@@ -13,9 +13,8 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
-    KEY_PROVIDER_SERVICE, payload,
     protocol::{Operation, read, unwrapped},
-    reply,
+    service::{KEY_PROVIDER_SERVICE, payload, reply},
 };
 use crate::{server::Interface, status};
 

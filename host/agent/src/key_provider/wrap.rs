@@ -10,9 +10,9 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::{
-    KEY_PROVIDER_SERVICE, WrapParameters, payload,
+    WrapParameters,
     protocol::{Operation, read, wrapped},
-    reply,
+    service::{KEY_PROVIDER_SERVICE, payload, reply},
 };
 use crate::{server::Interface, status};
 

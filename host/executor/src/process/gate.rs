@@ -12,7 +12,7 @@ use proplet_results::ReceiptKey;
 use proplet_settings::Settings;
 use proplet_types::{Code, Digest};
 
-use super::{confidential::Confidential, shared::Process, trusted_host::TrustedHost, vault::Vault};
+use super::{confidential::Confidential, trusted_host::TrustedHost, vault::Vault};
 use crate::{
     error::ExecutorError,
     harden::{Swap, SwapRule},
@@ -60,23 +60,6 @@ pub(super) fn open(
         },
         host.binding_rule,
     )))
-}
-
-impl Process {
-    /// What encrypted tasks need, or why they are refused before anything is asked of anybody.
-    ///
-    /// # Errors
-    /// The refusal.
-    pub(crate) fn takes_encrypted_tasks(&self) -> Result<&Confidential, Refusal> {
-        if !self.settings.confidential.tasks {
-            return Err(Refusal::new(
-                Code::EncryptedTasksOff,
-                "the settings of this host take no encrypted tasks ([confidential] tasks = false); start the \
-                 task on another proplet",
-            ));
-        }
-        self.confidential.as_ref().map_err(Clone::clone)
-    }
 }
 
 /// What is wrong with a host and not enforced, or unwise.

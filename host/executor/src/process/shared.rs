@@ -6,7 +6,7 @@ use proplet_hal::TeeProvider;
 use proplet_results::ReceiptKey;
 use proplet_runtime::{Runtime, RuntimeConfig};
 use proplet_settings::Settings;
-use proplet_types::{Clock, Digest};
+use proplet_types::{Clock, Code, Digest};
 
 use super::{confidential::Confidential, gate, sources::Sources, ways::Ways};
 use crate::{
@@ -67,6 +67,21 @@ impl Process {
             clock: host.clock,
             runtime,
         })
+    }
+
+    /// What encrypted tasks need, or why they are refused before anything is asked of anybody.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub(crate) fn takes_encrypted_tasks(&self) -> Result<&Confidential, Refusal> {
+        if !self.settings.confidential.tasks {
+            return Err(Refusal::new(
+                Code::EncryptedTasksOff,
+                "the settings of this host take no encrypted tasks ([confidential] tasks = false); start the \
+                 task on another proplet",
+            ));
+        }
+        self.confidential.as_ref().map_err(Clone::clone)
     }
 
     /// Forgets what belongs to a session that has ended.
