@@ -10,10 +10,11 @@ use ring::digest::{SHA256, digest};
 use tracing::{error, info, warn};
 
 use crate::{
+    accept::{AcceptError, Rerun},
     database::{Changes, Found, Store, TaskDigest},
     disk::{Disk, Failure, OpenError},
     entry::{Answer, Entry},
-    journal::{AcceptError, Health, Rerun, State},
+    health::{Health, State},
     seal::Seal,
     trouble::Trouble,
 };

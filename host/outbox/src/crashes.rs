@@ -11,10 +11,10 @@ use proptest::prelude::*;
 use redb::{Builder, Database, StorageBackend};
 
 use crate::{
+    accept::{AcceptError, Rerun},
     core::Core,
     disk::{Disk, Failure},
     entry::{Answer, Entry},
-    journal::{AcceptError, Rerun},
     trouble::Trouble,
 };
 

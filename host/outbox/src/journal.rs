@@ -2,34 +2,22 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use thiserror::Error;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::{
+    accept::{AcceptError, Rerun},
     core::Core,
     disk::{Disk, Folder, OpenError},
-    entry::{Answer, Entry},
+    entry::Answer,
+    health::{Health, State},
+    recovered::{Number, Recovered},
     seal::Seal,
     trouble::Trouble,
-    writer::{Operation, Writer},
+    writer::{Operation, Reply, Writer},
 };
 
 /// So many requests may wait for the thread that writes.
 const MAX_WAITING: usize = 1024;
-
-/// Names an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Number(u64);
-
-/// Whether an id that ran may run again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Rerun {
-    /// Any number of times: the Manager uses the ids of recurring tasks again.
-    #[default]
-    Allowed,
-    /// Never. The ids of all tasks are kept, as digests.
-    Never,
-}
 
 /// How a store is set up.
 pub struct Options {
@@ -41,50 +29,6 @@ pub struct Options {
     pub rerun: Rerun,
     /// Seals the entries.
     pub seal: Option<Arc<dyn Seal>>,
-}
-
-/// An entry that an earlier process left.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovered {
-    /// Its number.
-    pub number: Number,
-    /// What it says.
-    pub entry: Entry,
-}
-
-/// Why a task was not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum AcceptError {
-    /// The store takes nothing now.
-    #[error(transparent)]
-    Unavailable(#[from] Trouble),
-    /// A task of this id was accepted before, and none may be twice.
-    #[error("a task of this id ran before")]
-    AlreadyRun,
-}
-
-/// Whether the store works.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// There is none: everything is in memory.
-    Memory,
-    /// It does.
-    Good,
-    /// It does not, and tasks are refused.
-    Failing(Trouble),
-}
-
-/// How the store is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// Whether it works.
-    pub state: State,
-    /// Entries in it.
-    pub entries: usize,
-    /// Bytes that count against the bound.
-    pub bytes: u64,
-    /// Where a damaged store of this process's time lies.
-    pub set_aside: Option<PathBuf>,
 }
 
 /// The tasks that were accepted and the answers that the broker lacks. Clones share one.
@@ -248,28 +192,6 @@ impl Journal {
             _place: place,
         }));
         answered.await.ok()
-    }
-}
-
-/// How the thread answers. Whoever waits has a place as long as this lives.
-pub(crate) struct Reply<T> {
-    sender: oneshot::Sender<T>,
-    _place: tokio::sync::OwnedSemaphorePermit,
-}
-
-impl<T> Reply<T> {
-    pub(crate) fn send(self, answer: T) {
-        // Who does not wait any more does not want to know.
-        let _ = self.sender.send(answer);
-    }
-}
-
-impl Recovered {
-    pub(crate) fn new(number: u64, entry: Entry) -> Self {
-        Self {
-            number: Number(number),
-            entry,
-        }
     }
 }
 

@@ -25,21 +25,27 @@
 //! store that is damaged is renamed, never deleted, and a new one is begun.
 #![deny(missing_docs)]
 
+mod accept;
 mod core;
 #[cfg(test)]
 mod crashes;
 mod database;
 mod disk;
 mod entry;
+mod health;
 mod journal;
+mod recovered;
 mod seal;
 mod trouble;
 mod writer;
 
 pub use self::{
+    accept::{AcceptError, Rerun},
     disk::OpenError,
     entry::{Answer, Entry, EntryError},
-    journal::{AcceptError, Health, Journal, Number, Opening, Options, Recovered, Rerun, State},
+    health::{Health, State},
+    journal::{Journal, Opening, Options},
+    recovered::{Number, Recovered},
     seal::{KeySeal, Seal, SealError},
     trouble::Trouble,
 };

@@ -11,11 +11,8 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use tracing::{error, warn};
 
 use crate::{
-    core::Core,
-    disk::OpenError,
-    entry::Answer,
-    journal::{AcceptError, Health, Recovered, Reply},
-    trouble::Trouble,
+    accept::AcceptError, core::Core, disk::OpenError, entry::Answer, health::Health,
+    recovered::Recovered, trouble::Trouble,
 };
 
 /// So many operations share a commit at most.
@@ -43,6 +40,19 @@ pub(crate) enum Operation {
     Flush {
         reply: Reply<Kept>,
     },
+}
+
+/// How the thread answers. Whoever waits has a place as long as this lives.
+pub(crate) struct Reply<T> {
+    pub(crate) sender: oneshot::Sender<T>,
+    pub(crate) _place: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl<T> Reply<T> {
+    pub(crate) fn send(self, answer: T) {
+        // Who does not wait any more does not want to know.
+        let _ = self.sender.send(answer);
+    }
 }
 
 /// What became of an answer: its number if it has one, and whether it is on the disk.

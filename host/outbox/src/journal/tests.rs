@@ -3,7 +3,7 @@ use std::io::ErrorKind;
 use proplet_types::Code;
 
 use super::*;
-use crate::crashes::Power;
+use crate::{crashes::Power, entry::Entry};
 
 fn options(rerun: Rerun) -> Options {
     Options {
