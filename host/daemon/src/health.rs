@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::info;
 
-use crate::{DaemonError, mqtt::Connection};
+use crate::{error::DaemonError, mqtt::Connection};
 
 /// How long what the TEE said is believed: asking it is not for everybody who may send a request.
 const TEE_ASKED_EVERY: Duration = Duration::from_secs(30);

@@ -11,6 +11,7 @@
 #![deny(missing_docs)]
 
 mod answer;
+mod error;
 mod health;
 mod interfaces;
 pub mod log;
@@ -20,16 +21,12 @@ mod repeats;
 mod service;
 mod tasks;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use proplet_executor::{
-    Executor, ExecutorError, Host,
-    harden::{HardenError, harden_process},
-};
+use proplet_executor::{Executor, Host, harden::harden_process};
 use proplet_hal::{TeeProvider, detection::Detection};
 use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
-use proplet_settings::{BrokerIdentity, Settings, SettingsError};
-use thiserror::Error;
+use proplet_settings::{BrokerIdentity, Settings};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -38,13 +35,13 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-pub use self::interfaces::InterfaceError;
+pub use self::{error::DaemonError, interfaces::InterfaceError};
 use self::{
     health::Sources,
     interfaces::Interfaces,
     message::Topics,
     mqtt::{
-        Link, MqttError,
+        Link,
         acknowledge::Acknowledgements,
         delivery::Delivery,
         outbox::{Bounds, Outbox},
@@ -59,37 +56,6 @@ use self::{
 const WAITING_MESSAGES: usize = 16;
 /// How long the last results may take to reach the broker.
 const FLUSHING: Duration = Duration::from_secs(5);
-
-/// The daemon could not start.
-#[derive(Debug, Error)]
-pub enum DaemonError {
-    /// The settings lack something that the daemon needs.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// The process could not be hardened.
-    #[error(transparent)]
-    Harden(#[from] HardenError),
-    /// The connection to the broker could not be set up.
-    #[error(transparent)]
-    Mqtt(#[from] MqttError),
-    /// The store of the outbox needs an operator.
-    #[error(transparent)]
-    Outbox(#[from] OpenError),
-    /// The address for `/health` cannot be listened on.
-    #[error("cannot serve /health at {address}: {source}; change [health] listen, or leave it out")]
-    Health {
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The executor could not be set up.
-    #[error(transparent)]
-    Executor(#[from] ExecutorError),
-    /// An interface for other programs could not be served.
-    #[error(transparent)]
-    Interface(#[from] InterfaceError),
-}
 
 /// A daemon that is set up and not connected yet.
 pub struct Daemon {

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, trace, warn};
 
 use super::{
-    acknowledge::{Receipt, Unacknowledged},
     backoff::{Backoff, GOOD_CONNECTION},
+    receipt::{Receipt, Unacknowledged},
     trouble::Parties,
 };
 

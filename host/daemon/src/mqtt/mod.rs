@@ -22,6 +22,7 @@ mod error;
 mod link;
 pub mod outbox;
 pub mod presence;
+mod receipt;
 mod tls;
 mod trouble;
 
@@ -29,4 +30,5 @@ pub use self::{
     driver::{Connection, Driver, Received},
     error::MqttError,
     link::Link,
+    receipt::Receipt,
 };
