@@ -2,7 +2,7 @@
 
 use wasmtime::component::LinkerInstance;
 
-use super::{Answer, Store};
+use super::call::{Answer, Store};
 use crate::interfaces::attestation::AttestationError;
 use crate::state::TaskState;
 

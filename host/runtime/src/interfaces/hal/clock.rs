@@ -4,7 +4,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 
-use super::{Answer, Store};
+use super::call::{Answer, Store};
 use crate::state::TaskState;
 
 /// `system-time` of the WIT.

@@ -9,7 +9,7 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{Answer, Store, check_length};
+use super::call::{Answer, Store, check_length};
 use crate::state::TaskState;
 
 /// Bytes of a key of either cipher, and of a private or public Ed25519 key.

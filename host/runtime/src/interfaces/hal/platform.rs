@@ -2,7 +2,10 @@
 
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 
-use super::{Store, UNSERVED, unpackaged};
+use super::{
+    call::Store,
+    names::{SERVED, UNSERVED, unpackaged},
+};
 use crate::interfaces::attestation::WorkloadIdentity;
 use crate::state::TaskState;
 
@@ -58,13 +61,10 @@ pub(super) fn capabilities(identity: &WorkloadIdentity) -> Vec<CapabilityInfo> {
         supported,
         version: "0.1.0".to_owned(),
     };
-    let served = super::INTERFACE
-        .names
-        .iter()
-        .map(|name| match unpackaged(name) {
-            "attestation" => one("attestation", identity.tee.is_some()),
-            name => one(name, true),
-        });
+    let served = SERVED.iter().map(|name| match unpackaged(name) {
+        "attestation" => one("attestation", identity.tee.is_some()),
+        name => one(name, true),
+    });
     let unserved = UNSERVED.iter().map(|name| one(unpackaged(name), false));
     served.chain(unserved).collect()
 }

@@ -3,7 +3,7 @@
 use ring::rand::{SecureRandom as _, SystemRandom};
 use wasmtime::component::{ComponentType, Lift, LinkerInstance, Lower};
 
-use super::{Answer, Store, check_length};
+use super::call::{Answer, Store, check_length};
 use crate::state::TaskState;
 
 /// `entropy-source` of the WIT.

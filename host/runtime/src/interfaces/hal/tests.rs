@@ -4,6 +4,7 @@ use proplet_types::Digest;
 use proptest::prelude::*;
 
 use super::attestation::words;
+use super::call::MAX_BYTES;
 use super::crypto::{
     CipherAlgorithm, Contexts, HashAlgorithm, decrypt, encrypt, generate, hash, sign, verify,
 };
