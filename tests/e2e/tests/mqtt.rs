@@ -15,9 +15,18 @@ use std::{
 use proplet_daemon::{Daemon, mqtt::outbox::Outbox};
 use proplet_executor::Host;
 use proplet_settings::{Settings, environment::Environment};
-use proplet_testkit::broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker, TlsFiles, Visit};
+use proplet_testkit::{
+    broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker, TlsFiles, Visit},
+    guests::{GuestName, build},
+};
 use serde_json::json;
-use tokio::{sync::oneshot, task::JoinHandle, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::timeout,
+};
 
 const ENTITY: &str = "proplet-1";
 
@@ -257,6 +266,40 @@ async fn a_stop_ends_a_spinning_task_with_an_error() {
     scene.manager.stop(&task).await.unwrap();
     let error = scene.manager.result("s").await.unwrap().error.unwrap();
     assert!(error.starts_with("stopped: "), "{error}");
+    scene.proplet.stop().await;
+}
+
+/// Such a task ends with its stop, and well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_answers_requests_is_served_until_it_is_stopped() {
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .unwrap();
+    let scene = Scene::set(&format!("[http]\nlisten = \"{address}\"\n")).await;
+    let built = tokio::task::spawn_blocking(|| build(GuestName::WebServer).unwrap());
+    let task = Task {
+        proplet_id: ENTITY.into(),
+        ..Task::plain("h", "h", built.await.unwrap().bytes.clone())
+    };
+    scene.manager.start(&task).await.unwrap();
+    let mut stream = loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    scene.manager.stop(&task).await.unwrap();
+    let outcome = scene.manager.result("h").await.unwrap();
+    assert_eq!(outcome.error, None);
+    assert_eq!(
+        outcome.results,
+        format!("started at port {}", address.port())
+    );
     scene.proplet.stop().await;
 }
 

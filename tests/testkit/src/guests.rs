@@ -154,7 +154,7 @@ impl GuestName {
         } else {
             // Cargo names the file of a library with underscores, that of a program as the package.
             let stem = match self {
-                Self::GreetCommand => self.as_str().to_owned(),
+                Self::GreetCommand | Self::Files => self.as_str().to_owned(),
                 _ => self.as_str().replace('-', "_"),
             };
             let path = cargo::output(directory, &stem);

@@ -22,11 +22,19 @@ pub enum GuestName {
     SecretProbe,
     /// `run(uri)` gets a secret and cannot read it.
     SecretHolder,
+    /// `run-attestation`, `run-hal-test` and `run-refusals` ask `elastic:hal` for everything.
+    HalProbe,
+    /// A program that does with files what its arguments say.
+    Files,
+    /// `run(word address)` makes requests.
+    WebClient,
+    /// Answers requests by `wasi:http/incoming-handler`.
+    WebServer,
 }
 
 impl GuestName {
     /// Every guest.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::HelloAttest,
         Self::ConfidentialInference,
         Self::GreetCommand,
@@ -35,6 +43,10 @@ impl GuestName {
         Self::Dialler,
         Self::SecretProbe,
         Self::SecretHolder,
+        Self::HalProbe,
+        Self::Files,
+        Self::WebClient,
+        Self::WebServer,
     ];
 
     /// Its name, `hello-attest`.
@@ -48,6 +60,10 @@ impl GuestName {
             Self::Dialler => "dialler",
             Self::SecretProbe => "secret-probe",
             Self::SecretHolder => "secret-holder",
+            Self::HalProbe => "hal-probe",
+            Self::Files => "files",
+            Self::WebClient => "web-client",
+            Self::WebServer => "web-server",
         }
     }
 
