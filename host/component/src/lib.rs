@@ -33,13 +33,11 @@ pub use policy::{EmbeddedPolicy, Policy};
 ///
 /// ```compile_fail
 /// use proplet_component::Component;
-/// let digest = "sha256:93a44bbb96c751218e4c00d479e4c14358122a389acca16205b1e4d0dc5f9476".parse().unwrap();
-/// let bytes = Vec::new().into();
-/// Component { bytes, digest, policy: Ok(None) };
+/// let hashed = proplet_component::Hashed::of(Vec::new());
+/// Component { hashed, policy: Ok(None) };
 /// ```
 pub struct Component {
-    bytes: Zeroizing<Vec<u8>>,
-    digest: Digest,
+    hashed: Hashed,
     policy: Result<Option<EmbeddedPolicy>, PolicyError>,
 }
 
@@ -54,31 +52,28 @@ impl Component {
     /// of the binary; it belongs on a thread that may block.
     #[must_use]
     pub fn new(hashed: Hashed) -> Self {
-        let digest = hashed.digest();
-        let bytes = hashed.into_bytes();
         Self {
-            policy: Policy::extract(&bytes),
-            digest,
-            bytes,
+            policy: Policy::extract(hashed.bytes()),
+            hashed,
         }
     }
 
     /// The bytes.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.hashed.bytes()
     }
 
     /// The bytes, for whoever makes something else of them.
     #[must_use]
     pub fn into_bytes(self) -> Zeroizing<Vec<u8>> {
-        self.bytes
+        self.hashed.into_bytes()
     }
 
     /// The digest of the bytes: the component digest of claims and receipts.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.hashed.digest()
     }
 
     /// The policy that the component carries. Whether it counts is another question (see [`policy`]).
@@ -93,7 +88,12 @@ impl Component {
 
 impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Component({}, {} bytes)", self.digest, self.bytes.len())
+        write!(
+            f,
+            "Component({}, {} bytes)",
+            self.digest(),
+            self.bytes().len()
+        )
     }
 }
 

@@ -17,13 +17,11 @@ use std::{
     time::SystemTime,
 };
 
-use async_trait::async_trait;
 use proplet_executor::{
     Executor, Host, Request, Source, Task, TaskOutcome,
     binding::BindingRule,
     harden::{Swap, SwapRule},
 };
-use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{
@@ -41,7 +39,7 @@ use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     guests::{GuestName, INFERENCE_POLICY, INFERENCE_WEIGHTS, INFERENCE_WEIGHTS_URI, build},
     registry::{Fault, Registry, Target},
-    tee::FakeSnp,
+    tee::{FakeSnp, HookedTee},
 };
 use proplet_types::{Digest, ResourceUri};
 use tokio::sync::Semaphore;
@@ -458,51 +456,18 @@ async fn a_component_gets_its_secret_attests_itself_and_publishes() {
     verify_bundle(&evidence, &trust, &expected, SystemTime::now()).unwrap();
 }
 
-/// A TEE that makes nothing until it is let.
-struct Gated {
-    tee: FakeSnp,
-    gate: Semaphore,
-    waiting: AtomicUsize,
-    init_data_calls: AtomicUsize,
-}
-
-#[async_trait]
-impl TeeProvider for Gated {
-    fn tee(&self) -> TeeName {
-        self.tee.tee()
-    }
-
-    fn attester(&self) -> &str {
-        self.tee.attester()
-    }
-
-    fn is_hardware(&self) -> bool {
-        false
-    }
-
-    async fn evidence(&self, data: &ReportData) -> Result<Evidence, EvidenceError> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.gate.acquire().await.unwrap().forget();
-        self.tee.evidence(data).await
-    }
-
-    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
-        self.init_data_calls.fetch_add(1, Ordering::Relaxed);
-        self.tee.init_data().await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_tasks_on_a_cold_session_cost_three_quotes_at_most() {
     const TASKS: usize = 200;
     let world = World::new().await;
     let (_, image) = world.publish(&sum(), Some(&world.policy())).await;
-    let tee = Arc::new(Gated {
-        tee: FakeSnp::new(),
-        gate: Semaphore::new(0),
-        waiting: AtomicUsize::new(0),
-        init_data_calls: AtomicUsize::new(0),
-    });
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = Arc::clone(&gate);
+    let fake = Arc::new(FakeSnp::new());
+    let tee = Arc::new(HookedTee::new(fake.clone(), move |_| {
+        let gate = Arc::clone(&gate);
+        async move { gate.acquire().await.unwrap().forget() }
+    }));
     let mut host = world.host(world.settings("[limits]\ntasks = 256\n"));
     host.provider = Some(tee.clone());
     let executor = Executor::new(host).unwrap();
@@ -517,11 +482,11 @@ async fn two_hundred_tasks_on_a_cold_session_cost_three_quotes_at_most() {
         })
         .collect();
     // All are there before the first quote is made.
-    while begun.load(Ordering::Relaxed) < TASKS || tee.waiting.load(Ordering::Relaxed) == 0 {
+    while begun.load(Ordering::Relaxed) < TASKS || tee.evidence_calls() == 0 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(tee.waiting.load(Ordering::Relaxed), 1);
-    tee.gate.add_permits(TASKS);
+    assert_eq!(tee.evidence_calls(), 1);
+    opened.add_permits(TASKS);
     for task in tasks {
         let outcome = task.await.unwrap();
         assert_eq!(outcome.error, None);
@@ -529,6 +494,6 @@ async fn two_hundred_tasks_on_a_cold_session_cost_three_quotes_at_most() {
     }
     // One for the handshake and one for the receipt key. What binds the VM was asked for by the gate and by
     // the handshake.
-    assert_eq!(tee.tee.evidence_calls(), 2);
-    assert_eq!(tee.init_data_calls.load(Ordering::Relaxed), 2);
+    assert_eq!(fake.evidence_calls(), 2);
+    assert_eq!(tee.init_data_calls(), 2);
 }

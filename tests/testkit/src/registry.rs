@@ -176,6 +176,15 @@ impl Registry {
         self.state.faults().clear();
     }
 
+    /// Waits for the next request, whatever it asks for.
+    pub fn next_request(&self) -> impl Future<Output = ()> + use<> {
+        let mut requests = self.state.requests.subscribe();
+        async move {
+            // It fails when the registry is gone, and then nobody can ask it either.
+            let _ = requests.changed().await;
+        }
+    }
+
     /// What it was asked for so far.
     pub fn counts(&self) -> Counts {
         let counters = self.state.counters();

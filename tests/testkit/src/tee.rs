@@ -9,6 +9,7 @@
 //! None protects anything, and all say so: `is_hardware` is false and the attester's name is
 //! `fake-snp`, `fake-tdx` or `sample`.
 
+mod hooked;
 mod qgs;
 mod sample;
 mod snp;
@@ -16,12 +17,13 @@ mod tdx;
 mod trust;
 mod tsm;
 
+pub use hooked::HookedTee;
 pub use qgs::{QgsFault, QuotingServiceStandIn};
 pub use sample::Sample;
 pub use snp::{Cpu, FakeSnp, FakeSnpBuilder, Tampering};
 pub use tdx::{
-    ComponentStatus, EventLog, FakeTdx, FakeTdxBuilder, Period, Platform, QuoteForm,
-    QuoteTampering, ROOT_PEM as TDX_TEST_ROOT_PEM, Revoked, TD_REPORT_LEN, TcbStatus,
+    CollateralFault, ComponentStatus, EventLog, FakeTdx, FakeTdxBuilder, Period, Platform,
+    QuoteForm, QuoteTampering, ROOT_PEM as TDX_TEST_ROOT_PEM, Revoked, TD_REPORT_LEN, TcbStatus,
     TdxCollateral, TdxCollateralBuilder, TdxPki,
 };
 pub use trust::{

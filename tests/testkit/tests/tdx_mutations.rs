@@ -16,10 +16,10 @@ use proplet_hal::tdx::{
 use proplet_hal::verify::{Anchor, AppraisalError, TeeFacts, TeeTrust, TrustPolicy};
 use proplet_hal::{ReportData, TeeProvider as _};
 use proplet_testkit::tee::{
-    self, ComponentStatus, EventLog, FakeTdx, FakeTdxBuilder, Period, Platform, QuoteForm,
-    QuoteTampering, Revoked, TDX_TEST_ROOT_PEM, TdxCollateral, TdxCollateralBuilder, TdxPki,
+    self, CollateralFault, ComponentStatus, EventLog, FakeTdx, FakeTdxBuilder, Period, Platform,
+    QuoteForm, QuoteTampering, Revoked, TDX_TEST_ROOT_PEM, TdxCollateral, TdxCollateralBuilder,
+    TdxPki,
 };
-use serde_json::json;
 
 const DATA: [u8; 64] = [0xab; 64];
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -375,75 +375,29 @@ fn modules_and_machines_are_those_listed() {
 
 #[test]
 fn each_fault_of_the_collateral_is_refused_by_name() {
-    let flip = |mut signature: Vec<u8>| {
-        signature[40] ^= 1;
-        signature
-    };
-    let good = TdxCollateral::committed();
-    let strangers = Arc::new(TdxPki::strangers());
-    let id = |id: &'static str| move |document: &mut serde_json::Value| document["id"] = json!(id);
-    for (bad, expected) in [
-        (
-            collateral().revoke(Revoked::Pck).build(),
-            "CertificateRevoked",
-        ),
-        (
-            collateral().revoke(Revoked::PlatformCa).build(),
-            "CertificateRevoked",
-        ),
-        (
-            collateral().revoke(Revoked::TcbSigner).build(),
-            "CertificateRevoked",
-        ),
-        (
-            collateral().tcb_info_issued(past()).build(),
-            "CollateralTime",
-        ),
-        (
-            collateral().tcb_info_issued(future()).build(),
-            "CollateralTime",
-        ),
-        (
-            collateral().qe_identity_issued(past()).build(),
-            "CollateralTime",
-        ),
-        (
-            collateral().qe_identity_issued(future()).build(),
-            "CollateralTime",
-        ),
-        (collateral().crls_issued(past()).build(), "CollateralTime"),
-        (collateral().crls_issued(future()).build(), "CollateralTime"),
-        (
-            collateral().certificates_valid(past()).build(),
-            "CertificateTime",
-        ),
-        (collateral().tcb_signed_by(strangers).build(), "Chain"),
-        (collateral().fmspc([9; 6]).build(), "NoCollateral"),
-        (
-            collateral().edit_tcb_info(id("SGX")).build(),
-            "NoCollateral",
-        ),
-        (
-            collateral().edit_qe_identity(id("QE")).build(),
-            "NoCollateral",
-        ),
-        (
-            TdxCollateral {
-                tcb_info_signature: flip(good.tcb_info_signature.clone()),
-                ..good.clone()
-            },
-            "CollateralSignature",
-        ),
-        (
-            TdxCollateral {
-                qe_identity_signature: flip(good.qe_identity_signature.clone()),
-                ..good.clone()
-            },
-            "CollateralSignature",
-        ),
-    ] {
+    for fault in CollateralFault::ALL {
+        let expected = match fault {
+            CollateralFault::RevokedPck
+            | CollateralFault::RevokedPlatformCa
+            | CollateralFault::RevokedTcbSigner => "CertificateRevoked",
+            CollateralFault::ExpiredTcbInfo
+            | CollateralFault::FutureTcbInfo
+            | CollateralFault::ExpiredQeIdentity
+            | CollateralFault::FutureQeIdentity
+            | CollateralFault::ExpiredCrls
+            | CollateralFault::FutureCrls => "CollateralTime",
+            CollateralFault::ExpiredCertificates => "CertificateTime",
+            CollateralFault::StrangersTcbInfo => "Chain",
+            CollateralFault::OtherFmspc
+            | CollateralFault::SgxTcbInfo
+            | CollateralFault::SgxQeIdentity => "NoCollateral",
+            CollateralFault::TcbInfoSignature | CollateralFault::QeIdentitySignature => {
+                "CollateralSignature"
+            }
+        };
+        let bad = fault.collateral(now());
         let error = check_under(FakeTdx::builder(), &trust_with(&bad)).unwrap_err();
-        assert_eq!(kind(&error), expected, "{error}");
+        assert_eq!(kind(&error), expected, "{fault:?}: {error}");
     }
     let revoked = |certificate| {
         let bad = collateral().revoke(certificate).build();

@@ -158,11 +158,7 @@ async fn a_pull_that_waits_can_be_dropped() {
     let config = patient(&registry);
     let (_, [manifests, ..]) = published(&registry).await;
     registry.inject(manifests, Fault::Later(503, "60".to_owned()));
-    let asked = async {
-        while registry.counts().manifests_read == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
+    let asked = registry.next_request();
     tokio::select! {
         biased;
         () = asked => {}

@@ -17,12 +17,10 @@ mod scene;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use proplet_daemon::Daemon;
-use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageError;
 use proplet_lab::Addresses;
-use proplet_testkit::tee::FakeSnp;
+use proplet_testkit::tee::HookedTee;
 use tokio::sync::watch;
 
 use docker_registry::Access;
@@ -117,38 +115,6 @@ async fn what_the_registry_refuses_or_lacks_has_its_code() {
     assert_eq!(scene.key_broker.counts().auth, 0);
 }
 
-/// A TEE that makes evidence only once it is allowed to.
-struct Gated {
-    inner: Arc<FakeSnp>,
-    asked: watch::Sender<bool>,
-    open: watch::Receiver<bool>,
-}
-
-#[async_trait]
-impl TeeProvider for Gated {
-    fn tee(&self) -> TeeName {
-        self.inner.tee()
-    }
-
-    fn attester(&self) -> &str {
-        self.inner.attester()
-    }
-
-    fn is_hardware(&self) -> bool {
-        self.inner.is_hardware()
-    }
-
-    async fn evidence(&self, report_data: &ReportData) -> Result<Evidence, EvidenceError> {
-        self.asked.send_replace(true);
-        self.open.clone().wait_for(|open| *open).await.unwrap();
-        self.inner.evidence(report_data).await
-    }
-
-    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
-        self.inner.init_data().await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs mosquitto and docker-registry; .ci/run installs and runs them"]
 async fn a_result_made_during_an_outage_arrives_after_it() {
@@ -158,11 +124,13 @@ async fn a_result_made_during_an_outage_arrives_after_it() {
     let settings = scene.settings(Road::Tls);
     let (asked, mut attesting) = watch::channel(false);
     let (gate, open) = watch::channel(false);
-    let provider = Gated {
-        inner: fake_snp(&settings),
-        asked,
-        open,
-    };
+    let provider = HookedTee::new(fake_snp(&settings), move |_| {
+        asked.send_replace(true);
+        let mut open = open.clone();
+        async move {
+            open.wait_for(|open| *open).await.unwrap();
+        }
+    });
     let daemon = Daemon::new(host(&settings, Arc::new(provider))).unwrap();
     let outbox = daemon.outbox();
     let mut changes = outbox.changes();

@@ -4,21 +4,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
 };
 
-use async_trait::async_trait;
 use proplet_executor::{Host, harden::SwapRule};
-use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_lab::{RunningProplet, Services};
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     broker::Task,
     guests::GuestName,
     kbs::{Endpoint, Fault},
-    tee::FakeSnp,
+    tee::{FakeSnp, HookedTee},
 };
 use proplet_types::Clock;
 use serde_json::json;
@@ -174,42 +172,15 @@ async fn a_breakdown_of_a_task_is_answered_and_ends_that_task() {
     assert_eq!(scene.ask(&image, "echo x").await, b"x");
 }
 
-/// A TEE whose second call breaks down: the first is the key broker's handshake.
-#[derive(Default)]
-struct Brittle {
-    tee: FakeSnp,
-    calls: AtomicU32,
-}
-
-#[async_trait]
-impl TeeProvider for Brittle {
-    fn tee(&self) -> TeeName {
-        self.tee.tee()
-    }
-
-    fn attester(&self) -> &str {
-        self.tee.attester()
-    }
-
-    fn is_hardware(&self) -> bool {
-        false
-    }
-
-    async fn evidence(&self, data: &ReportData) -> Result<Evidence, EvidenceError> {
-        assert_ne!(self.calls.fetch_add(1, Ordering::Relaxed), 1, "breaks down");
-        self.tee.evidence(data).await
-    }
-
-    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
-        self.tee.init_data().await
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_breakdown_of_the_tee_is_answered_and_ends_one_task() {
     let services = Services::start().await.unwrap();
     let settings = services.settings("");
-    let proplet = RunningProplet::start(&settings, Some(Arc::new(Brittle::default()))).unwrap();
+    // The first call is the key broker's handshake.
+    let tee = HookedTee::new(Arc::new(FakeSnp::new()), |call| async move {
+        assert_ne!(call, 1, "breaks down");
+    });
+    let proplet = RunningProplet::start(&settings, Some(Arc::new(tee))).unwrap();
     let scene = Scene::of(services, proplet, Arc::new(FakeSnp::new())).await;
     let (_, image) = scene.publish(&guest(GuestName::Hostile).await, "").await;
     let broken = scene.run(&task(&image, &["echo x"])).await;

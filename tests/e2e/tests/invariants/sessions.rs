@@ -3,16 +3,15 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
-use async_trait::async_trait;
 use proplet_executor::{
     Executor, Host, Request, Source, Task, TaskOutcome, Workload, harden::Swap,
 };
-use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
+use proplet_hal::TeeProvider;
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{RunningProplet, Services};
@@ -22,7 +21,7 @@ use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     guests::GuestName,
     kbs::{DevKeyBroker, Policy},
-    tee::FakeSnp,
+    tee::{FakeSnp, HookedTee},
 };
 
 use crate::{recorder::Recorder, support::*};
@@ -273,39 +272,6 @@ async fn pass(seconds: u64) {
     tokio::time::resume();
 }
 
-/// A TEE that once takes longer for the evidence of the receipt key than a session lives.
-struct Slow {
-    tee: FakeSnp,
-    asked: AtomicUsize,
-}
-
-#[async_trait]
-impl TeeProvider for Slow {
-    fn tee(&self) -> TeeName {
-        self.tee.tee()
-    }
-
-    fn attester(&self) -> &str {
-        self.tee.attester()
-    }
-
-    fn is_hardware(&self) -> bool {
-        false
-    }
-
-    async fn evidence(&self, report_data: &ReportData) -> Result<Evidence, EvidenceError> {
-        // The key broker asks first.
-        if self.asked.fetch_add(1, Ordering::SeqCst) == 1 {
-            pass(301).await;
-        }
-        self.tee.evidence(report_data).await
-    }
-
-    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
-        self.tee.init_data().await
-    }
-}
-
 fn source(image: &ImageReference) -> Source {
     Source::Encrypted {
         image: image.to_string(),
@@ -444,10 +410,12 @@ async fn a_workload_is_prepared_once_and_run_for_as_long_as_its_session_lives() 
 
 #[tokio::test]
 async fn a_session_that_ends_before_the_component_begins_takes_it_with_it() {
-    let tee = Slow {
-        tee: FakeSnp::new(),
-        asked: AtomicUsize::new(0),
-    };
+    // The evidence of the receipt key takes longer than a session lives. The key broker asks first.
+    let tee = HookedTee::new(Arc::new(FakeSnp::new()), |call| async move {
+        if call == 1 {
+            pass(301).await;
+        }
+    });
     let still = Still::on(Arc::new(tee)).await;
     let image = still.publish(KEY).await;
     let broker = &still.services.key_broker;

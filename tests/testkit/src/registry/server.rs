@@ -30,6 +30,7 @@ async fn handle(
     extract::State(state): extract::State<Arc<State>>,
     request: Request<Body>,
 ) -> Response<Body> {
+    state.requests.send_modify(|requests| *requests += 1);
     let path = request.uri().path().to_owned();
     let authorization = request
         .headers()

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use super::access::{Access, Gate};
 use super::counters::Counters;
 use super::fault::{Fault, Target};
@@ -17,6 +19,8 @@ pub(super) struct State {
     token_queries: Mutex<Vec<String>>,
     challenge: Mutex<Option<String>>,
     pub(super) counters: Counters,
+    /// How many requests have arrived.
+    pub(super) requests: watch::Sender<u64>,
 }
 
 impl State {
@@ -29,6 +33,7 @@ impl State {
             token_queries: Mutex::default(),
             challenge: Mutex::default(),
             counters: Counters::default(),
+            requests: watch::Sender::default(),
         }
     }
 
