@@ -23,7 +23,7 @@ use crate::pool::Pool;
 use crate::protocol::{ErrorBody, Requester, SESSION_COOKIE, SentInitData};
 use crate::refusal::{Subject, refusal};
 use crate::session::{Grant, Session};
-use crate::token::MAX_BEARER_BYTES;
+use crate::token::{MAX_BEARER_BYTES, appraisal};
 use crate::{ComponentBound, Failure, KbsConfig, KbsError, SessionId};
 
 /// Room in an answer for what surrounds the ciphertext of a resource.
@@ -202,6 +202,28 @@ impl KbsClient {
     /// Whether the KBS is told which component asks.
     pub fn is_component_bound(&self) -> bool {
         self.inner.bound.is_some()
+    }
+
+    /// Whether nothing but the component tells its session from the VM's own, `own`: then a resource that the KBS
+    /// releases in the one and denied in the other is granted to the component.
+    ///
+    /// A KBS decides by its token. The hypervisor has a hand in what is in one: for the VM's own session it can have
+    /// the report name another TCB, so that even a policy which looks at no component denies. So both tokens must
+    /// say the same of the VM. And over plain http the network can deny in the KBS's name; with a fake TEE, which
+    /// protects nothing, that is not minded.
+    pub fn is_told_apart_by_component(&self, requester: &Requester, own: SessionId) -> bool {
+        let inner = &self.inner;
+        if inner.http.base().scheme() != "https" && inner.provider.is_hardware() {
+            return false;
+        }
+        let sessions = &inner.sessions;
+        let live = (sessions.live(None), sessions.live(self.told(requester)));
+        let (Some(of_vm), Some(of_component)) = live else {
+            return false;
+        };
+        let said = |session: &Session| appraisal(&session.grant.token);
+        of_vm.id == own
+            && said(&of_vm).is_some_and(|said_of_vm| Some(said_of_vm) == said(&of_component))
     }
 
     /// The requester, where the KBS is told.

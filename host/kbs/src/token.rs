@@ -8,6 +8,7 @@ use std::time::Duration;
 use proplet_jose::b64;
 use reqwest::header::{DATE, HeaderMap, SET_COOKIE};
 use serde::Deserialize;
+use serde_json::Value;
 use time::PrimitiveDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
@@ -42,6 +43,28 @@ pub(crate) fn token_lifetime(token: &str) -> Option<Duration> {
         return Some(Duration::ZERO);
     }
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// What a token says of the VM, without what belongs to its session: report data, and what that is over. None when it
+/// says nothing of a CPU.
+pub(crate) fn appraisal(token: &str) -> Option<Value> {
+    let payload = Zeroizing::new(b64::decode(token.split('.').nth(1)?).ok()?);
+    let mut claims: Value = serde_json::from_slice(&payload).ok()?;
+    let mut cpu = claims.pointer_mut("/submods/cpu0")?.take();
+    leave_session_out(&mut cpu);
+    cpu.is_object().then_some(cpu)
+}
+
+/// The parser has bounded the depth.
+fn leave_session_out(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|name, _| name != "report_data" && name != "runtime_data_claims");
+            members.values_mut().for_each(leave_session_out);
+        }
+        Value::Array(values) => values.iter_mut().for_each(leave_session_out),
+        _ => {}
+    }
 }
 
 /// Whether a text can be a token: three dotted parts of base64url, so that it fits into a header.
@@ -110,6 +133,31 @@ mod tests {
             headers.insert(DATE, HeaderValue::from_str(date).unwrap());
         }
         headers
+    }
+
+    #[test]
+    fn appraisals_are_the_same_but_for_the_session() {
+        let of = |status: &str, svn: u8, session: u8| {
+            appraisal(&token(&format!(
+                "{{\"iat\":{session},\"submods\":{{\"cpu0\":{{\"ear.status\":\"{status}\",\"evidence\":{{\
+                 \"report_data\":\"{session}\",\"runtime_data_claims\":{{\"nonce\":\"{session}\"}},\
+                 \"snp\":{{\"svn\":{svn},\"report_data\":\"{session}\"}}}}}}}}}}"
+            )))
+            .unwrap()
+        };
+        assert_eq!(of("affirming", 3, 1), of("affirming", 3, 2));
+        assert_ne!(of("affirming", 3, 1), of("contraindicated", 3, 1));
+        assert_ne!(of("affirming", 3, 1), of("affirming", 2, 1));
+        for nothing in [
+            "{}",
+            "{\"submods\":{}}",
+            "{\"submods\":{\"cpu0\":1}}",
+            "[]",
+            "x",
+        ] {
+            assert_eq!(appraisal(&token(nothing)), None, "{nothing}");
+        }
+        assert_eq!(appraisal(""), None);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! ([`Vault::is_component_bound`]), its policy can grant more to a component's digest, and what it grants so
 //! is in reach too. But a key broker whose policy does not look at digests would grant everything to
 //! everybody, as Trustee's own does. So it is asked first without a word about a component: what it releases
-//! then is no grant to this one, and stays out of reach.
+//! then is no grant to this one, and stays out of reach. Nor is what it denied for another reason than the component:
+//! the hypervisor, or the network where there is no TLS, can bring about a denial.
 //!
 //! And whatever its policy says: a key that decrypts images is no component's.
 
@@ -35,6 +36,8 @@ pub(crate) enum OutOfReach {
     Repository,
     /// It is in another repository, and the key broker releases it to whatever runs in this VM.
     NotItsOwn,
+    /// It is in another repository, and that this VM was denied it may have another reason than the component.
+    OtherReason,
     /// It is of a type that decrypts images.
     ImageKeyType,
     /// The key broker did not give it.
@@ -55,13 +58,20 @@ impl Reach {
         if !self.key_types.may_be_given(uri) {
             return Err(OutOfReach::ImageKeyType);
         }
-        if is_elsewhere {
-            let any = vault.is_released_to_any(uri, owner).await;
-            if any.map_err(OutOfReach::KeyBroker)? {
-                return Err(OutOfReach::NotItsOwn);
-            }
+        if !is_elsewhere {
+            let resource = vault.resource(uri, &self.component, owner).await;
+            return resource.map_err(OutOfReach::KeyBroker);
         }
+        let any = vault.is_released_to_any(uri, owner).await;
+        if any.map_err(OutOfReach::KeyBroker)? {
+            return Err(OutOfReach::NotItsOwn);
+        }
+        let denied_in = vault.own_session();
         let resource = vault.resource(uri, &self.component, owner).await;
-        resource.map_err(OutOfReach::KeyBroker)
+        let resource = resource.map_err(OutOfReach::KeyBroker)?;
+        match vault.is_told_apart(&self.component, denied_in) {
+            true => Ok(resource),
+            false => Err(OutOfReach::OtherReason),
+        }
     }
 }

@@ -137,6 +137,17 @@ impl Vault {
         }
     }
 
+    /// The session that is alive now, of those in which no component is named.
+    pub(crate) fn own_session(&self) -> Option<SessionId> {
+        self.kbs.live_session()
+    }
+
+    /// Whether a component is granted what it is given and what was denied in `own`
+    /// ([`KbsClient::is_told_apart_by_component`]).
+    pub(crate) fn is_told_apart(&self, requester: &Requester, own: Option<SessionId>) -> bool {
+        own.is_some_and(|own| self.kbs.is_told_apart_by_component(requester, own))
+    }
+
     /// Whether the key broker releases a resource to this VM without being told of a component. The bytes
     /// are not kept and nobody is given them.
     pub(crate) async fn is_released_to_any(

@@ -44,6 +44,12 @@ impl SecretSource for Secrets {
                  component's digest",
                 self.0.repository
             )),
+            OutOfReach::OtherReason => SecretError::NotGranted(format!(
+                "{uri} is not in the repository {:?} of the key that decrypted this component, and the key \
+                 broker denied it to this VM for what may be another reason than the component: both must \
+                 attest alike, over TLS; ask again in a moment",
+                self.0.repository
+            )),
             OutOfReach::ImageKeyType => SecretError::NotGranted(format!(
                 "{uri}: resources of type {} decrypt images, and no component is given one; put the \
                  secret under another type",

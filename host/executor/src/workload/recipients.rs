@@ -76,6 +76,12 @@ async fn from_resource(uri: &ResourceUri, reach: &Reach) -> Result<Vec<PublicKey
              grant it to this component's digest"
                 .into(),
         ),
+        OutOfReach::OtherReason => invalid(
+            "recipients_resource in the policy is in another repository than the key that decrypted the \
+             component, and the key broker denied it to this VM for what may be another reason than the \
+             component: both must attest alike, over TLS; start the task again in a moment"
+                .into(),
+        ),
         OutOfReach::ImageKeyType => invalid(host_text!(
             "recipients_resource in the policy is of a type that decrypts images ({}); put the JWK set \
              under another type",

@@ -3,10 +3,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use async_trait::async_trait;
+use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_jose::b64;
 use proplet_jose::jwk::PrivateKey;
 use proplet_testkit::kbs::{Asked, DevKeyBroker, Endpoint, Fault, Policy, Recorded};
+use proplet_testkit::tee::FakeSnp;
 use proplet_types::{Digest, ResourceUri};
 use serde_json::{Value, json};
 use url::Url;
@@ -249,6 +253,76 @@ async fn each_component_has_a_session_of_its_own() {
         assert!(sessions[0] < sessions[1] && sessions[1] < sessions[2]);
         let handshakes = count(&server, "attest");
         assert_eq!(handshakes, 3, "one for each component and one for the VM");
+    }
+}
+
+/// A TEE that its host has a hand in: what it reports changes.
+struct Changing {
+    reports: [FakeSnp; 2],
+    now: AtomicUsize,
+    is_hardware: bool,
+}
+
+impl Changing {
+    fn new(is_hardware: bool) -> Arc<Self> {
+        let other = FakeSnp::builder().measurement([7; 48]).build();
+        Arc::new(Self {
+            reports: [FakeSnp::new(), other],
+            now: AtomicUsize::new(0),
+            is_hardware,
+        })
+    }
+}
+
+#[async_trait]
+impl TeeProvider for Changing {
+    fn tee(&self) -> TeeName {
+        TeeName::SNP
+    }
+
+    fn attester(&self) -> &str {
+        "changing"
+    }
+
+    fn is_hardware(&self) -> bool {
+        self.is_hardware
+    }
+
+    async fn evidence(&self, report_data: &ReportData) -> Result<Evidence, EvidenceError> {
+        let now = self.now.load(Ordering::Relaxed);
+        self.reports[now].evidence(report_data).await
+    }
+
+    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+        Ok(None)
+    }
+}
+
+#[tokio::test]
+async fn only_sessions_that_differ_by_the_component_alone_tell_what_it_is_granted() {
+    for bound in [passport, additional_evidence] {
+        let server = started(amiable(300)).await;
+        let tee = Changing::new(false);
+        let client = KbsClient::new(bound(&server.url()), tee.clone()).unwrap();
+        let (one, two) = (component(1), component(2));
+        client.resource(&uri()).await.unwrap();
+        let own = client.live_session().unwrap();
+        assert!(!client.is_told_apart_by_component(&one, own), "it has none");
+        let first = client.resource_for(&uri(), &one).await.unwrap();
+        assert!(client.is_told_apart_by_component(&one, own));
+        assert!(!client.is_told_apart_by_component(&one, first.session));
+        // The hypervisor has something else reported.
+        tee.now.store(1, Ordering::Relaxed);
+        client.resource_for(&uri(), &two).await.unwrap();
+        assert!(!client.is_told_apart_by_component(&two, own));
+        assert!(client.is_told_apart_by_component(&one, own));
+
+        // Whoever is on the way can deny in the KBS's name.
+        let client = KbsClient::new(bound(&server.url()), Changing::new(true)).unwrap();
+        client.resource(&uri()).await.unwrap();
+        client.resource_for(&uri(), &one).await.unwrap();
+        let own = client.live_session().unwrap();
+        assert!(!client.is_told_apart_by_component(&one, own));
     }
 }
 

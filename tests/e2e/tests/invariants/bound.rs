@@ -1,12 +1,16 @@
 //! Component-bound release, by both ways: the key broker's policy grants to digests, as the files in `docs/trustee`
 //! do, and what one component gets no other does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
-use proplet_lab::{Services, workload::EncryptedComponent};
+use proplet_lab::{RunningProplet, Services, workload::EncryptedComponent};
 use proplet_results::EvidenceBundle;
 use proplet_testkit::{
     guests::GuestName,
@@ -279,6 +283,74 @@ async fn a_policy_that_looks_at_no_digest_opens_no_other_repository() {
         "{}",
         failure.error
     );
+}
+
+/// The fake, of which the hypervisor has something else reported while it likes.
+struct Meddled {
+    tee: Arc<FakeSnp>,
+    other: FakeSnp,
+    is_other: AtomicBool,
+}
+
+#[async_trait]
+impl TeeProvider for Meddled {
+    fn tee(&self) -> TeeName {
+        self.tee.tee()
+    }
+
+    fn attester(&self) -> &str {
+        self.tee.attester()
+    }
+
+    fn is_hardware(&self) -> bool {
+        false
+    }
+
+    async fn evidence(&self, report_data: &ReportData) -> Result<Evidence, EvidenceError> {
+        match self.is_other.load(Ordering::Relaxed) {
+            true => self.other.evidence(report_data).await,
+            false => self.tee.evidence(report_data).await,
+        }
+    }
+
+    async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+        self.tee.init_data().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_denial_that_the_hypervisor_brings_about_opens_no_other_repository() {
+    for way in WAYS {
+        let services = Services::with(broker().start().await.unwrap())
+            .await
+            .unwrap();
+        let settings = services.settings(&way.settings(&services.key_broker.url()));
+        let tee = Arc::new(FakeSnp::new());
+        let meddled = Arc::new(Meddled {
+            tee: Arc::clone(&tee),
+            other: FakeSnp::builder().measurement([7; 48]).build(),
+            is_other: AtomicBool::new(false),
+        });
+        let proplet = RunningProplet::start(&settings, Some(meddled.clone())).unwrap();
+        let scene = Scene::of(services, proplet, tee).await;
+        let key_broker = &scene.services.key_broker;
+        key_broker.set_resource(&uri(SHARED), SHARED_BYTES.as_bytes());
+        let pair = Pair::publish(&scene).await;
+        // A policy that looks at the VM, and at no component.
+        let measurement = hex::encode(FakeSnp::MEASUREMENT);
+        key_broker.set_policy(Policy::predicate(move |request| {
+            request.measurement() == Some(measurement.as_str())
+        }));
+        let given = scene.ask(&pair.a.1, &reveal(SECRET)).await;
+        assert_eq!(given, CANARY.as_bytes());
+        // The component has its session, and the VM's own is made now.
+        meddled.is_other.store(true, Ordering::Relaxed);
+        let failure = scene
+            .ask_in_vain(&pair.a.1, &reveal(SHARED), "guest-failed")
+            .await;
+        let words = "another reason than the component";
+        assert!(failure.error.contains(words), "{way:?}: {}", failure.error);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
