@@ -23,7 +23,7 @@ mod hosts;
 mod section;
 
 pub use error::PolicyError;
-use format::MAX_ENTRIES;
+use error::{bounded, invalid};
 pub use format::{MAX_POLICY_BYTES, SECTION};
 
 /// A policy that was read and checked.
@@ -279,20 +279,6 @@ pub fn secret_uri(text: &str) -> Result<ResourceUri, String> {
         );
     }
     Ok(uri)
-}
-
-fn bounded(field: &'static str, len: usize) -> Result<(), PolicyError> {
-    if len > MAX_ENTRIES {
-        return invalid(
-            field,
-            format!("{len} entries; at most {MAX_ENTRIES} are read"),
-        );
-    }
-    Ok(())
-}
-
-fn invalid<T>(field: &'static str, reason: String) -> Result<T, PolicyError> {
-    Err(PolicyError::Value { field, reason })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One task, from its export to its outcome.
 
 mod ending;
+mod held;
 mod meters;
 mod serving;
 
@@ -9,44 +10,28 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
 use self::ending::{settle, supervise};
-use self::meters::{Clocks, HostcallFuel};
+pub(crate) use self::held::Held;
+use self::meters::{Clocks, HostcallFuel, handles};
 pub(crate) use self::serving::Shared;
 pub use self::serving::{HttpBody, HttpGuest};
 use crate::args;
 use crate::call;
 use crate::cancel::CancelToken;
 use crate::compiled::{ComponentCode, ComponentExport, CoreCode, Form};
-use crate::cpu::Ticking;
 use crate::error::RuntimeError;
 use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, choose};
 use crate::interfaces::Services;
-use crate::limits::{Passed, TaskLimits};
+use crate::limits::Passed;
 use crate::linkers::Linkers;
 use crate::state::{Common, CoreState, TaskState, command_line};
 use crate::task::{Outcome, TaskSpec, Usage};
 
 /// Bytes of inputs that are read in no time.
 const SMALL_INPUT: usize = 64 << 10;
-
-/// What a task holds of the runtime while it runs.
-pub(crate) struct Held {
-    _place: OwnedSemaphorePermit,
-    _ticking: Ticking,
-}
-
-impl Held {
-    pub(crate) fn new(place: OwnedSemaphorePermit, ticking: Ticking) -> Self {
-        Self {
-            _place: place,
-            _ticking: ticking,
-        }
-    }
-}
 
 /// Runs a task on a component.
 pub(crate) async fn component(
@@ -102,12 +87,6 @@ pub(crate) async fn component(
     } else {
         apart(run.finish(), export.name.clone(), task.cancel.clone()).await
     }
-}
-
-/// The engine's own limit of handles. It counts a borrow once more, and the guest's own resources too, and only
-/// stops what the resource table cannot see.
-fn handles(limits: &TaskLimits) -> usize {
-    (limits.handles as usize).saturating_mul(2) + 16
 }
 
 /// Runs a task on a core module.

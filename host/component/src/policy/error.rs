@@ -1,6 +1,6 @@
 //! Why there is no policy, or none that can be used.
 
-use super::format::{MAX_POLICY_BYTES, SECTION};
+use super::format::{MAX_ENTRIES, MAX_POLICY_BYTES, SECTION};
 
 /// Why there is no policy, or none that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,4 +29,18 @@ pub enum PolicyError {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+pub(super) fn bounded(field: &'static str, len: usize) -> Result<(), PolicyError> {
+    if len > MAX_ENTRIES {
+        return invalid(
+            field,
+            format!("{len} entries; at most {MAX_ENTRIES} are read"),
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn invalid<T>(field: &'static str, reason: String) -> Result<T, PolicyError> {
+    Err(PolicyError::Value { field, reason })
 }

@@ -4,7 +4,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{PolicyError, bounded, invalid};
+use super::error::{PolicyError, bounded, invalid};
 
 /// Checks the entries.
 ///

@@ -89,3 +89,9 @@ impl HostcallFuel {
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
+
+/// The engine's own limit of handles. It counts a borrow once more, and the guest's own resources too, and only
+/// stops what the resource table cannot see.
+pub(super) fn handles(limits: &TaskLimits) -> usize {
+    (limits.handles as usize).saturating_mul(2) + 16
+}

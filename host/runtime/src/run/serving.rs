@@ -14,8 +14,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView as _};
 
 use super::ending::{settle, supervise};
-use super::meters::{Clocks, HostcallFuel};
-use super::{Held, handles};
+use super::held::Held;
+use super::meters::{Clocks, HostcallFuel, handles};
 use crate::call::Ended;
 use crate::cpu::Ticker;
 use crate::error::{GuestText, RuntimeError};

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
-use super::OutgoingError;
+use super::error::OutgoingError;
 use crate::bounded::{BodyTrouble, Bounded};
 
 /// A connection, which ends with this.

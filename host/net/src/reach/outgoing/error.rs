@@ -5,7 +5,7 @@ use std::io;
 
 use http_body_util::LengthLimitError;
 
-use super::Bounds;
+use super::bounds::Bounds;
 use crate::tls;
 
 /// Why a request was not made or not answered. The component may be told.

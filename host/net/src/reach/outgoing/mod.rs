@@ -10,6 +10,7 @@
 //! request, and how many requests of one component are under way.
 
 mod body;
+mod bounds;
 mod error;
 
 use std::net::{IpAddr, SocketAddr};
@@ -33,6 +34,7 @@ use url::{Host, Url};
 
 use self::body::Connection;
 pub use self::body::ResponseBody;
+pub use self::bounds::Bounds;
 pub use self::error::OutgoingError;
 use super::address::Reach;
 use super::endpoint::{Endpoint, Endpoints, InvalidEndpoint};
@@ -40,34 +42,6 @@ use super::error::{SetupError, authority};
 use super::resolver::{self, Lookup};
 use crate::bounded::Bounded;
 use crate::tls;
-
-/// What requests of components may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Requests of one component that are under way at once, until their answers are read.
-    pub requests: usize,
-    /// How long it may take to find the host, connect and agree on TLS.
-    pub connect: Duration,
-    /// How long the head of the answer, or the next piece of its body, may be waited for.
-    pub silence: Duration,
-    /// Bytes of the body of one request or answer.
-    pub body_bytes: u64,
-    /// Bytes of the head of an answer.
-    pub head_bytes: usize,
-}
-
-impl Default for Bounds {
-    /// 8 requests at once, 10 s to connect, 60 s of silence, 64 MiB of body, 32 KiB of head.
-    fn default() -> Self {
-        Self {
-            requests: 8,
-            connect: Duration::from_secs(10),
-            silence: Duration::from_secs(60),
-            body_bytes: 64 << 20,
-            head_bytes: 32 << 10,
-        }
-    }
-}
 
 /// Fields of an answer's head, at most.
 const MAX_FIELDS: usize = 128;
