@@ -24,16 +24,18 @@ mod envelope;
 pub mod environment;
 mod error;
 pub mod init_data;
+mod load;
 pub mod secret;
 mod sections;
 mod settings;
 
 pub use self::{
     error::SettingsError,
+    load::MAX_DOCUMENT_BYTES,
     sections::{
         About, Agent, AllowList, Attestation, BrokerIdentity, CertificateService, Confidential,
         Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox, PartialIdentity, Rerun,
         TokenService,
     },
-    settings::{MAX_DOCUMENT_BYTES, Settings},
+    settings::Settings,
 };

@@ -32,6 +32,7 @@ mod grants;
 mod policy;
 mod recording;
 mod refusal;
+mod request;
 mod service;
 mod state;
 mod token;
@@ -44,8 +45,9 @@ pub use clock::TestClock;
 pub use exchange::{Asked, Reply};
 pub use fault::{Endpoint, Fault};
 pub use grants::Grants;
-pub use policy::{Policy, ResourceRequest};
+pub use policy::Policy;
 pub use recording::Recorded;
+pub use request::ResourceRequest;
 pub use state::Counts;
 
 #[cfg(test)]

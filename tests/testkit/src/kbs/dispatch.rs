@@ -24,8 +24,8 @@ use super::answer::Answer;
 use super::attest::appraise;
 use super::exchange::{Asked, bearer};
 use super::fault::Endpoint;
-use super::policy::ResourceRequest;
 use super::refusal::Refusal;
+use super::request::ResourceRequest;
 use super::service::attestation;
 use super::state::{Session, State};
 

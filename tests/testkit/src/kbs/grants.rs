@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::policy::ResourceRequest;
+use super::request::ResourceRequest;
 
 /// The files, and how many submodules each demands.
 const FILES: [(&str, usize); 2] = [

@@ -1,0 +1,198 @@
+//! Reading settings: the documents, the environment, and the checks of both.
+
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use proplet_types::Digest;
+use zeroize::Zeroizing;
+
+use crate::{
+    checks,
+    credentials::Credentials,
+    document::Document,
+    envelope,
+    environment::Environment,
+    error::{SettingsError, syntax_error},
+    settings::Settings,
+};
+
+/// Largest settings document, in bytes. A document is a few kilobytes; a larger file is a mistake.
+pub const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
+
+impl Settings {
+    /// Where the document is: the file that was given, else the one that `PROPLET_CONFIG_FILE` names, else
+    /// `proplet.toml` in the current directory if there is one. The first two need not exist: then
+    /// [`Settings::load`] says so.
+    fn locate(given: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+        let named = || {
+            environment
+                .text(&["PROPLET_CONFIG_FILE"])
+                .map(PathBuf::from)
+        };
+        let usual = || Some(PathBuf::from("proplet.toml")).filter(|path| path.is_file());
+        given.map(Path::to_path_buf).or_else(named).or_else(usual)
+    }
+
+    /// Reads the documents and applies the environment. The settings are at `path` when that is given, else
+    /// where `PROPLET_CONFIG_FILE` says, else in `proplet.toml` in the current directory if there is one;
+    /// else there are none. The credentials are at `credentials`, else where `PROPLET_CREDENTIALS_FILE`
+    /// says, else there are none.
+    ///
+    /// # Errors
+    /// When a file cannot be read, is not such a document, or a value or variable is wrong.
+    pub fn load(
+        path: Option<&Path>,
+        credentials: Option<&Path>,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let path = Self::locate(path, environment);
+        let named = || {
+            environment
+                .text(&["PROPLET_CREDENTIALS_FILE"])
+                .map(PathBuf::from)
+        };
+        let credentials = credentials.map(Path::to_path_buf).or_else(named);
+        let text = path.as_deref().map(read_text).transpose()?;
+        let secrets = credentials.as_deref().map(read_text).transpose()?;
+        let settings = Self::parse_with_credentials(
+            text.as_ref().map(|text| text.as_str()),
+            secrets.as_ref().map(|text| text.as_str()),
+            environment,
+        )?;
+        checks::check_documents(
+            &settings.directories,
+            path.as_deref(),
+            credentials.as_deref(),
+        )?;
+        Ok(settings)
+    }
+
+    /// Checks a document, or its absence, and applies the environment.
+    ///
+    /// # Errors
+    /// When the text is neither a settings document nor an init-data document that holds one, or a value
+    /// or variable is wrong.
+    pub fn parse(text: Option<&str>, environment: &Environment) -> Result<Self, SettingsError> {
+        Self::parse_with_credentials(text, None, environment)
+    }
+
+    /// The same with a credentials document.
+    ///
+    /// # Errors
+    /// As [`Settings::parse`], and when the second document has other names than those of credentials or
+    /// one that the first has too.
+    pub fn parse_with_credentials(
+        text: Option<&str>,
+        credentials: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
+        let (bytes, init_data) = envelope::unwrap(text.unwrap_or_default())?;
+        let mut document: Document = toml::from_str(&bytes)
+            .map_err(|error| syntax_error("settings document", &bytes, &error))?;
+        if init_data.is_some() {
+            envelope::refuse_credentials(&document)?;
+        }
+        if let Some(credentials) = credentials {
+            Credentials::parse(credentials)?.complete(&mut document)?;
+        }
+        let Document {
+            proplet,
+            mqtt,
+            registry,
+            kbs,
+            confidential,
+            attestation,
+            agent,
+            limits,
+            outbox,
+            health,
+            http,
+            directories,
+        } = document;
+        let heartbeat = environment
+            .seconds("PROPLET_LIVELINESS_INTERVAL")?
+            .or(proplet.heartbeat_seconds)
+            .unwrap_or(5);
+        if heartbeat == 0 {
+            return Err(SettingsError::value(
+                "proplet",
+                "heartbeat_seconds",
+                "must be at least 1",
+            ));
+        }
+        let owns_key = checks::owns_key(&proplet, environment);
+        let (mqtt, notice) = checks::checked_mqtt(mqtt, owns_key, environment)?;
+        let (directories, unused) =
+            checks::checked_directories(directories, kbs.is_some(), environment)?;
+        let mut notices = environment.notices();
+        notices.extend(notice);
+        notices.extend(unused);
+        if heartbeat >= 10 {
+            notices.push(format!(
+                "a heartbeat every {heartbeat} s: the Manager takes a proplet for dead after 10 s, \
+                 so set 5 or less"
+            ));
+        }
+        let registry = checks::checked_registry(registry)?;
+        let kbs = kbs.map(checks::checked_kbs).transpose()?;
+        let confidential = checks::checked_confidential(confidential)?;
+        let http = checks::checked_http(http, environment)?;
+        let agent = checks::checked_agent(agent, &confidential, (&registry, &http), kbs.as_ref())?;
+        let settings = Self {
+            digest: Digest::of(bytes.as_bytes()),
+            init_data,
+            has_document: text.is_some(),
+            log_level: environment
+                .text(&["PROPLET_LOG_LEVEL"])
+                .or_else(|| proplet.log_level.clone())
+                .unwrap_or_else(|| "info".to_owned()),
+            results_not_before: Duration::from_millis(proplet.results_not_before_ms.unwrap_or(50)),
+            heartbeat: Duration::from_secs(heartbeat),
+            identity: checks::partial_identity(&proplet, environment)?,
+            about: checks::about(proplet, environment)?,
+            mqtt,
+            registry,
+            kbs,
+            confidential,
+            agent,
+            attestation: checks::checked_attestation(attestation)?,
+            limits: checks::checked_limits(&limits)?,
+            outbox: checks::checked_outbox(outbox)?,
+            health: checks::checked_health(&health)?,
+            http,
+            directories,
+            notices,
+        };
+        checks::check_apart(&settings)?;
+        Ok(settings)
+    }
+}
+
+/// Reads a document whole. It may hold a credential, so the text is wiped when dropped.
+fn read_text(path: &Path) -> Result<Zeroizing<String>, SettingsError> {
+    let path = || path.to_owned();
+    let invalid = |why| SettingsError::NotADocument { path: path(), why };
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path())
+        .and_then(|file| file.take(MAX_DOCUMENT_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|source| SettingsError::Read {
+            path: path(),
+            source,
+        })?;
+    if bytes.len() as u64 > MAX_DOCUMENT_BYTES {
+        return Err(invalid("it is larger than 1 MiB"));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(invalid("it is not UTF-8 text")),
+    }
+}
+
+#[cfg(test)]
+mod ranges;
+#[cfg(test)]
+mod tests;
