@@ -160,19 +160,25 @@ impl KbsClient {
         let inner = &self.inner;
         inner.http.base().check_host(uri)?;
         let deadline = inner.deadline();
-        let work = async {
-            let mut session = inner.attested(requester).await?;
-            match inner.fetch(&session, uri, deadline).await {
-                Err(KbsError::TokenRefused { detail }) => {
-                    tracing::warn!(session = %session.id, detail, "the KBS ended the session early");
-                }
-                result => return result,
-            }
-            inner.sessions.of(requester).forget(session.id);
-            session = inner.attested(requester).await?;
-            inner.fetch(&session, uri, deadline).await
+        let attest = || {
+            let server = inner.handshake_server();
+            inner.in_time_with(server, deadline, inner.attested(requester))
         };
-        inner.in_time(deadline, work).await
+        let mut session = attest().await?;
+        match inner
+            .in_time(deadline, inner.fetch(&session, uri, deadline))
+            .await
+        {
+            Err(KbsError::TokenRefused { detail }) => {
+                tracing::warn!(session = %session.id, detail, "the KBS ended the session early");
+            }
+            result => return result,
+        }
+        inner.sessions.of(requester).forget(session.id);
+        session = attest().await?;
+        inner
+            .in_time(deadline, inner.fetch(&session, uri, deadline))
+            .await
     }
 
     /// The live session, after attesting if there is none or if it is about to end.
@@ -252,10 +258,28 @@ impl Inner {
         deadline: Instant,
         work: impl Future<Output = Result<T, KbsError>>,
     ) -> Result<T, KbsError> {
+        self.in_time_with(&self.http, deadline, work).await
+    }
+
+    /// The same for work that waits for this server.
+    async fn in_time_with<T>(
+        &self,
+        server: &Http,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, KbsError>>,
+    ) -> Result<T, KbsError> {
         timeout_at(deadline, work).await.unwrap_or_else(|_| {
             let detail = format!("gave up after {:?}", self.config.timeout);
-            Err(self.http.unavailable(Failure::Timeout, detail))
+            Err(server.unavailable(Failure::Timeout, detail))
         })
+    }
+
+    /// Who is waited for in a handshake.
+    fn handshake_server(&self) -> &Http {
+        match &self.bound {
+            Some(Bound::Passport(service)) => service,
+            _ => &self.http,
+        }
     }
 
     async fn attested(
@@ -270,7 +294,8 @@ impl Inner {
                 let deadline = inner.deadline();
                 async move {
                     let handshake = inner.handshake(requester, deadline);
-                    inner.in_time(deadline, handshake).await
+                    let server = inner.handshake_server();
+                    inner.in_time_with(server, deadline, handshake).await
                 }
             })
             .await

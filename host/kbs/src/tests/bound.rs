@@ -399,7 +399,9 @@ async fn with_fault(fault: Fault) -> (KbsError, u64) {
     let server = started(amiable(300)).await;
     server.inject(Endpoint::Service, fault);
     let mut config = passport(&server.url());
-    config.timeout = std::time::Duration::from_millis(500);
+    // Room for one more try and for no third: what answers decides then, and not the deadline.
+    config.timeout = std::time::Duration::from_secs(3);
+    config.retry_delay = std::time::Duration::from_secs(2);
     let error = client(config).resource_for(&uri(), &component(1)).await;
     (error.unwrap_err(), server.counts().passports)
 }
@@ -534,5 +536,21 @@ fn an_attestation_service_over_plain_http_must_be_allowed() {
     assert!(
         error.to_string().contains("attestation service URL"),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_attestation_service_that_hangs_is_named() {
+    let server = started(amiable(300)).await;
+    server.inject(Endpoint::Service, Fault::Silence);
+    let mut config = passport(&server.url());
+    config.timeout = std::time::Duration::from_millis(50);
+    let error = client(config).resource_for(&uri(), &component(1)).await;
+    let KbsError::Unavailable { peer, failure, .. } = error.unwrap_err() else {
+        panic!("no other error");
+    };
+    assert_eq!(
+        (peer, failure),
+        (Peer::AttestationService, Failure::Timeout)
     );
 }
