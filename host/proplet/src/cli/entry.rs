@@ -18,7 +18,7 @@ use super::{
 };
 #[cfg(feature = "data-owner")]
 use super::{
-    collateral, encrypt, image, init_data, kbs, keygen, keyprovider, open, policy, verify,
+    collateral, encrypt, image, init_data, kbs, keygen, keyprovider, measure, open, policy, verify,
 };
 use crate::output;
 
@@ -113,6 +113,8 @@ async fn dispatch(
         Command::Keygen(keygen) => keygen::run(&keygen, console),
         #[cfg(feature = "data-owner")]
         Command::Keyprovider(provider) => keyprovider::run(*provider, context, console).await,
+        #[cfg(feature = "data-owner")]
+        Command::Measure(measure) => measure::run(&measure, console),
         #[cfg(feature = "data-owner")]
         Command::Open(open) => open::run(open, context, console).await,
         #[cfg(feature = "data-owner")]

@@ -64,6 +64,8 @@ mod keygen;
 #[cfg(feature = "data-owner")]
 mod keyprovider;
 #[cfg(feature = "data-owner")]
+mod measure;
+#[cfg(feature = "data-owner")]
 mod open;
 #[cfg(feature = "data-owner")]
 mod policy;

@@ -20,6 +20,16 @@ fn uki() -> Vec<u8> {
 }
 
 #[test]
+fn the_vectors_are_what_these_tests_make() {
+    let vector = |name: &str| {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/");
+        std::fs::read(format!("{folder}{name}")).unwrap()
+    };
+    assert_eq!(vector("firmware.fd"), image());
+    assert_eq!(vector("image.efi"), uki());
+}
+
+#[test]
 fn registers_are_those_of_the_experiment() {
     // The script that was compared with the event log of a vTPM, with the two files of these tests written out.
     let image = image();

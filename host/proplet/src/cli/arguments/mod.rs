@@ -71,6 +71,9 @@ pub(super) enum Command {
     /// Wrap keys of images for `skopeo copy --encryption-key provider:attestation-agent:…`, until a signal
     Keyprovider(Box<KeyProvider>),
     #[cfg(feature = "data-owner")]
+    /// Compute what a VM image measures, from its files alone
+    Measure(Measure),
+    #[cfg(feature = "data-owner")]
     /// Verify a sealed result, then open it
     Open(Open),
     #[cfg(feature = "data-owner")]

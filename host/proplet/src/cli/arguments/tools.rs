@@ -5,6 +5,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, time::SystemTime};
 use clap::{Args, Subcommand, ValueEnum};
 use proplet_hal::init_data::DigestAlgorithm;
 use proplet_image::ImageReference;
+use proplet_measure::snp::CpuType;
 use proplet_net::Proxy;
 use proplet_types::{Digest, ImageKeyTypes, ImageKeyTypesError, ResourceUri};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
@@ -17,6 +18,27 @@ use super::{
     tdx::{TdxExpected, TdxTrusted},
     values::proxy,
 };
+
+/// Arguments of `measure`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct Measure {
+    /// The image, a unified kernel image (`proplet.efi`)
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// Its firmware for SNP; by default OVMF.amdsev.fd beside the image
+    #[arg(long, value_name = "FILE")]
+    pub snp_firmware: Option<PathBuf>,
+    /// Its firmware for TDX; by default OVMF.inteltdx.fd beside the image
+    #[arg(long, value_name = "FILE")]
+    pub tdx_firmware: Option<PathBuf>,
+    /// A type of CPU that SNP is measured for, as QEMU names it; may be repeated
+    #[arg(long, value_name = "TYPE")]
+    pub cpu: Vec<CpuType>,
+    /// A number of CPUs that SNP is measured for; may be repeated
+    #[arg(long, value_name = "NUMBER")]
+    pub vcpus: Vec<u32>,
+}
 
 /// Subcommands of `image`.
 #[derive(Debug, Subcommand)]
