@@ -172,13 +172,14 @@ impl KbsClient {
             Err(KbsError::TokenRefused { detail }) => {
                 tracing::warn!(session = %session.id, detail, "the KBS ended the session early");
             }
-            result => return result,
+            result => return inner.counted(result, uri, requester),
         }
         inner.sessions.of(requester).forget(session.id);
         session = attest().await?;
-        inner
+        let result = inner
             .in_time(deadline, inner.fetch(&session, uri, deadline))
-            .await
+            .await;
+        inner.counted(result, uri, requester)
     }
 
     /// The live session, after attesting if there is none or if it is about to end.
@@ -249,6 +250,19 @@ impl fmt::Debug for KbsClient {
 }
 
 impl Inner {
+    /// Has what was released counted as the repository's.
+    fn counted(
+        &self,
+        result: Result<Resource, KbsError>,
+        uri: &ResourceUri,
+        requester: Option<&Requester>,
+    ) -> Result<Resource, KbsError> {
+        if result.is_ok() {
+            self.sessions.released(requester, uri.repository());
+        }
+        result
+    }
+
     fn deadline(&self) -> Instant {
         Instant::now() + self.config.timeout
     }
