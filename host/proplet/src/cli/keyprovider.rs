@@ -4,8 +4,16 @@
 //! is the same too: the key broker has a key before anything is wrapped under it, so there is no image whose
 //! key was lost. `skopeo` asks once for each layer, so a key that was made for a key id is that id's for as
 //! long as this runs, and no id gets a second one.
+//!
+//! Whoever connects is answered, so what this may store at a key broker is named when it starts: without a list of
+//! key ids, any program on the machine could put a key of its own in the place of every image key there.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use proplet_agent::{KeyChest, KeyWrapper, ListenError, Listener, key_provider::WrapParameters};
@@ -46,6 +54,7 @@ pub(super) async fn run(
     let uploads = broker.is_some();
     let chest = Chest {
         types: arguments.types.image_key_types,
+        allowed: arguments.key_ids.into_iter().collect(),
         broker,
         keys: Mutex::default(),
     };
@@ -75,6 +84,8 @@ pub(super) async fn run(
 /// Keys of files, new ones, and what the key broker has of them.
 struct Chest {
     types: ImageKeyTypes,
+    /// The ids that keys are wrapped under. Where it is empty, there is no key broker, and every id is.
+    allowed: BTreeSet<ResourceUri>,
     broker: Option<AdminClient>,
     keys: Mutex<Keys>,
 }
@@ -100,6 +111,13 @@ impl KeyChest for Chest {
                 self.types
             );
             return Err((Code::ImageKeyType, words));
+        }
+        if (self.broker.is_some() || !self.allowed.is_empty()) && !self.allowed.contains(id) {
+            let words = format!(
+                "keyid {id}: this program was started for other key ids; choose one of those, or start it with \
+                 --key-id {id}"
+            );
+            return Err((Code::Input, words));
         }
         // Layers of one image come one after the other, and the second finds what the first left.
         let mut keys = self.keys.lock().await;

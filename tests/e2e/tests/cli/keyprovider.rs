@@ -168,7 +168,11 @@ async fn keys_are_at_the_key_broker_before_they_wrap() {
     let desk = Desk::new();
     let broker = DevKeyBroker::start().await.unwrap();
     let path = desk.write("key", [3; 32]).display().to_string();
-    let options = format!("--kbs-url {} --kbs-http --no-admin-token", broker.url());
+    let options = format!(
+        "--kbs-url {} --kbs-http --no-admin-token --key-id kbs:///default/key/file --key-id kbs:///default/key/new \
+         --key-id kbs:///default/key/late",
+        broker.url()
+    );
     let uri = |text: &str| text.parse::<ResourceUri>().unwrap();
     providing(&desk, &options, async |_, client| {
         let id = "keyid=kbs:///default/key/file";
@@ -219,11 +223,45 @@ async fn keys_are_at_the_key_broker_before_they_wrap() {
 }
 
 #[tokio::test]
+async fn no_other_key_at_the_key_broker_is_replaced() {
+    let desk = Desk::new();
+    let broker = DevKeyBroker::start().await.unwrap();
+    let path = desk.write("key", [3; 32]).display().to_string();
+    let theirs: ResourceUri = "kbs:///default/key/theirs".parse().unwrap();
+    broker.set_resource(&theirs, &[9; 32]);
+    let listed = "--key-id kbs:///default/key/one";
+    let uploading = format!(
+        "{listed} --kbs-url {} --kbs-http --no-admin-token",
+        broker.url()
+    );
+    for options in [uploading.as_str(), listed] {
+        providing(&desk, options, async |_, client| {
+            for parameters in [
+                format!("keyid={theirs}"),
+                format!("keyid={theirs}::keypath={path}"),
+            ] {
+                let refused = wrap(&client, &parameters).await.unwrap_err();
+                assert_eq!(refused.code, INVALID_ARGUMENT, "{parameters}: {refused:?}");
+                assert!(refused.message.contains("--key-id"), "{refused:?}");
+            }
+            assert_eq!(broker.resource(&theirs).unwrap(), [9; 32]);
+            let one = format!("keyid=kbs:///default/key/one::keypath={path}");
+            wrap(&client, &one).await.unwrap();
+        })
+        .await;
+    }
+    assert_eq!(broker.counts().admin, 1);
+}
+
+#[tokio::test]
 async fn a_key_broker_that_refuses_administration_is_named() {
     let desk = Desk::new();
     let admin = AdminAccess::Nobody;
     let broker = DevKeyBroker::builder().admin(admin).start().await.unwrap();
-    let options = format!("--kbs-url {} --kbs-http --no-admin-token", broker.url());
+    let options = format!(
+        "--kbs-url {} --kbs-http --no-admin-token --key-id kbs:///default/key/new",
+        broker.url()
+    );
     providing(&desk, &options, async |_, client| {
         let refused = wrap(&client, "keyid=kbs:///default/key/new")
             .await
@@ -248,9 +286,12 @@ async fn it_listens_on_loopback_and_nowhere_else() {
     desk.run("keyprovider --listen localhost:50000")
         .await
         .misused("--listen");
-    desk.run("keyprovider --kbs-url https://kbs.example")
+    desk.run("keyprovider --kbs-url https://kbs.example --key-id kbs:///default/key/one")
         .await
         .misused("--admin-key");
+    desk.run("keyprovider --kbs-url https://kbs.example --no-admin-token")
+        .await
+        .misused("--key-id");
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap();
     desk.run(&format!("keyprovider --listen {address}"))

@@ -253,8 +253,12 @@ pub struct KeyProvider {
     pub listen: SocketAddr,
     #[command(flatten)]
     pub types: KeyTypes,
+    /// A key id that may be wrapped under and stored; all others are refused. Give it again for each. Needed with
+    /// --kbs-url, because whoever reaches this program can replace the keys of these ids there
+    #[arg(long = "key-id", value_name = "kbs:///REPOSITORY/TYPE/TAG")]
+    pub key_ids: Vec<ResourceUri>,
     /// The key broker to upload keys to, as https://host:port. A keyid without a keypath gets a new key there
-    #[arg(long, value_name = "URL", requires = "credential")]
+    #[arg(long, value_name = "URL", requires_all = ["credential", "key_ids"])]
     pub kbs_url: Option<Url>,
     #[command(flatten)]
     pub way: KeyBrokerWay,
