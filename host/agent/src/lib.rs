@@ -13,6 +13,7 @@
 pub mod attestation;
 pub mod key_provider;
 pub mod messages;
+mod quota;
 pub mod server;
 mod status;
 

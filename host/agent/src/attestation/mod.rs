@@ -14,7 +14,6 @@
 //! give away.
 
 mod claims;
-mod quota;
 
 use std::sync::Arc;
 
@@ -29,13 +28,13 @@ use tonic::Status;
 use zeroize::Zeroizing;
 
 pub use self::claims::{AgentClaims, AgentClaimsError, KIND};
-use self::quota::Quota;
 use crate::{
     messages::{
         BindInitDataRequest, ExtendRuntimeMeasurementResponse, GetEvidenceRequest,
         GetEvidenceResponse, GetTeeTypeResponse, GetTokenRequest, GetTokenResponse,
         RuntimeMeasurementResult,
     },
+    quota::Quota,
     server::Interface,
     status,
 };

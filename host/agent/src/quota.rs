@@ -1,4 +1,4 @@
-//! How often evidence is made for others.
+//! How often something is done for others.
 
 use std::{
     collections::VecDeque,
@@ -12,14 +12,14 @@ use tokio::time::Instant;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// So many pieces in any minute.
-pub(super) struct Quota {
+pub(crate) struct Quota {
     most: usize,
     /// When the last ones were given out, the oldest first; at most `most`.
     given: Mutex<VecDeque<Instant>>,
 }
 
 impl Quota {
-    pub(super) fn per_minute(most: u32) -> Self {
+    pub(crate) fn per_minute(most: u32) -> Self {
         Self {
             most: usize::try_from(most).unwrap_or(usize::MAX),
             given: Mutex::default(),
@@ -27,7 +27,7 @@ impl Quota {
     }
 
     /// Takes one, or says how long it is until there is one.
-    pub(super) fn take(&self) -> Result<(), Duration> {
+    pub(crate) fn take(&self) -> Result<(), Duration> {
         let now = Instant::now();
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         while given.front().is_some_and(|first| now - *first >= WINDOW) {
