@@ -16,19 +16,28 @@ use super::{
     protocol::{Operation, read, unwrapped},
     service::{KEY_PROVIDER_SERVICE, payload, reply},
 };
-use crate::{server::Interface, status};
+use crate::{quota::Quota, server::Interface, status};
+
+/// How many layers' keys are asked for in any minute, since each is a question to the key broker: a few images of
+/// many layers.
+const UNWRAPPED_PER_MINUTE: u32 = 300;
 
 /// The service that unwraps and does not wrap.
 pub struct KeyUnwrapper {
     keys: Arc<dyn KeySource>,
     policy: PullPolicy,
+    quota: Quota,
 }
 
 impl KeyUnwrapper {
-    /// Unwraps with keys of this source, those that the policy allows.
+    /// Unwraps with keys of this source, those that the policy allows, 300 in any minute.
     #[must_use]
     pub fn new(keys: Arc<dyn KeySource>, policy: PullPolicy) -> Self {
-        Self { keys, policy }
+        Self {
+            keys,
+            policy,
+            quota: Quota::per_minute(UNWRAPPED_PER_MINUTE),
+        }
     }
 
     async fn unwrap(&self, message: Bytes) -> Result<Zeroizing<Vec<u8>>, Status> {
@@ -43,6 +52,12 @@ impl KeyUnwrapper {
         };
         let packet = AnnotationPacket::from_json(&unwrapping.packet)
             .map_err(|error| status::malformed(&error))?;
+        self.quota.take().map_err(|wait| {
+            Status::resource_exhausted(format!(
+                "{UNWRAPPED_PER_MINUTE} layers' keys were asked for within a minute: ask again in {} s",
+                wait.as_secs().saturating_add(1)
+            ))
+        })?;
         let options = unwrap_packet(&packet, self.keys.as_ref(), &self.policy)
             .await
             .map_err(|error| status::of_code(error.code(), &error))?;

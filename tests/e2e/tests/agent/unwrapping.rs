@@ -90,6 +90,19 @@ async fn a_packet_of_the_stock_tools_opens() {
 }
 
 #[tokio::test]
+async fn a_minute_has_so_many_keys() {
+    let provider = provider(&[1; 32], PullPolicy::default()).await;
+    let packet = packet(KEY_ID, &[1; 32]);
+    for _ in 0..300 {
+        unwrap(&provider, &packet).await.unwrap();
+    }
+    let words = "ask again in";
+    provider
+        .refused("UnWrapKey", &input(&packet), RESOURCE_EXHAUSTED, words)
+        .await;
+}
+
+#[tokio::test]
 async fn the_policy_of_a_pull_decides_here_too() {
     let policy = PullPolicy {
         kbs: NamedKbs::Configured(proplet_types::KbsHost::new("kbs.example", 443)),
