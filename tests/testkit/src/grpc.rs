@@ -6,8 +6,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use h2::client::SendRequest;
-use http::{HeaderMap, Request};
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::{HeaderMap, Request, Response};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -64,24 +65,33 @@ impl GrpcClient {
         self.send(path, framed.freeze()).await
     }
 
+    /// Begins a request whose message does not come. It is withdrawn when what this gives is dropped.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn half(&self, path: &str) -> io::Result<Half> {
+        let (answer, stream) = self.begin(path).await?;
+        Ok(Half(answer, stream))
+    }
+
+    /// Sends an empty message and does not read the answer, of which the status is told if it has nothing else.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn unread(&self, path: &str) -> io::Result<Result<Unread, GrpcStatus>> {
+        let answer = self.exchange(path, Bytes::from_static(&[0; 5])).await?;
+        Ok(match status(answer.headers()) {
+            Some(status) => Err(status),
+            None => Ok(Unread(answer.into_body())),
+        })
+    }
+
     /// Sends a body as it is.
     ///
     /// # Errors
     /// When the connection breaks. The inner result is the server's.
     pub async fn send(&self, path: &str, body: Bytes) -> io::Result<Result<Vec<u8>, GrpcStatus>> {
-        let request = Request::post(format!("http://localhost{path}"))
-            .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())
-            .map_err(io::Error::other)?;
-        let requests = self.requests.clone();
-        let mut requests = requests.ready().await.map_err(io::Error::other)?;
-        let (answer, mut stream) = requests
-            .send_request(request, false)
-            .map_err(io::Error::other)?;
-        // A server that has seen enough resets the stream; what it says about it comes all the same.
-        let _ = stream.send_data(body, true);
-        let answer = answer.await.map_err(io::Error::other)?;
+        let answer = self.exchange(path, body).await?;
         if let Some(status) = status(answer.headers()) {
             return Ok(Err(status));
         }
@@ -97,6 +107,49 @@ impl GrpcClient {
             Some(status) => Ok(Err(status)),
             None => Ok(Ok(bytes.get(5..).unwrap_or_default().to_vec())),
         }
+    }
+
+    async fn exchange(&self, path: &str, body: Bytes) -> io::Result<Response<RecvStream>> {
+        let (answer, mut stream) = self.begin(path).await?;
+        // A server that has seen enough resets the stream; what it says about it comes all the same.
+        let _ = stream.send_data(body, true);
+        answer.await.map_err(io::Error::other)
+    }
+
+    async fn begin(&self, path: &str) -> io::Result<(ResponseFuture, SendStream<Bytes>)> {
+        let request = Request::post(format!("http://localhost{path}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .map_err(io::Error::other)?;
+        let requests = self.requests.clone();
+        let mut requests = requests.ready().await.map_err(io::Error::other)?;
+        requests
+            .send_request(request, false)
+            .map_err(io::Error::other)
+    }
+}
+
+/// A request that is under way.
+pub struct Half(
+    #[expect(dead_code)] ResponseFuture,
+    #[expect(dead_code)] SendStream<Bytes>,
+);
+
+/// An answer that is not read.
+pub struct Unread(RecvStream);
+
+impl Unread {
+    /// Waits until the server takes it back.
+    ///
+    /// # Errors
+    /// When it was taken back; the answer was read whole otherwise.
+    pub async fn taken_back(&mut self) -> io::Result<()> {
+        // Nothing is released, so the server may send no more than the first window.
+        while let Some(chunk) = self.0.data().await {
+            chunk.map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,5 @@
-//! One connection: it has a place among a bounded number, and an end when its peer says nothing any more.
+//! One connection: it has a place among a bounded number, and an end when its peer says nothing any more, or does
+//! not read what it asked for.
 
 use std::{
     io,
@@ -9,34 +10,52 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, mpsc},
     time::{Instant, Sleep, sleep},
 };
 use tonic::transport::server::Connected;
+
+use super::answer::Cut;
 
 /// A stream that gives up a peer from which nothing came for a while. Peers that live answer pings.
 pub(super) struct Connection<S> {
     stream: S,
     silence: Duration,
     given_up: Pin<Box<Sleep>>,
+    cut: Cut,
+    is_cut: mpsc::Receiver<()>,
     _place: OwnedSemaphorePermit,
 }
 
 impl<S> Connection<S> {
     pub(super) fn new(stream: S, silence: Duration, place: OwnedSemaphorePermit) -> Self {
+        let (cut, is_cut) = Cut::new();
         Self {
             stream,
             silence,
             given_up: Box::pin(sleep(silence)),
+            cut,
+            is_cut,
             _place: place,
         }
+    }
+
+    /// Ready when the peer is given up. A connection that waits for its peer to take something does not read, so this
+    /// is looked at wherever it waits.
+    fn poll_given_up(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        if self.is_cut.poll_recv(context).is_pending() {
+            ready!(self.given_up.as_mut().poll(context));
+        }
+        Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 }
 
 impl<S> Connected for Connection<S> {
-    type ConnectInfo = ();
+    type ConnectInfo = Cut;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Cut {
+        self.cut.clone()
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
@@ -50,8 +69,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
             self.given_up.as_mut().reset(end);
             return Poll::Ready(read);
         }
-        ready!(self.given_up.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        self.poll_given_up(context).map(Err)
     }
 }
 
@@ -61,11 +79,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match Pin::new(&mut self.stream).poll_write(context, bytes) {
+            Poll::Pending => self.poll_given_up(context).map(Err),
+            done => done,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Pending => self.poll_given_up(context).map(Err),
+            done => done,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -83,6 +107,16 @@ mod tests {
     };
 
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_nothing_is_given_up() {
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let (_peer, ours) = tokio::io::duplex(16);
+        let mut connection = Connection::new(ours, Duration::from_secs(60), place);
+        let error = connection.write_all(&[0; 17]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_silent_peer_is_given_up_and_its_place_is_free() {

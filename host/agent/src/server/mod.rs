@@ -4,9 +4,11 @@
 //! neither: the interface is everybody's on this machine. So it listens on loopback and nowhere else, and what it
 //! gives is decided by the interfaces themselves.
 //!
-//! Bounds: connections, requests at once over all of them, the size of a message in either direction, headers, the
-//! time of a request, and the silence of a peer. What exceeds one is refused and not queued.
+//! Bounds: connections, requests at once over all of them and over one, the size of a message in either direction,
+//! headers, the time of a request, the time in which its answer is read, and the silence of a peer. What exceeds one is
+//! refused and not queued. A request counts from when its message is there until its answer is written.
 
+mod answer;
 mod codec;
 mod connection;
 
@@ -39,12 +41,18 @@ use tonic::{
 };
 use zeroize::Zeroizing;
 
-use self::{codec::BytesCodec, connection::Connection};
+use self::{
+    answer::{Answer, Cut, Place},
+    codec::BytesCodec,
+    connection::Connection,
+};
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 32;
 /// Requests at once, over all connections.
 const MAX_REQUESTS: usize = 32;
+/// Requests at once, over one connection.
+const MAX_STREAMS: u32 = 4;
 /// Largest request. The largest good one is a key packet of a few kilobytes.
 const MAX_REQUEST_BYTES: usize = 64 * 1024;
 /// Largest answer: evidence with a long event log.
@@ -53,6 +61,8 @@ const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 /// How long a connection may be silent.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a peer may take to read an answer.
+const READING: Duration = Duration::from_secs(10);
 /// How often a peer is asked whether it is still there.
 const PING: Duration = Duration::from_secs(20);
 /// The wait after a connection could not be accepted, for want of file descriptors for example.
@@ -146,7 +156,7 @@ impl Listener {
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Server::builder()
             .timeout(patience)
-            .max_concurrent_streams(MAX_REQUESTS as u32)
+            .max_concurrent_streams(MAX_STREAMS)
             .http2_max_header_list_size(MAX_HEADER_BYTES)
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING))
@@ -210,19 +220,20 @@ impl Served {
             let words = format!("only the service {name} is served here");
             return Status::unimplemented(words).into_http();
         };
-        let Ok(_place) = self.places.try_acquire() else {
-            let words = "as many requests as this interface takes are being answered: ask again in a moment";
-            return Status::resource_exhausted(words).into_http();
-        };
+        let cut = request.extensions().get::<Cut>().cloned();
+        let place = Place::default();
         let method = Method {
             interface: Arc::clone(&self.interface),
             name: method.to_owned(),
+            places: Arc::clone(&self.places),
+            place: Arc::clone(&place),
         };
-        Grpc::new(BytesCodec)
+        let response = Grpc::new(BytesCodec)
             .max_decoding_message_size(MAX_REQUEST_BYTES)
             .max_encoding_message_size(MAX_ANSWER_BYTES)
             .unary(method, request)
-            .await
+            .await;
+        response.map(|body| Body::new(Answer::new(body, place, cut, READING)))
     }
 }
 
@@ -245,6 +256,9 @@ impl Service<Request<Body>> for Served {
 struct Method {
     interface: Arc<dyn Interface>,
     name: String,
+    places: Arc<Semaphore>,
+    /// Where the place goes, which the answer keeps.
+    place: Place,
 }
 
 impl UnaryService<Bytes> for Method {
@@ -254,6 +268,11 @@ impl UnaryService<Bytes> for Method {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (interface, name) = (Arc::clone(&self.interface), self.name.clone());
+        let free = Arc::clone(&self.places).try_acquire_owned();
+        let Ok(()) = free.map(|free| drop(self.place.set(free))) else {
+            let words = "as many requests as this interface takes are being answered: ask again in a moment";
+            return Box::pin(async move { Err(Status::resource_exhausted(words)) });
+        };
         Box::pin(async move {
             let answer = interface.answer(&name, request.into_inner()).await?;
             Ok(tonic::Response::new(answer))

@@ -11,12 +11,15 @@ use proplet_agent::messages::{GetEvidenceRequest, GetEvidenceResponse, GetTeeTyp
 use proplet_agent::{AttestationAgent, Interface, ListenError, Listener};
 use proplet_testkit::grpc::GrpcClient;
 use proplet_testkit::tee::FakeSnp;
+use prost::Message as _;
 use tokio::sync::watch;
 
 use super::support::*;
 
 /// Requests that are answered at once.
 const MAX_REQUESTS: usize = 32;
+/// Of those, over one connection.
+const MAX_STREAMS: usize = 4;
 /// Connections that are taken at once.
 const MAX_CONNECTIONS: usize = 32;
 
@@ -103,24 +106,24 @@ async fn large_messages_are_refused_before_they_are_read() {
 async fn so_many_requests_are_answered_at_once_and_no_more() {
     let (count, mut waiting) = watch::channel(0);
     let agent = AttestationAgent::new(Some(Arc::new(Hanging(count))), 6000);
-    let agent = Arc::new(Served::new(ATTESTATION_AGENT, agent).await);
-    let others: Vec<_> = (0..MAX_REQUESTS)
-        .map(|_| {
-            let agent = Arc::clone(&agent);
-            tokio::spawn(async move {
-                let message = challenge();
-                agent
-                    .ask::<GetEvidenceResponse>("GetEvidence", &message)
-                    .await
-            })
-        })
-        .collect();
+    let agent = Served::new(ATTESTATION_AGENT, agent).await;
+    let address = agent.serving.address();
+    let mut others = Vec::new();
+    for _ in 0..MAX_REQUESTS / MAX_STREAMS {
+        let client = Arc::new(GrpcClient::connect(address).await.unwrap());
+        for _ in 0..MAX_STREAMS {
+            let (client, path) = (Arc::clone(&client), agent.path("GetEvidence"));
+            let message = challenge().encode_to_vec();
+            others.push(tokio::spawn(
+                async move { client.call(&path, &message).await },
+            ));
+        }
+    }
     waiting
         .wait_for(|count| *count == MAX_REQUESTS)
         .await
         .unwrap();
-    // Over another connection, since this one has as many streams as it may.
-    let second = GrpcClient::connect(agent.serving.address()).await.unwrap();
+    let second = GrpcClient::connect(address).await.unwrap();
     let path = agent.path("GetTeeType");
     let refusal = second.call(&path, &[]).await.unwrap().unwrap_err();
     assert_eq!(refusal.code, RESOURCE_EXHAUSTED, "{refusal:?}");
@@ -216,4 +219,65 @@ async fn dropping_it_ends_it() {
             break;
         }
     }
+}
+
+/// Answers with a megabyte, and says how often it was asked.
+struct Large(watch::Sender<usize>);
+
+#[async_trait]
+impl Interface for Large {
+    fn name(&self) -> &'static str {
+        "large.Large"
+    }
+
+    async fn answer(
+        &self,
+        _: &str,
+        _: Bytes,
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, tonic::Status> {
+        self.0.send_modify(|asked| *asked += 1);
+        Ok(vec![7; 1 << 20].into())
+    }
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_are_bounded_and_taken_back() {
+    let (count, asked) = watch::channel(0);
+    let large = Served::new("/large.Large", Large(count)).await;
+    let (address, path) = (large.serving.address(), large.path("Any"));
+    let (mut clients, mut unread) = (Vec::new(), Vec::new());
+    for _ in 0..MAX_REQUESTS / MAX_STREAMS {
+        let client = GrpcClient::connect(address).await.unwrap();
+        for _ in 0..MAX_STREAMS {
+            unread.push(client.unread(&path).await.unwrap().unwrap());
+        }
+        clients.push(client);
+    }
+    let refused = large.client.call(&path, &[]).await.unwrap().err().unwrap();
+    assert_eq!(refused.code, RESOURCE_EXHAUSTED, "{refused:?}");
+    assert_eq!(*asked.borrow(), MAX_REQUESTS);
+    tokio::time::pause();
+    for answer in &mut unread {
+        assert!(answer.taken_back().await.is_err());
+    }
+    tokio::time::resume();
+    let answer = large.client.call(&path, &[]).await.unwrap().unwrap();
+    assert_eq!(answer.len(), 1 << 20);
+}
+
+#[tokio::test]
+async fn requests_that_do_not_come_whole_take_no_place() {
+    let (_, agent) = agent(6000).await;
+    let (address, path) = (agent.serving.address(), agent.path("GetTeeType"));
+    let (mut clients, mut halves) = (Vec::new(), Vec::new());
+    while halves.len() < MAX_REQUESTS {
+        let client = GrpcClient::connect(address).await.unwrap();
+        for _ in 1..MAX_STREAMS {
+            halves.push(client.half(&path).await.unwrap());
+        }
+        // What came before this has been seen when this is answered.
+        client.call(&path, &[]).await.unwrap().unwrap();
+        clients.push(client);
+    }
+    agent.client.call(&path, &[]).await.unwrap().unwrap();
 }
