@@ -1,23 +1,34 @@
 //! As much of HTTP/1.1 as one path needs: a request's head is read within bounds and a deadline, one answer
-//! is given, and the connection is closed.
+//! is given, and the connection is closed. When all places are taken, the oldest that has not sent its head makes room
+//! for the newest.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::Mutex,
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tracing::debug;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD: usize = 4096;
-/// So many requests are looked at at once; more wait with the kernel.
+/// So many requests are looked at at once; for more, silent ones make room.
 const MAX_REQUESTS: usize = 16;
 /// One request and its answer take no longer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The head of a request takes no longer.
+const HEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long accepting rests when it fails: the process may have no handle left.
 const REST: Duration = Duration::from_millis(100);
 
@@ -40,21 +51,29 @@ pub(super) trait Look: Send + 'static {
 pub(super) async fn serve(listener: TcpListener, look: impl Look) {
     let look = Arc::new(Mutex::new(look));
     let mut requests = JoinSet::new();
+    let mut places = VecDeque::new();
     loop {
-        while requests.len() >= MAX_REQUESTS {
-            requests.join_next().await;
-        }
         tokio::select! {
             Some(_) = requests.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
+                    while requests.try_join_next().is_some() {}
+                    while requests.len() >= MAX_REQUESTS {
+                        drop_silent(&mut places);
+                        // Those that are being answered have an end as well.
+                        requests.join_next().await;
+                    }
                     let look = Arc::clone(&look);
-                    requests.spawn(async move {
-                        let answered = timeout(PATIENCE, answer(stream, &look)).await;
+                    let asked = Arc::new(AtomicBool::new(false));
+                    let has_asked = Arc::clone(&asked);
+                    let request = requests.spawn(async move {
+                        let answered = timeout(PATIENCE, answer(stream, &look, &asked)).await;
                         if !matches!(answered, Ok(Ok(()))) {
                             debug!("a request for /health was not answered");
                         }
                     });
+                    places.retain(|place: &Place| !place.request.is_finished());
+                    places.push_back(Place { request, has_asked });
                 }
                 Err(error) => {
                     debug!("/health cannot accept: {error}");
@@ -65,14 +84,30 @@ pub(super) async fn serve(listener: TcpListener, look: impl Look) {
     }
 }
 
-async fn answer(mut stream: TcpStream, look: &Mutex<impl Look>) -> io::Result<()> {
-    let mut head = Vec::with_capacity(512);
-    let mut limited = (&mut stream).take(MAX_HEAD as u64);
-    while !is_whole(&head) {
-        if limited.read_buf(&mut head).await? == 0 {
-            break;
-        }
+/// A connection that is looked at.
+struct Place {
+    request: AbortHandle,
+    /// Whether the head of its request is there.
+    has_asked: Arc<AtomicBool>,
+}
+
+/// Ends the oldest connection that has asked for nothing yet.
+fn drop_silent(places: &mut VecDeque<Place>) {
+    let is_silent =
+        |place: &Place| !place.request.is_finished() && !place.has_asked.load(Ordering::Relaxed);
+    let silent = places.iter().position(is_silent);
+    if let Some(place) = silent.and_then(|silent| places.remove(silent)) {
+        place.request.abort();
     }
+}
+
+async fn answer(
+    mut stream: TcpStream,
+    look: &Mutex<impl Look>,
+    has_asked: &AtomicBool,
+) -> io::Result<()> {
+    let head = timeout(HEAD_PATIENCE, head(&mut stream)).await??;
+    has_asked.store(true, Ordering::Relaxed);
     let (status, body, with_body) = match asked(&head) {
         Asked::Health { is_head } => {
             let (well, body) = look.lock().await.look().await;
@@ -98,6 +133,18 @@ async fn answer(mut stream: TcpStream, look: &Mutex<impl Look>) -> io::Result<()
     }
     stream.write_all(&answer).await?;
     stream.shutdown().await
+}
+
+/// Reads up to the end of a request's head, or as much as one may have.
+async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = Vec::with_capacity(512);
+    let mut limited = stream.take(MAX_HEAD as u64);
+    while !is_whole(&head) {
+        if limited.read_buf(&mut head).await? == 0 {
+            break;
+        }
+    }
+    Ok(head)
 }
 
 fn is_whole(head: &[u8]) -> bool {
@@ -212,11 +259,20 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, Seen(0)));
         let mut silent = Vec::new();
-        for _ in 1..MAX_REQUESTS {
+        for _ in 0..MAX_REQUESTS {
             silent.push(TcpStream::connect(address).await.unwrap());
         }
-        let answer = exchange(address, b"GET /health HTTP/1.1\r\n\r\n").await;
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        for _ in 0..2 {
+            let answer = exchange(address, b"GET /health HTTP/1.1\r\n\r\n").await;
+            assert!(answer.starts_with("HTTP/1.1 "), "{answer}");
+        }
+        // The oldest made room, and the others are there still.
+        let mut byte = [0];
+        assert_eq!(silent[0].read(&mut byte).await.unwrap_or(0), 0);
+        for stream in &silent[1..] {
+            let error = stream.try_read(&mut byte).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
         serving.abort();
     }
 }
