@@ -4,7 +4,8 @@
 //! read there would have other tasks' results and the credentials. And a task that may write around another
 //! directory can put a link in its place, which leads the next task wherever it likes.
 //!
-//! Compared is what is written: links that somebody made are that somebody's affair.
+//! Compared is what is written, and where it leads as far as that exists at the start: a directory reached over a
+//! link is the directory. What somebody links later is that somebody's affair.
 
 use std::path::{Path, PathBuf};
 
@@ -99,7 +100,9 @@ fn check_own(
 ) -> Result<(), SettingsError> {
     // Without a current directory nothing is below it.
     let path = std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
-    let overlaps = path.starts_with(&directory.path) || directory.path.starts_with(&path);
+    let overlap = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
+    let overlaps =
+        overlap(&path, &directory.path) || overlap(&followed(&path), &followed(&directory.path));
     if !overlaps || (worth == Worth::Trusted && !directory.is_writable) {
         return Ok(());
     }
@@ -115,9 +118,11 @@ fn check_own(
 }
 
 fn check_around(outer: &Directory, all: &[Directory]) -> Result<(), SettingsError> {
-    let mut inside = all
-        .iter()
-        .filter(|inner| inner.path != outer.path && inner.path.starts_with(&outer.path));
+    let is_inside = |inner: &Path, outer: &Path| inner != outer && inner.starts_with(outer);
+    let leads_to = followed(&outer.path);
+    let mut inside = all.iter().filter(|inner| {
+        is_inside(&inner.path, &outer.path) || is_inside(&followed(&inner.path), &leads_to)
+    });
     match inside.next() {
         Some(inner) if outer.is_writable => Err(wrong(format!(
             "{} is in {}, which tasks may write: one could put a link in its place, and the next would be given \
@@ -127,6 +132,21 @@ fn check_around(outer: &Directory, all: &[Directory]) -> Result<(), SettingsErro
         ))),
         _ => Ok(()),
     }
+}
+
+/// Where a path leads, links followed as far as it exists.
+fn followed(path: &Path) -> PathBuf {
+    for exists in path.ancestors() {
+        if let Ok(found) = exists.canonicalize() {
+            let rest = path.strip_prefix(exists).unwrap_or(Path::new(""));
+            // Joining nothing would add a slash.
+            return match rest.as_os_str().is_empty() {
+                true => found,
+                false => found.join(rest),
+            };
+        }
+    }
+    PathBuf::from(path)
 }
 
 fn wrong(why: String) -> SettingsError {
@@ -193,6 +213,37 @@ mod tests {
         // One directory under two names is one directory.
         let again = "[[directories]]\npath = \"/srv/a\"\nname = \"/again\"\n";
         parsed(&format!("{}{again}", directory("/srv/a", true))).unwrap();
+    }
+
+    #[test]
+    fn links_are_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        for made in ["own", "theirs"] {
+            std::fs::create_dir(at(made)).unwrap();
+        }
+        std::os::unix::fs::symlink(at("own"), at("link")).unwrap();
+        // The outbox need not exist yet.
+        for (outbox, given) in [
+            ("own", "link"),
+            ("own/outbox", "link"),
+            ("link/outbox", "own"),
+            ("link/outbox/store", "own"),
+        ] {
+            let outbox = format!("[outbox]\npath = {:?}\n", at(outbox));
+            let error = parsed(&(outbox.clone() + &directory(&at(given), false))).unwrap_err();
+            assert!(error.to_string().contains("apart"), "{error}");
+            parsed(&(outbox + &directory(&at("theirs"), true))).unwrap();
+        }
+        std::fs::create_dir(at("own/inner")).unwrap();
+        let text = directory(&at("own"), true) + &directory(&at("link/inner"), true);
+        let error = parsed(&text).unwrap_err().to_string();
+        assert!(error.contains("a link in its place"), "{error}");
+        let again = format!(
+            "[[directories]]\npath = {:?}\nname = \"/again\"\n",
+            at("link")
+        );
+        parsed(&(directory(&at("own"), true) + &again)).unwrap();
     }
 
     #[test]
