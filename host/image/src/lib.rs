@@ -22,6 +22,8 @@ mod challenge;
 mod credentials;
 pub mod encrypt;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod inspect;
 mod keys;
 pub mod layer;

@@ -30,6 +30,8 @@ mod bound;
 mod client;
 mod config;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod handshake;
 mod http;
 mod passport;

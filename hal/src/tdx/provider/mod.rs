@@ -55,6 +55,15 @@ pub trait Dial: Send + Sync + 'static {
     fn dial(&self) -> io::Result<Box<dyn Connection>>;
 }
 
+/// The quote in an answer of the quoting service, for the fuzzers.
+///
+/// # Errors
+/// [`QuotingError`] when there is none.
+#[cfg(feature = "fuzzing")]
+pub fn quote_in_answer(message: &[u8]) -> Result<Vec<u8>, QuotingError> {
+    message::quote(message)
+}
+
 /// `/dev/tdx_guest`.
 pub(crate) struct KernelReports;
 
