@@ -1,0 +1,39 @@
+//! What outsiders send, one function for each parser of it.
+//!
+//! A target takes any bytes. It must return: a panic is a finding. Where there is something to hold beyond that, it
+//! asserts it: what was read is written and read as the same, nothing is larger than was allowed, a digest is over
+//! the bytes, and nothing counts as signed that was not signed.
+//!
+//! The fuzzers in `fuzz_targets/` call these functions with what libFuzzer makes up (feature `libfuzzer`), and the
+//! tests in `tests/` with the files in `corpus/`. `docs/testing.md` says how to run both.
+
+mod evidence;
+mod image;
+mod jose;
+mod kbs;
+mod results;
+mod text;
+
+pub use self::{evidence::*, image::*, jose::*, kbs::*, results::*, text::*};
+
+/// A target: whatever the bytes are, it returns, and says whether they are what its parser takes.
+pub type Target = fn(&[u8]) -> bool;
+
+macro_rules! targets {
+    ($($name:ident)*) => {
+        /// Every target by its name, which is that of its fuzzer and of its folder in `corpus/`.
+        pub const TARGETS: &[(&str, Target)] = &[$((stringify!($name), $name)),*];
+    };
+}
+
+targets! {
+    annotations challenge claims collateral component docker_config document event_log evidence_bundle failure
+    image_index init_data jwe jwk jws kbs_answers keyfile manifest packet policy private_options public_options
+    qgs_frame receipt reference reference_values resource_uri session snp_certificates snp_evidence snp_report tar
+    tdx_quote token tsm_table
+}
+
+/// The bytes as text; most formats are, and anything else is refused by the type.
+fn text(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
