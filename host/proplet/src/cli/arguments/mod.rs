@@ -2,6 +2,8 @@
 
 mod exit_codes;
 #[cfg(feature = "data-owner")]
+mod images;
+#[cfg(feature = "data-owner")]
 mod kbs;
 #[cfg(feature = "data-owner")]
 mod snp;
@@ -11,6 +13,8 @@ mod tdx;
 mod tools;
 #[cfg(feature = "data-owner")]
 mod values;
+#[cfg(feature = "data-owner")]
+mod verifying;
 
 use std::path::PathBuf;
 
@@ -19,7 +23,7 @@ use proplet_hal::tdx::TcbStatus;
 
 use self::exit_codes::EXIT_CODES;
 #[cfg(feature = "data-owner")]
-pub(super) use self::{kbs::*, snp::*, tdx::*, tools::*};
+pub(super) use self::{images::*, kbs::*, snp::*, tdx::*, tools::*, verifying::*};
 
 /// Runs WebAssembly components in confidential VMs; encrypts components; opens and verifies results.
 ///
