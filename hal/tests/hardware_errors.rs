@@ -371,7 +371,10 @@ fn every_error_has_a_row() {
     found[4].extend(["Tsm", "SevGuest", "Quoting", "ReadBack"].map(str::to_owned));
     let sources = [
         (include_str!("../src/tsm/error.rs"), "TsmError"),
-        (include_str!("../src/snp/provider.rs"), "SevGuestError"),
+        (
+            include_str!("../src/snp/provider/error.rs"),
+            "SevGuestError",
+        ),
         (include_str!("../src/tdx/provider/error.rs"), "QuotingError"),
         (
             include_str!("../src/hardware/read_back.rs"),
