@@ -193,6 +193,12 @@ impl KbsClient {
         Ok(session.id)
     }
 
+    /// Whose a component's session is.
+    #[cfg(test)]
+    pub(crate) fn owner_of(&self, requester: &Requester) -> Option<String> {
+        self.inner.sessions.owner(requester)
+    }
+
     /// The live session, without any I/O. `None` before the first attestation, after the session's
     /// end, and once the KBS has refused it.
     pub fn live_session(&self) -> Option<SessionId> {

@@ -89,6 +89,11 @@ impl Pool {
         self.lock().used(requester)?.sessions.live()
     }
 
+    #[cfg(test)]
+    pub(crate) fn owner(&self, requester: &Requester) -> Option<String> {
+        self.lock().sessions.get(requester)?.owner.clone()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Bound> {
         self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -256,6 +256,21 @@ async fn each_component_has_a_session_of_its_own() {
     }
 }
 
+#[tokio::test]
+async fn a_session_is_the_repositorys_that_something_was_released_of() {
+    let server = started(amiable(300)).await;
+    let client = client(passport(&server.url()));
+    let missing: ResourceUri = "kbs:///other/key/missing".parse().unwrap();
+    client
+        .resource_for(&missing, &component(1))
+        .await
+        .unwrap_err();
+    assert_eq!(client.owner_of(&component(1)), None);
+    client.resource_for(&uri(), &component(1)).await.unwrap();
+    let owner = client.owner_of(&component(1));
+    assert_eq!(owner.as_deref(), Some(uri().repository()));
+}
+
 /// A TEE that its host has a hand in: what it reports changes.
 struct Changing {
     reports: [FakeSnp; 2],
