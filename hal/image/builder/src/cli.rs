@@ -15,7 +15,7 @@ use crate::assemble::{self, Ingredients};
 use crate::fetch::Fetcher;
 use crate::firmware::{self, Sources};
 use crate::lock::{CERTIFICATES, EDK2, EDK2_DEBIAN, KERNEL, Lock, STUB};
-use crate::{BuildError, apt, disk, elf, program};
+use crate::{BuildError, apt, disk, elf, program, sbom};
 
 /// Builds the confidential VM image of proplet, and the disks that it is started with.
 #[derive(Debug, Parser)]
@@ -66,6 +66,9 @@ struct Build {
     /// A folder with both firmwares; without one nothing is measured
     #[arg(long, value_name = "FOLDER")]
     firmware: Option<PathBuf>,
+    /// The tree of the sources that the program was built from, for the bill of materials
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    tree: PathBuf,
     /// A further program of a test image, as PATH=FILE; its measurements are not those of the sealed image
     #[arg(long, value_name = "PATH=FILE", value_parser = pair)]
     test_program: Vec<(String, PathBuf)>,
@@ -225,6 +228,13 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
         path.display(),
         image.len() as f64 / f64::from(1 << 20)
     ));
+    let bill = sbom::bill(
+        &image,
+        &[("proplet", &program)],
+        &lock,
+        &sbom::crates(&arguments.tree)?,
+    );
+    write_json(&out.join("sbom.cdx.json"), &bill)?;
     if let Some(folder) = &arguments.firmware {
         tell("measuring it");
         let (snp, tdx) = (
@@ -232,12 +242,7 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
             read(&folder.join(firmware::TDX))?,
         );
         let measurements = assemble::measurements(&image, &snp, &tdx)?;
-        let json = serde_json::to_string_pretty(&measurements)
-            .map_err(|error| BuildError::package("the measurements", error))?;
-        write(
-            &out.join("measurements.json"),
-            format!("{json}\n").as_bytes(),
-        )?;
+        write_json(&out.join("measurements.json"), &measurements)?;
         let values = assemble::reference_values(&measurements);
         write(
             &out.join("reference-values.toml"),
@@ -338,6 +343,12 @@ impl PartsArguments {
 fn write_disk(word: &[u8; 8], document: &str, path: &Path) -> Result<(), BuildError> {
     let disk = disk::write(word, document).map_err(BuildError::file(path))?;
     write(path, &disk)
+}
+
+fn write_json(path: &Path, document: &impl serde::Serialize) -> Result<(), BuildError> {
+    let json = serde_json::to_string_pretty(document)
+        .map_err(|error| BuildError::package("the document", error))?;
+    write(path, format!("{json}\n").as_bytes())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, BuildError> {

@@ -24,6 +24,7 @@ pub mod firmware;
 pub mod lock;
 pub mod modules;
 pub mod program;
+pub mod sbom;
 pub mod uki;
 
 pub use error::BuildError;

@@ -13,7 +13,26 @@ use std::process::Command;
 use crate::BuildError;
 
 /// Where it is built for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// How it is built.
+const ARGUMENTS: [&str; 8] = [
+    "build",
+    "--release",
+    "--locked",
+    "--target",
+    TARGET,
+    "--config",
+    "profile.release.strip=\"symbols\"",
+    "--quiet",
+];
+/// What of the tree it is.
+pub(crate) const FEATURES: [&str; 5] = [
+    "-p",
+    "proplet",
+    "--no-default-features",
+    "--features",
+    "vm-image",
+];
 
 /// Builds it and gives its place.
 ///
@@ -30,7 +49,8 @@ pub fn build(tree: &Path, target_folder: &Path) -> Result<PathBuf, BuildError> {
         .ok_or_else(|| failed("neither CARGO_HOME nor HOME is set".to_owned()))?;
     let mut command = Command::new("cargo");
     command
-        .args(arguments())
+        .args(ARGUMENTS)
+        .args(FEATURES)
         .arg("--target-dir")
         .arg(target_folder)
         .current_dir(tree)
@@ -54,24 +74,6 @@ pub fn build(tree: &Path, target_folder: &Path) -> Result<PathBuf, BuildError> {
         return Err(failed(format!("{status}; its last lines above say why")));
     }
     Ok(target_folder.join(TARGET).join("release/proplet"))
-}
-
-fn arguments() -> [&'static str; 13] {
-    [
-        "build",
-        "--release",
-        "--locked",
-        "--target",
-        TARGET,
-        "-p",
-        "proplet",
-        "--no-default-features",
-        "--features",
-        "vm-image",
-        "--config",
-        "profile.release.strip=\"symbols\"",
-        "--quiet",
-    ]
 }
 
 /// The compiler's flags, in the form that takes paths with spaces.
@@ -110,8 +112,7 @@ mod tests {
 
     #[test]
     fn data_owners_tools_stay_out() {
-        let arguments = arguments();
-        assert!(arguments.contains(&"--no-default-features") && arguments.contains(&"vm-image"));
-        assert!(arguments.contains(&"--locked"));
+        assert!(FEATURES.contains(&"--no-default-features") && FEATURES.contains(&"vm-image"));
+        assert!(ARGUMENTS.contains(&"--locked"));
     }
 }
