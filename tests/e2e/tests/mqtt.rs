@@ -352,6 +352,9 @@ async fn what_the_broker_retained_is_not_obeyed_again() {
     scene.manager.start(&add("kept")).await.unwrap();
     scene.manager.start(&add("last")).await.unwrap();
     scene.manager.result("last").await.unwrap();
+    // Results are sent when each is kept, so the one may overtake the other.
+    let results = scene.manager.messages("control/proplet/results", 4);
+    results.await.unwrap();
     assert_eq!(scene.manager.results_so_far("kept"), 2);
     again.stop().await;
 }
