@@ -97,7 +97,8 @@ pub enum SettingsError {
     },
     /// The daemon has no identity.
     #[error(
-        "{missing} is not set: set [proplet] {missing} in the settings document, or {variables}"
+        "{missing} is not set: set [proplet] {missing} in the settings document (a credential, where the settings are \
+         init-data, in the document that --credentials names), or {variables}"
     )]
     NoIdentity {
         /// Name of the missing value in the document.

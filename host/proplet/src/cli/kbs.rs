@@ -21,6 +21,10 @@ use super::{
 /// Largest policy, and largest file of reference values, in bytes.
 const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 
+/// Why nothing is sent: a command that failed leaves such a file where a shell sends its output, and the key broker
+/// would hold it instead of what it had.
+const EMPTY: &str = "it is empty: look whether the command that was to write it failed";
+
 pub(super) async fn run(
     command: Kbs,
     context: &Context,
@@ -45,7 +49,11 @@ async fn set_resource(
 ) -> Result<(), CliError> {
     let client = client(&arguments.broker, context)?;
     let limit = MAX_RESOURCE_BYTES as u64;
-    let bytes = files::read_or_stdin("resource", &arguments.file, limit, console.stdin)?;
+    let path = &arguments.file;
+    let bytes = files::read_or_stdin("resource", path, limit, console.stdin)?;
+    if bytes.is_empty() {
+        return Err(CliError::input("resource", path, EMPTY));
+    }
     console.status("Storing the resource...");
     client.set_resource(&arguments.resource, &bytes).await?;
     let resource = arguments.resource.to_string();
@@ -167,5 +175,9 @@ fn read_text(
     stdin: &mut (dyn Read + Send),
 ) -> Result<Zeroizing<String>, CliError> {
     let bytes = files::read_or_stdin(what, path, MAX_TEXT_BYTES, stdin)?;
-    files::text(what, path, &bytes)
+    let text = files::text(what, path, &bytes)?;
+    if text.trim().is_empty() {
+        return Err(CliError::input(what, path, EMPTY));
+    }
+    Ok(text)
 }

@@ -19,6 +19,10 @@ pub(super) struct Registered {
     pub(super) rest: bool,
 }
 
+/// What is said of the output of `proplet detect` on a machine that has no reference values.
+const NONE_FOUND: &str = "`proplet detect` found none on its machine: run `proplet detect --json` as root in the \
+     confidential VM that is to be trusted; its `missing` says what that VM lacks";
+
 /// The reference values in a file: JSON where it begins as an object does, else TOML.
 pub(super) fn read(text: &str) -> Result<Registered, String> {
     let values: Map<String, Value> = if text.trim_start().starts_with('{') {
@@ -29,8 +33,9 @@ pub(super) fn read(text: &str) -> Result<Registered, String> {
     };
     // What `proplet detect --json` printed.
     let values = match values.get("reference_values") {
-        Some(Value::Object(own)) => own.clone(),
-        _ => values,
+        Some(Value::Object(own)) if !own.is_empty() => own.clone(),
+        Some(_) => return Err(NONE_FOUND.to_owned()),
+        None => values,
     };
     let is_table = |name| values.get(name).is_some_and(Value::is_object);
     if is_table("snp") || is_table("tdx") {
@@ -130,7 +135,10 @@ mod tests {
             r#"{"tee":null,"reference_values":null}"#,
             r#"{"reference_values":{}}"#,
         ] {
-            assert!(read(none).is_err(), "{none}");
+            assert!(
+                read(none).unwrap_err().contains("in the confidential VM"),
+                "{none}"
+            );
         }
     }
 

@@ -235,6 +235,25 @@ async fn an_open_key_broker_wants_no_token() {
 }
 
 #[tokio::test]
+async fn nothing_empty_is_sent() {
+    let (desk, broker) = office().await;
+    let by_key = format!("{} --admin-key @admin.pem", at(&broker));
+    desk.write("nothing", "");
+    desk.write("blank", " \n");
+    for line in [
+        "set-resource default/key/one @nothing",
+        "set-resource-policy @nothing",
+        "set-resource-policy @blank",
+        "set-attestation-policy @blank --id default_cpu",
+        "register-reference-values @nothing",
+    ] {
+        let ended = desk.run(&format!("kbs {line} {by_key}")).await;
+        ended.refused(ExitCode::Usage, "it is empty");
+    }
+    assert_eq!(broker.counts().admin, 0);
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_for_is_wrong_usage() {
     let (desk, broker) = office().await;
     desk.write("key", [7; 32]);
