@@ -35,7 +35,8 @@ pub fn image_index(bytes: &[u8]) -> bool {
     let Some(entry) = fuzzing::index(bytes) else {
         return false;
     };
-    let index: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    // Members that mean nothing here are passed over, also when they are not UTF-8.
+    let index: Value = serde_json::from_str(&String::from_utf8_lossy(bytes)).unwrap_or_default();
     let digest = Value::from(entry.digest.to_string());
     let listed = index.get("manifests").and_then(Value::as_array);
     let listed = listed.into_iter().flatten();
