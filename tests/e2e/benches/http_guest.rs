@@ -15,6 +15,8 @@
     missing_docs
 )]
 
+mod raw;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,9 +34,7 @@ use proplet_testkit::guests::{GuestName, build};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use wasmtime::component::{Component, Linker, ResourceTable};
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline,
-};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -125,20 +125,7 @@ impl WasiHttpView for RawState {
 
 /// The component, served by the engine and hyper alone until the process ends.
 async fn raw(component: &[u8]) -> SocketAddr {
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_memories(256)
-        .total_tables(256)
-        .total_stacks(128)
-        .table_elements(100_000)
-        .max_memories_per_component(4)
-        .max_tables_per_component(16);
-    let mut config = Config::new();
-    config
-        .concurrency_support(false)
-        .epoch_interruption(true)
-        .async_stack_zeroing(true)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    let engine = Engine::new(&config).unwrap();
+    let engine = raw::engine();
     let component = Component::new(&engine, component).unwrap();
     let mut linker = Linker::<RawState>::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();

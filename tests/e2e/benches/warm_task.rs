@@ -22,6 +22,8 @@
     reason = "the engine's derive macros expand to unsafe code"
 )]
 
+mod raw;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,9 +46,7 @@ use proplet_testkit::tee::FakeSnp;
 use proplet_types::Digest;
 use serde_json::Map;
 use wasmtime::component::{Component, ComponentType, InstancePre, Lift, Linker, ResourceTable};
-use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store, UpdateDeadline,
-};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 const ECHO: &str = "echo 4711";
@@ -142,20 +142,7 @@ enum Failure {
 
 impl Raw {
     fn new(wasm: &[u8]) -> Self {
-        let mut pool = PoolingAllocationConfig::new();
-        pool.total_memories(256)
-            .total_tables(256)
-            .total_stacks(128)
-            .table_elements(100_000)
-            .max_memories_per_component(4)
-            .max_tables_per_component(16);
-        let mut config = Config::new();
-        config
-            .concurrency_support(false)
-            .epoch_interruption(true)
-            .async_stack_zeroing(true)
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        let engine = Engine::new(&config).unwrap();
+        let engine = raw::engine();
         let component = Component::new(&engine, wasm).unwrap();
         let mut linker = Linker::<RawState>::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
