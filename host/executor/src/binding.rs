@@ -122,8 +122,11 @@ mod tests {
         Settings::parse(Some(text), &Environment::default()).unwrap()
     }
 
-    /// A TEE that reports this field.
-    struct Reports(Option<Vec<u8>>);
+    /// A TEE that reports this field, or is busy.
+    struct Reports(Result<Option<Vec<u8>>, Busy>);
+
+    #[derive(Clone)]
+    struct Busy;
 
     #[async_trait::async_trait]
     impl TeeProvider for Reports {
@@ -140,7 +143,8 @@ mod tests {
             Err(EvidenceError::Busy { tee: TeeName::SNP })
         }
         async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
-            Ok(self.0.clone())
+            let busy = |Busy| EvidenceError::Busy { tee: TeeName::SNP };
+            self.0.clone().map_err(busy)
         }
     }
 
@@ -151,7 +155,7 @@ mod tests {
         let document = init_data(text, DigestAlgorithm::Sha384).unwrap();
         let inside = settings(document.text());
         let of = async |settings: &Settings, field: Option<Vec<u8>>| {
-            Binding::of(settings, &Reports(field)).await
+            Binding::of(settings, &Reports(Ok(field))).await
         };
         let host_data = Some(document.host_data().to_vec());
         assert_eq!(of(&inside, host_data.clone()).await, Binding::Bound);
@@ -210,27 +214,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_tee_that_does_not_answer_is_told_with_its_code() {
-        struct Busy;
-        #[async_trait::async_trait]
-        impl TeeProvider for Busy {
-            fn tee(&self) -> TeeName {
-                TeeName::SNP
-            }
-            fn attester(&self) -> &str {
-                "test"
-            }
-            fn is_hardware(&self) -> bool {
-                true
-            }
-            async fn evidence(&self, _: &ReportData) -> Result<Evidence, EvidenceError> {
-                Err(EvidenceError::Busy { tee: TeeName::SNP })
-            }
-            async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
-                Err(EvidenceError::Busy { tee: TeeName::SNP })
-            }
-        }
         let settings = settings("");
-        let binding = Binding::of(&settings, &Busy).await;
+        let binding = Binding::of(&settings, &Reports(Err(Busy))).await;
         let refusal = binding
             .enforce(BindingRule::OnHardware, true, &settings)
             .unwrap_err();
