@@ -6,6 +6,8 @@
 
 mod manager;
 mod server;
+#[cfg(test)]
+mod tests;
 
 pub use manager::{Manager, Outcome, Task};
 pub use server::{BrokerError, BrokerSetup, PATIENCE, Recorded, TestBroker, TlsFiles, Visit};

@@ -266,9 +266,9 @@ impl Manager {
             .publish_tracked(topic, payload.to_vec(), options)
             .await
             .map_err(|error| failed(&error))?;
-        notice
-            .wait_completion_async()
+        timeout(PATIENCE, notice.wait_completion_async())
             .await
+            .map_err(|_| BrokerError::Timeout(format!("the broker to take {suffix}")))?
             .map_err(|error| failed(&error))
     }
 
@@ -321,12 +321,14 @@ impl Manager {
                 .count()
                 >= count
         };
-        match timeout(PATIENCE, heard.wait_for(enough)).await {
-            Ok(Ok(_)) => Ok(self.on(suffix)),
-            _ => Err(BrokerError::Timeout(format!(
-                "{count} messages on {suffix}"
-            ))),
+        // What is waited for comes with a lock, and reading once more under it would deadlock with a message
+        // that comes in between.
+        let came = matches!(timeout(PATIENCE, heard.wait_for(enough)).await, Ok(Ok(_)));
+        if !came {
+            let what = format!("{count} messages on {suffix}");
+            return Err(BrokerError::Timeout(what));
         }
+        Ok(self.on(suffix))
     }
 
     /// All JSON messages on a topic of the channel so far.
