@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use proplet_executor::{ExecutorError, harden::HardenError};
+use proplet_executor::{CredentialError, ExecutorError, harden::HardenError};
 use proplet_outbox::OpenError;
 use proplet_settings::SettingsError;
 use thiserror::Error;
@@ -35,6 +35,9 @@ pub enum DaemonError {
     /// The executor could not be set up.
     #[error(transparent)]
     Executor(#[from] ExecutorError),
+    /// This machine will never be released a credential that the settings name.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     /// An interface for other programs could not be served.
     #[error(transparent)]
     Interface(#[from] InterfaceError),

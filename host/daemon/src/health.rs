@@ -31,6 +31,8 @@ pub(crate) struct Sources {
     /// How many tasks run or wait.
     pub tasks: watch::Receiver<usize>,
     pub broker: watch::Receiver<Connection>,
+    /// Why there is nothing that the broker could be shown.
+    pub broker_trouble: watch::Receiver<Option<Code>>,
     pub outbox: watch::Receiver<Health>,
     pub executor: Executor,
 }
@@ -134,7 +136,7 @@ impl http::Look for Watch {
         let sources = &self.sources;
         let readiness = self.tee.look(sources.executor.readiness()).await;
         let components = vec![
-            broker(*sources.broker.borrow()),
+            broker(*sources.broker.borrow(), *sources.broker_trouble.borrow()),
             key_broker(sources.executor.key_broker()),
             outbox(&sources.outbox.borrow()),
             tee(readiness),
@@ -170,10 +172,11 @@ impl Finding {
     }
 }
 
-fn broker(connection: Connection) -> Finding {
-    match connection {
-        Some(_) => Finding::new(Component::Broker, Status::Ok, "connected"),
-        None => Finding::new(Component::Broker, Status::Failing, "disconnected"),
+fn broker(connection: Connection, trouble: Option<Code>) -> Finding {
+    match (connection, trouble) {
+        (Some(_), _) => Finding::new(Component::Broker, Status::Ok, "connected"),
+        (None, Some(code)) => Finding::new(Component::Broker, Status::Failing, code.as_str()),
+        (None, None) => Finding::new(Component::Broker, Status::Failing, "disconnected"),
     }
 }
 
@@ -255,7 +258,7 @@ mod tests {
         let report = Report::of(
             3,
             vec![
-                broker(Some(1)),
+                broker(Some(1), None),
                 outbox(&store(State::Good)),
                 outbox(&store(State::Memory)),
             ],
@@ -295,7 +298,16 @@ mod tests {
             status(vec![kbs(KeyBrokerState::Answers), away.clone()]),
             Status::Degraded
         );
-        assert_eq!(status(vec![full, away, broker(Some(1))]), Status::Failing);
-        assert_eq!(status(vec![broker(None)]), Status::Failing);
+        assert_eq!(
+            status(vec![full, away, broker(Some(1), None)]),
+            Status::Failing
+        );
+        assert_eq!(status(vec![broker(None, None)]), Status::Failing);
+        let denied = broker(None, Some(Code::KbsDenied));
+        assert_eq!(
+            (denied.status, denied.state),
+            (Status::Failing, "kbs-denied")
+        );
+        assert_eq!(broker(Some(1), Some(Code::KbsDenied)).state, "connected");
     }
 }

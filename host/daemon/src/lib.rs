@@ -26,7 +26,7 @@ use std::{sync::Arc, time::Duration};
 use proplet_executor::{Executor, Host, harden::harden_process};
 use proplet_hal::{TeeProvider, detection::Detection};
 use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
-use proplet_settings::{BrokerIdentity, Settings};
+use proplet_settings::{ApiKey, BrokerIdentity, ClientCertificate, Settings};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -43,6 +43,7 @@ use self::{
     mqtt::{
         Link,
         acknowledge::Acknowledgements,
+        backoff::Backoff,
         delivery::Delivery,
         outbox::{Bounds, Outbox},
         presence::{self, Presence},
@@ -80,6 +81,7 @@ impl Daemon {
         let settings = Arc::clone(&host.settings);
         let identity = settings.identity()?;
         let executor = Executor::new(host)?;
+        check_credentials(&settings, &identity, &executor)?;
         let (journal, opening) = journal(&settings)?;
         let outbox = Outbox::new(journal.clone(), bounds(&settings));
         Ok(Self {
@@ -140,7 +142,7 @@ impl Daemon {
         };
         let interfaces = Interfaces::serve(&settings, &executor).await?;
 
-        let (link, driver) = Link::new(&settings.mqtt, &identity)?;
+        let (link, driver) = Link::new(&settings.mqtt, &identity, &executor)?;
         info!("MQTT client created (TLS: {})", settings.mqtt.address.tls());
         let topics = Topics::new(&identity.tenant, &identity.channel);
         let (sender, messages) = mpsc::channel(WAITING_MESSAGES);
@@ -166,6 +168,9 @@ impl Daemon {
         };
         helpers.spawn(delivery.run());
         helpers.spawn(forget_expired(executor.clone()));
+        if settings.registry.auth_resource.is_some() {
+            helpers.spawn(fetch_registry_credentials(executor.clone()));
+        }
         let (acknowledgements, acknowledging) = Acknowledgements::new(link.clone());
         helpers.spawn(acknowledging);
 
@@ -181,6 +186,7 @@ impl Daemon {
             let sources = Sources {
                 tasks: tasks.watch(),
                 broker: link.connection(),
+                broker_trouble: link.trouble(),
                 outbox: journal.health(),
                 executor,
             };
@@ -285,6 +291,43 @@ pub fn report_tee(detection: &Detection, provider: Option<&dyn TeeProvider>) {
             warn!("{tee} was detected, but this version has no evidence provider for it");
         }
         (None, None) => info!("No TEE detected: encrypted tasks will be refused"),
+    }
+}
+
+/// Refuses to start where a credential that the settings name will never be there.
+fn check_credentials(
+    settings: &Settings,
+    identity: &BrokerIdentity,
+    executor: &Executor,
+) -> Result<(), DaemonError> {
+    if matches!(identity.api_key, ApiKey::Resource(_)) {
+        executor.check_credential(mqtt::credentials::API_KEY)?;
+    }
+    if matches!(
+        settings.mqtt.client,
+        Some(ClientCertificate::Resource { .. })
+    ) {
+        executor.check_credential(mqtt::credentials::CLIENT_KEY)?;
+    }
+    executor.check_registry_credentials()?;
+    Ok(())
+}
+
+/// Fetches the credentials for registries before a task needs them, so that the log tells in time what is wrong.
+async fn fetch_registry_credentials(executor: Executor) {
+    let mut backoff = Backoff::new();
+    loop {
+        match executor.fetch_registry_credentials().await {
+            Ok(()) => {
+                info!("The key broker gave the credentials for registries");
+                return;
+            }
+            Err(error) => {
+                let wait = backoff.wait();
+                warn!(code = %error.code, "No credentials for registries: {error}. Next attempt in {wait:.1?}");
+                tokio::time::sleep(wait).await;
+            }
+        }
     }
 }
 

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use proplet_hal::TeeProvider;
 use proplet_image::{KeySource, PullPolicy};
 use proplet_runtime::CancelToken;
+use proplet_types::ResourceUri;
+use zeroize::Zeroizing;
 
 use crate::{
     error::ExecutorError,
     for_others,
     host::Host,
     outcome::TaskOutcome,
-    process::{KeyBrokerState, Process, Readiness},
+    process::{CredentialError, KeyBrokerState, Process, Readiness},
     refusal::Refusal,
     request::{Request, Source, Task},
     stopped::unless_stopped,
@@ -94,6 +96,50 @@ impl Executor {
     #[must_use]
     pub fn keys_for_others(&self) -> Option<(Arc<dyn KeySource>, PullPolicy)> {
         for_others::keys(&self.0)
+    }
+
+    /// A credential of this host, which `setting` says is this resource of the key broker. Asked once, in the
+    /// host's own session; whoever asks again decides when.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub async fn credential(
+        &self,
+        setting: &'static str,
+        uri: &ResourceUri,
+    ) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+        self.0.credentials.fetch(setting, uri).await
+    }
+
+    /// Passes unless this machine will never be released the credential of a setting.
+    ///
+    /// # Errors
+    /// [`CredentialError`], with the code of what is missing.
+    pub fn check_credential(&self, setting: &'static str) -> Result<(), CredentialError> {
+        self.0.credentials.check(setting)
+    }
+
+    /// Fetches the credentials for registries, where the key broker has them, unless they are here. Pulls do so
+    /// by themselves; asked for before, a mistake shows before a task meets it.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub async fn fetch_registry_credentials(&self) -> Result<(), CredentialError> {
+        match &self.0.sources.registry_credentials {
+            Some(credentials) => credentials.first().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Passes unless the settings name credentials for registries that this machine will never be released.
+    ///
+    /// # Errors
+    /// [`CredentialError`].
+    pub fn check_registry_credentials(&self) -> Result<(), CredentialError> {
+        match &self.0.sources.registry_credentials {
+            Some(credentials) => credentials.check(),
+            None => Ok(()),
+        }
     }
 
     /// How the key broker was when it was asked last. Asks nobody.

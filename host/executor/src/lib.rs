@@ -42,7 +42,7 @@ pub use self::{
     executor::Executor,
     host::Host,
     outcome::{TaskError, TaskOutcome},
-    process::{KeyBrokerState, Readiness},
+    process::{CredentialError, KeyBrokerState, Readiness},
     refusal::Refusal,
     request::{Request, Source, Task},
     workload::Workload,

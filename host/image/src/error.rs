@@ -188,6 +188,9 @@ pub enum ImageError {
         /// What the key source said.
         source: KeySourceError,
     },
+    /// The source of credentials for registries gave none.
+    #[error("the credentials for registries are not there: {0}")]
+    Credentials(KeySourceError),
     /// A thread or the random generator of this process failed.
     #[error("internal failure while {doing}; try again, and report it if it happens again")]
     Internal {
@@ -218,7 +221,7 @@ impl ImageError {
             Self::NotAllowed { .. } => Code::ImageNotAllowed,
             Self::Settings { .. } => Code::ImageSettings,
             Self::Folder { .. } => Code::ImageFolder,
-            Self::Key { source, .. } => source.code(),
+            Self::Key { source, .. } | Self::Credentials(source) => source.code(),
             Self::Internal { .. } => Code::ImageInternal,
         }
     }

@@ -39,7 +39,7 @@ mod registry;
 mod unpack;
 
 pub use artifact::{Artifact, Blob};
-pub use credentials::{Credential, Credentials, Helper, HelperAnswer};
+pub use credentials::{Credential, CredentialSource, Credentials, Helper, HelperAnswer};
 pub use error::ImageError;
 pub use keys::{KeySource, KeySourceError};
 pub use manifest::{

@@ -105,7 +105,7 @@ fn add<T>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Settings, environment::Environment};
+    use super::super::{ApiKey, ClientCertificate, Settings, environment::Environment};
     use super::*;
 
     fn settings(document: &str, credentials: &str) -> Result<Settings, SettingsError> {
@@ -120,8 +120,13 @@ mod tests {
             "[proplet]\napi_key = \"k\"\n[mqtt]\nclient_cert = \"/c\"\nclient_key = \"/k\"\n[registry]\nauth_file = \"/a\"",
         )
         .unwrap();
-        assert_eq!(settings.identity.api_key.unwrap().expose(), "k");
-        assert_eq!(settings.mqtt.client, Some(("/c".into(), "/k".into())));
+        let api_key = settings.identity.api_key.unwrap();
+        assert_eq!(api_key, ApiKey::Given(Secret::new("k")));
+        let client = ClientCertificate::Files {
+            certificate: "/c".into(),
+            key: "/k".into(),
+        };
+        assert_eq!(settings.mqtt.client, Some(client));
         assert_eq!(settings.registry.auth_file, Some("/a".into()));
     }
 

@@ -37,6 +37,7 @@ pub(super) struct Proplet {
     pub entity_id: Option<String>,
     #[serde(alias = "client_key")]
     pub api_key: Option<Secret>,
+    pub api_key_resource: Option<String>,
     pub namespace: Option<String>,
     pub description: Option<String>,
     pub tags: Option<Vec<String>>,
@@ -65,6 +66,7 @@ pub(super) struct Mqtt {
     pub client_cert: Option<PathBuf>,
     #[serde(deserialize_with = "path")]
     pub client_key: Option<PathBuf>,
+    pub client_key_resource: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +74,7 @@ pub(super) struct Mqtt {
 pub(super) struct Registry {
     #[serde(deserialize_with = "path")]
     pub auth_file: Option<PathBuf>,
+    pub auth_resource: Option<String>,
     pub http_hosts: Vec<String>,
     pub private_hosts: Vec<String>,
     #[serde(deserialize_with = "path")]

@@ -137,6 +137,14 @@ impl Environment {
             .cloned()
     }
 
+    /// The first of these names that is set.
+    pub(super) fn named(&self, names: &[&'static str]) -> Option<&'static str> {
+        names
+            .iter()
+            .copied()
+            .find(|name| self.variables.contains_key(*name))
+    }
+
     /// As [`Environment::text`], for a credential.
     pub(super) fn secret(&self, names: &[&str]) -> Option<Secret> {
         self.text(names).map(Secret::new)

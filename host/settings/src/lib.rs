@@ -33,9 +33,9 @@ pub use self::{
     error::SettingsError,
     load::MAX_DOCUMENT_BYTES,
     sections::{
-        About, Agent, AllowList, Attestation, BrokerIdentity, CertificateService, Confidential,
-        Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox, PartialIdentity, Rerun,
-        TokenService,
+        About, Agent, AllowList, ApiKey, Attestation, BrokerIdentity, CertificateService,
+        ClientCertificate, Confidential, Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox,
+        PartialIdentity, Rerun, TokenService,
     },
     settings::Settings,
 };

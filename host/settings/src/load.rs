@@ -99,6 +99,7 @@ impl Settings {
         if let Some(credentials) = credentials {
             Credentials::parse(credentials)?.complete(&mut document)?;
         }
+        let resources = checks::checked_resources(&document, environment)?;
         let Document {
             proplet,
             mqtt,
@@ -125,11 +126,18 @@ impl Settings {
             ));
         }
         let owns_key = checks::owns_key(&proplet, environment);
-        let (mqtt, notice) = checks::checked_mqtt(mqtt, owns_key, environment)?;
+        let (mqtt, notice) =
+            checks::checked_mqtt(mqtt, owns_key, resources.client_key, environment)?;
         let (directories, unused) =
             checks::checked_directories(directories, kbs.is_some(), environment)?;
         let mut notices = environment.notices();
         notices.extend(notice);
+        if resources.api_key.is_some() && !mqtt.address.tls() {
+            notices.push(format!(
+                "{} is a plain broker: the key that api_key_resource names goes there in clear; write mqtts://",
+                mqtt.address
+            ));
+        }
         notices.extend(unused);
         if heartbeat >= 10 {
             notices.push(format!(
@@ -137,7 +145,7 @@ impl Settings {
                  so set 5 or less"
             ));
         }
-        let registry = checks::checked_registry(registry)?;
+        let registry = checks::checked_registry(registry, resources.auth)?;
         let kbs = kbs.map(checks::checked_kbs).transpose()?;
         let confidential = checks::checked_confidential(confidential)?;
         let http = checks::checked_http(http, environment)?;
@@ -152,7 +160,7 @@ impl Settings {
                 .unwrap_or_else(|| "info".to_owned()),
             results_not_before: Duration::from_millis(proplet.results_not_before_ms.unwrap_or(50)),
             heartbeat: Duration::from_secs(heartbeat),
-            identity: checks::partial_identity(&proplet, environment)?,
+            identity: checks::partial_identity(&proplet, resources.api_key, environment)?,
             about: checks::about(proplet, environment)?,
             mqtt,
             registry,

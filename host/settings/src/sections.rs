@@ -6,7 +6,7 @@ use proplet_jose::jwk::PublicKey;
 use proplet_kbs::ComponentBound;
 use proplet_net::Proxy;
 use proplet_runtime::TaskLimits;
-use proplet_types::ImageKeyTypes;
+use proplet_types::{ImageKeyTypes, ResourceUri};
 use url::Url;
 
 use super::{address::BrokerAddress, secret::Secret};
@@ -17,7 +17,35 @@ pub struct PartialIdentity {
     pub(super) tenant: Option<String>,
     pub(super) channel: Option<String>,
     pub(super) entity: Option<String>,
-    pub(super) api_key: Option<Secret>,
+    pub(super) api_key: Option<ApiKey>,
+}
+
+/// Where the MQTT password is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ApiKey {
+    /// In the settings, the credentials or the environment.
+    Given(Secret),
+    /// A resource of the key broker.
+    Resource(ResourceUri),
+}
+
+/// How the broker is shown who this proplet is by TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// PEM files.
+    Files {
+        /// The certificate.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+    },
+    /// The key is a resource of the key broker.
+    Resource {
+        /// PEM file with the certificate; none when it stands beside the key in the resource.
+        certificate: Option<PathBuf>,
+        /// The resource.
+        key: ResourceUri,
+    },
 }
 
 /// Who this proplet is on the broker.
@@ -30,7 +58,7 @@ pub struct BrokerIdentity {
     /// Entity, once called client: MQTT client id, user name, and the proplet's id for the Manager.
     pub entity: String,
     /// MQTT password.
-    pub api_key: Secret,
+    pub api_key: ApiKey,
 }
 
 /// What the discovery message says about this machine.
@@ -71,8 +99,8 @@ pub struct Mqtt {
     pub result_queue_bytes: usize,
     /// CA to trust instead of the system's, PEM file.
     pub ca: Option<PathBuf>,
-    /// Client certificate and its key, PEM files.
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// Client certificate and its key.
+    pub client: Option<ClientCertificate>,
 }
 
 /// Where images may come from, and how they are fetched.
@@ -80,6 +108,8 @@ pub struct Mqtt {
 pub struct ImageSources {
     /// Docker's `config.json` with credentials.
     pub auth_file: Option<PathBuf>,
+    /// The same as a resource of the key broker.
+    pub auth_resource: Option<ResourceUri>,
     /// Hosts (`name:port`) that may be asked over plain http.
     pub http_hosts: Vec<String>,
     /// Hosts (`name` or `name:port`) that may be at private addresses.

@@ -85,7 +85,7 @@ impl Settings {
             ))?,
             api_key: given.api_key.clone().ok_or_else(missing(
                 "api_key",
-                "PROPLET_API_KEY (or PROPLET_CLIENT_KEY)",
+                "PROPLET_API_KEY (or PROPLET_CLIENT_KEY), or api_key_resource, a resource of the key broker",
             ))?,
         })
     }

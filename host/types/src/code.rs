@@ -139,6 +139,8 @@ codes! {
     KbsProtocol = "kbs-protocol", Failed;
     /// The key broker's answer is larger than is accepted.
     KbsTooLarge = "kbs-too-large", Failed;
+    /// The resource that a setting names as a credential is none.
+    CredentialInvalid = "credential-invalid", Failed;
     /// A token about this machine is larger than servers take.
     KbsTokenTooLarge = "kbs-token-too-large", Failed;
     /// The key broker does not let this administrator do that.

@@ -9,6 +9,11 @@
 //! So the two are separate name spaces. The type, the second segment of `kbs:///repository/type/tag`, tells
 //! them apart: resources of the types in [`ImageKeyTypes`] decrypt images and are given to no component;
 //! resources of all other types decrypt nothing.
+//!
+//! A third name space is this host's own: what lets it in at its broker and at registries stands under
+//! [`HOST_CREDENTIAL_TYPE`]. Such a resource decrypts nothing and is given to no component, whatever the settings
+//! and a component's policy say. The type is fixed, so that a host whose settings name no such resource keeps
+//! those of other hosts from its components all the same.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -16,6 +21,8 @@ use crate::resource_uri::{ResourceUri, is_segment};
 
 /// The type that Propeller's own guide puts image keys under: `default/key/propeller-wasm`.
 const USUAL: &str = "key";
+/// The type of resources that are credentials of a host: `kbs:///repository/host-credential/tag`.
+pub const HOST_CREDENTIAL_TYPE: &str = "host-credential";
 /// Most types that a list may have.
 const MAX_TYPES: usize = 16;
 
@@ -37,12 +44,12 @@ impl ImageKeyTypes {
     /// These types and no others.
     ///
     /// # Errors
-    /// [`ImageKeyTypesError`] when there is none, when there are more than 16, or when one could not be a
-    /// segment of an address.
+    /// [`ImageKeyTypesError`] when there is none, when there are more than 16, when one could not be a segment of
+    /// an address, or when one is [`HOST_CREDENTIAL_TYPE`].
     pub fn new(types: impl IntoIterator<Item = String>) -> Result<Self, ImageKeyTypesError> {
         let types: BTreeSet<String> = types.into_iter().take(MAX_TYPES + 1).collect();
-        if types.is_empty() || types.len() > MAX_TYPES || !types.iter().all(|name| is_segment(name))
-        {
+        let may_be_one = |name: &String| is_segment(name) && !is_of_hosts(name);
+        if types.is_empty() || types.len() > MAX_TYPES || !types.iter().all(may_be_one) {
             return Err(ImageKeyTypesError);
         }
         Ok(Self(types))
@@ -56,14 +63,26 @@ impl ImageKeyTypes {
 
     /// True when the resource may be given to a component, or read on behalf of one. The case of letters
     /// makes no difference here: a key broker whose store makes none would give an image key under both
-    /// names.
+    /// names. A credential of a host is given to none either.
     #[must_use]
     pub fn may_be_given(&self, uri: &ResourceUri) -> bool {
-        !self
-            .0
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(uri.resource_type()))
+        !is_host_credential(uri)
+            && !self
+                .0
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(uri.resource_type()))
     }
+}
+
+/// Whether a resource is a credential of a host, and so nobody else's. The case of letters makes no difference, as
+/// with [`ImageKeyTypes::may_be_given`].
+#[must_use]
+pub fn is_host_credential(uri: &ResourceUri) -> bool {
+    is_of_hosts(uri.resource_type())
+}
+
+fn is_of_hosts(resource_type: &str) -> bool {
+    resource_type.eq_ignore_ascii_case(HOST_CREDENTIAL_TYPE)
 }
 
 impl Default for ImageKeyTypes {
@@ -86,7 +105,7 @@ impl fmt::Display for ImageKeyTypes {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it must name 1 to {MAX_TYPES} resource types, each the second segment of \
-     kbs:///repository/type/tag, such as `key`"
+     kbs:///repository/type/tag, such as `key`, and none of them `{HOST_CREDENTIAL_TYPE}`"
 )]
 pub struct ImageKeyTypesError;
 
@@ -116,6 +135,20 @@ mod tests {
     }
 
     #[test]
+    fn a_credential_of_a_host_is_neither_key_nor_secret() {
+        let types = ImageKeyTypes::default();
+        for credential in ["kbs:///a/host-credential/1", "kbs:///a/HOST-Credential/1"] {
+            assert!(is_host_credential(&uri(credential)), "{credential}");
+            assert!(!types.may_decrypt(&uri(credential)), "{credential}");
+            assert!(!types.may_be_given(&uri(credential)), "{credential}");
+        }
+        for other in ["kbs:///host-credential/a/b", "kbs:///a/host-credentials/b"] {
+            assert!(!is_host_credential(&uri(other)), "{other}");
+            assert!(types.may_be_given(&uri(other)), "{other}");
+        }
+    }
+
+    #[test]
     fn only_lists_of_segments_are_taken() {
         let many = (0..=MAX_TYPES).map(|number| format!("t{number}")).collect();
         for bad in [
@@ -123,6 +156,7 @@ mod tests {
             vec![String::new()],
             vec!["a/b".to_owned()],
             vec!["key".to_owned(), "..".to_owned()],
+            vec!["key".to_owned(), "Host-Credential".to_owned()],
             many,
         ] {
             assert_eq!(

@@ -24,6 +24,6 @@ pub use check::{Check, UnknownCheck};
 pub use clock::{Clock, SystemClock};
 pub use code::{Code, ExitCode, UnknownCode};
 pub use digest::{Digest, Hasher, InvalidDigest};
-pub use image_keys::{ImageKeyTypes, ImageKeyTypesError};
+pub use image_keys::{HOST_CREDENTIAL_TYPE, ImageKeyTypes, ImageKeyTypesError, is_host_credential};
 pub use media_type::{MAX_MEDIA_TYPE_BYTES, MediaType, MediaTypeError};
 pub use resource_uri::{KbsHost, MAX_URI_BYTES, ResourceUri, ResourceUriError};

@@ -238,7 +238,9 @@ async fn errands(folder: &Path) {
         server.host
     );
     let settings = Settings::parse(Some(&text), &Environment::of_process()).unwrap();
-    let (_link, driver) = Link::new(&settings.mqtt, &settings.identity().unwrap()).unwrap();
+    let executor = Executor::new(Host::new(Arc::new(settings.clone()), None)).unwrap();
+    let identity = settings.identity().unwrap();
+    let (_link, driver) = Link::new(&settings.mqtt, &identity, &executor).unwrap();
     // Nobody receives messages, so the driver ends where it would wait for the next attempt.
     let (messages, _) = mpsc::channel(1);
     server

@@ -13,13 +13,13 @@ pub(super) const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 /// Waits of 1, 2, 4 … 60 seconds, each shortened by up to half at random, so that the proplets of a
 /// fleet do not all come back in the same second after a broker restart.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     next: Duration,
     random: SystemRandom,
 }
 
 impl Backoff {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             next: FIRST,
             random: SystemRandom::new(),
@@ -27,7 +27,7 @@ impl Backoff {
     }
 
     /// The wait before the next attempt.
-    pub(super) fn wait(&mut self) -> Duration {
+    pub(crate) fn wait(&mut self) -> Duration {
         let full = self.next;
         self.next = (full * 2).min(LAST);
         let mut byte = [0_u8];

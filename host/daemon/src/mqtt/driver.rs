@@ -2,14 +2,16 @@
 
 use std::time::Instant;
 
+use proplet_types::Code;
 use rumqttc::{ConnectionError, Event, EventLoop, Outgoing, Packet};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, trace, warn};
 
 use super::{
     backoff::{Backoff, GOOD_CONNECTION},
+    credentials::Credentials,
     receipt::{Receipt, Unacknowledged},
-    trouble::Parties,
+    trouble::{self, Parties},
 };
 
 /// Whether there is a connection, and its number, counted from the start of the process. Every
@@ -42,6 +44,8 @@ pub struct Driver {
     events: EventLoop,
     connection: watch::Sender<Connection>,
     parties: Parties,
+    credentials: Credentials,
+    trouble: watch::Sender<Option<Code>>,
 }
 
 impl Driver {
@@ -49,11 +53,15 @@ impl Driver {
         events: EventLoop,
         connection: watch::Sender<Connection>,
         parties: Parties,
+        credentials: Credentials,
+        trouble: watch::Sender<Option<Code>>,
     ) -> Self {
         Self {
             events,
             connection,
             parties,
+            credentials,
+            trouble,
         }
     }
 
@@ -64,8 +72,13 @@ impl Driver {
         let mut since = None::<Instant>;
         let mut unacknowledged = Unacknowledged::default();
         loop {
+            if self.credentials.is_wanted && !self.fetch_credentials(&mut backoff, &messages).await
+            {
+                break;
+            }
             match self.events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    self.trouble.send_replace(None);
                     connections += 1;
                     since = Some(Instant::now());
                     info!("Connected to the MQTT broker");
@@ -108,6 +121,10 @@ impl Driver {
                     let wait = backoff.wait();
                     let words = self.parties.words(&error, lasted.is_some());
                     warn!("No connection to the MQTT broker: {words}. Next attempt in {wait:.1?}");
+                    if lasted.is_none() && self.is_refusal(&error) {
+                        info!("What the broker refuses is fetched from the key broker again");
+                        self.credentials.is_wanted = true;
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(wait) => {}
                         () = messages.closed() => break,
@@ -116,5 +133,49 @@ impl Driver {
             }
         }
         self.connection.send_replace(None);
+    }
+
+    /// Fetches what the broker is to be shown, until it is there. False when nobody receives messages any more.
+    async fn fetch_credentials(
+        &mut self,
+        backoff: &mut Backoff,
+        messages: &mpsc::Sender<Received>,
+    ) -> bool {
+        loop {
+            let fetched = tokio::select! {
+                fetched = self.credentials.fetch() => fetched,
+                () = messages.closed() => return false,
+            };
+            let error = match fetched {
+                Ok(shown) => {
+                    shown.put_into(&mut self.events.mqtt_options);
+                    self.trouble.send_replace(None);
+                    self.credentials.is_wanted = false;
+                    self.credentials.is_here = true;
+                    info!("The key broker gave the credentials for the MQTT broker");
+                    return true;
+                }
+                Err(error) => error,
+            };
+            self.trouble.send_replace(Some(error.code));
+            if self.credentials.is_here {
+                warn!(code = %error.code, "No newer credentials for the MQTT broker: {error}. Those at hand are tried again");
+                self.credentials.is_wanted = false;
+                return true;
+            }
+            let wait = backoff.wait();
+            warn!(code = %error.code, "No credentials for the MQTT broker: {error}. Next attempt in {wait:.1?}");
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = messages.closed() => return false,
+            }
+        }
+    }
+
+    /// Whether a broker that accepted no connection refused something that is fetched.
+    fn is_refusal(&self, error: &ConnectionError) -> bool {
+        let credentials = &self.credentials;
+        credentials.has_api_key() && trouble::is_refused(error)
+            || credentials.has_client_key() && trouble::is_refused_by_tls(error)
     }
 }

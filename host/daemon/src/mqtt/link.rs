@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use proplet_settings::{BrokerIdentity, Mqtt};
+use proplet_executor::Executor;
+use proplet_settings::{ApiKey, BrokerIdentity, Mqtt};
+use proplet_types::Code;
 use rumqttc::{AckMode, AsyncClient, MqttOptions, QoS, Transport};
 use tokio::sync::watch;
 
 use super::{
+    credentials::Credentials,
     driver::{Connection, Driver},
     error::MqttError,
     tls,
@@ -19,14 +22,20 @@ pub struct Link {
     pub(super) client: AsyncClient,
     pub(super) connection: watch::Receiver<Connection>,
     pub(super) qos: QoS,
+    trouble: watch::Receiver<Option<Code>>,
 }
 
 impl Link {
-    /// Makes a client and the driver that does its work. Nothing is sent before the driver runs.
+    /// Makes a client and the driver that does its work. Nothing is sent before the driver runs. What the broker is
+    /// shown and is a resource of the key broker, the driver fetches through the executor.
     ///
     /// # Errors
     /// [`MqttError`].
-    pub fn new(settings: &Mqtt, identity: &BrokerIdentity) -> Result<(Self, Driver), MqttError> {
+    pub fn new(
+        settings: &Mqtt,
+        identity: &BrokerIdentity,
+        executor: &Executor,
+    ) -> Result<(Self, Driver), MqttError> {
         let address = (settings.address.host(), settings.address.port());
         let mut options = MqttOptions::new(identity.entity.clone(), address);
         let keep_alive = u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX);
@@ -36,11 +45,11 @@ impl Link {
             .set_ack_mode(AckMode::Manual)
             .set_max_packet_size(settings.max_packet_bytes, settings.max_packet_bytes)
             .set_inflight(settings.inflight)
-            .set_request_channel_capacity(settings.request_queue)
-            .set_credentials(
-                identity.entity.clone(),
-                identity.api_key.expose().to_owned().into_bytes(),
-            );
+            .set_request_channel_capacity(settings.request_queue);
+        if let ApiKey::Given(key) = &identity.api_key {
+            let key = key.expose().to_owned().into_bytes();
+            options.set_credentials(identity.entity.clone(), key);
+        }
         if settings.address.tls() {
             options.set_transport(Transport::tls_with_config(tls::configuration(settings)?));
         }
@@ -55,16 +64,26 @@ impl Link {
         events.set_network_options(network);
 
         let (sender, connection) = watch::channel(None);
+        let (troubled, trouble) = watch::channel(None);
         let link = Self {
             client,
             connection,
             qos: quality(settings.qos),
+            trouble,
         };
         let parties = Parties {
             broker: settings.address.clone(),
             entity: identity.entity.clone(),
         };
-        Ok((link, Driver::new(events, sender, parties)))
+        let credentials = Credentials::new(settings, identity, executor);
+        let driver = Driver::new(events, sender, parties, credentials, troubled);
+        Ok((link, driver))
+    }
+
+    /// Why there is nothing that the broker could be shown: the code of what the key broker said.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<Code>> {
+        self.trouble.clone()
     }
 
     /// Sends DISCONNECT once everything under way is acknowledged, or a few seconds have passed; the

@@ -15,7 +15,8 @@
 //! and beats; [`delivery`] empties the [`outbox`].
 
 pub mod acknowledge;
-mod backoff;
+pub(crate) mod backoff;
+pub(crate) mod credentials;
 pub mod delivery;
 mod driver;
 mod error;

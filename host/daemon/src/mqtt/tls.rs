@@ -3,26 +3,32 @@
 use std::{path::Path, sync::Arc};
 
 use proplet_net::{TlsError, tls};
-use proplet_settings::Mqtt;
+use proplet_settings::{ClientCertificate, Mqtt};
 use rumqttc::TlsConfiguration;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use rustls::{
+    ClientConfig, ConfigBuilder,
+    client::WantsClientCert,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 use super::error::MqttError;
 
 /// The configuration that the settings ask for: with a CA file that CA alone is trusted, without one the
 /// system's are. There is no way to skip verification.
+///
+/// Where the key is a resource of the key broker, the configuration is without one: [`with_client_key`] makes the one
+/// that serves.
 pub(super) fn configuration(settings: &Mqtt) -> Result<TlsConfiguration, MqttError> {
-    let broken = |error: TlsError| MqttError::Tls(error.to_string());
-    let builder = match &settings.ca {
-        None => tls::verifying(None).map_err(broken)?,
-        Some(ca) => {
-            let pem = std::fs::read(ca).map_err(|error| unusable(ca, &error))?;
-            tls::verifying(Some(&pem)).map_err(|error| unusable(ca, &error))?
-        }
-    };
+    let builder = trusting(settings)?;
     let config = match &settings.client {
         None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
+        Some(ClientCertificate::Resource { certificate, .. }) => {
+            if let Some(certificate) = certificate {
+                certificates(certificate)?;
+            }
+            builder.with_no_client_auth()
+        }
+        Some(ClientCertificate::Files { certificate, key }) => {
             let private =
                 PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
             builder
@@ -31,6 +37,60 @@ pub(super) fn configuration(settings: &Mqtt) -> Result<TlsConfiguration, MqttErr
         }
     };
     Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+/// The configuration with a key in PEM form that the key broker gave, and with the certificate of the settings or else
+/// the one beside the key.
+///
+/// Errors say nothing of what is in the text.
+pub(super) fn with_client_key(
+    settings: &Mqtt,
+    certificate: Option<&Path>,
+    pem: &[u8],
+) -> Result<TlsConfiguration, MqttError> {
+    let builder = trusting(settings)?;
+    let mut keys = PrivateKeyDer::pem_slice_iter(pem);
+    let key = match (keys.next(), keys.next()) {
+        (Some(Ok(key)), None) => key,
+        _ => {
+            let words = "is no private key for TLS: store one key in PEM form, with its certificates or without";
+            return Err(MqttError::ClientKey(words));
+        }
+    };
+    let chain = match certificate {
+        Some(path) => certificates(path)?,
+        None => beside(pem)?,
+    };
+    let config = builder.with_client_auth_cert(chain, key).map_err(|_| {
+        let words = "is not the key of the client certificate, or of a kind that is not supported: store the key (P-256, \
+                     P-384, Ed25519 or RSA) that the certificate was made for";
+        MqttError::ClientKey(words)
+    })?;
+    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+/// The certificates beside a key.
+fn beside(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, MqttError> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        _ => {
+            let words = "has no certificate beside the key: store both in PEM form, or name the certificate with [mqtt] \
+                         client_cert";
+            Err(MqttError::ClientKey(words))
+        }
+    }
+}
+
+fn trusting(settings: &Mqtt) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, MqttError> {
+    let broken = |error: TlsError| MqttError::Tls(error.to_string());
+    match &settings.ca {
+        None => tls::verifying(None).map_err(broken),
+        Some(ca) => {
+            let pem = std::fs::read(ca).map_err(|error| unusable(ca, &error))?;
+            tls::verifying(Some(&pem)).map_err(|error| unusable(ca, &error))
+        }
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MqttError> {
@@ -60,6 +120,41 @@ mod tests {
         Settings::parse(Some(&text), &Environment::default())
             .unwrap()
             .mqtt
+    }
+
+    fn key() -> String {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+        use ring::{rand::SystemRandom, signature};
+        let algorithm = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+        let key = signature::EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).unwrap();
+        let body = STANDARD.encode(key);
+        format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
+    }
+
+    #[test]
+    fn a_resource_that_is_no_key_is_told_without_a_word_of_it() {
+        let mut refused = Vec::new();
+        let key = key();
+        for pem in [
+            String::new(),
+            "hunter2".to_owned(),
+            "-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n".to_owned(),
+            format!("{key}{key}"),
+            key.clone(),
+            format!("{key}-----BEGIN CERTIFICATE-----\nhunter2\n"),
+            format!("{key}-----BEGIN CERTIFICATE-----\naHVudGVyMg==\n-----END CERTIFICATE-----\n"),
+        ] {
+            let error = with_client_key(&settings(""), None, pem.as_bytes())
+                .err()
+                .unwrap();
+            assert!(matches!(error, MqttError::ClientKey(_)), "{error}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+            refused.push(error.to_string());
+        }
+        let has = |words: &str| refused.iter().filter(|text| text.contains(words)).count();
+        assert_eq!(has("no private key"), 4);
+        assert_eq!(has("no certificate beside"), 2);
+        assert_eq!(has("not the key of"), 1);
     }
 
     #[test]

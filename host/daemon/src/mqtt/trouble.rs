@@ -72,6 +72,21 @@ impl Parties {
     }
 }
 
+/// Whether the broker refuses the password.
+pub(super) fn is_refused(error: &ConnectionError) -> bool {
+    use ConnectReturnCode::{BadUserNamePassword, NotAuthorized};
+    matches!(
+        error,
+        ConnectionError::ConnectionRefused(BadUserNamePassword | NotAuthorized)
+    )
+}
+
+/// Whether the broker may refuse the certificate, before it accepted a connection. TLS 1.3 tells a client so only after
+/// its own part of the handshake, and some servers just hang up.
+pub(super) fn is_refused_by_tls(error: &ConnectionError) -> bool {
+    is_refused(error) || tls::explain(error).is_some() || is_ended_by_peer(error)
+}
+
 fn is_ended_by_peer(error: &ConnectionError) -> bool {
     use io::ErrorKind as Kind;
     matches!(
@@ -136,6 +151,27 @@ mod tests {
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         let reset = ConnectionError::MqttState(StateError::Io(reset));
         assert!(words("b", &reset, true).contains("\"proplet-1\""));
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_an_absence() {
+        let refused = |code| ConnectionError::ConnectionRefused(code);
+        for code in [
+            ConnectReturnCode::BadUserNamePassword,
+            ConnectReturnCode::NotAuthorized,
+        ] {
+            assert!(is_refused(&refused(code)) && is_refused_by_tls(&refused(code)));
+        }
+        let aborted = ConnectionError::MqttState(StateError::ConnectionAborted);
+        assert!(is_refused_by_tls(&aborted) && !is_refused(&aborted));
+        let absent = ConnectionError::Io(io::ErrorKind::ConnectionRefused.into());
+        for other in [
+            absent,
+            ConnectionError::NetworkTimeout,
+            refused(ConnectReturnCode::ServiceUnavailable),
+        ] {
+            assert!(!is_refused(&other) && !is_refused_by_tls(&other), "{other}");
+        }
     }
 
     #[test]

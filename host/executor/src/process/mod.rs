@@ -2,6 +2,7 @@
 //! need of this machine, or why this machine has none of it.
 
 mod confidential;
+mod credentials;
 mod fetch;
 mod gate;
 mod reach;
@@ -20,4 +21,4 @@ pub(crate) use self::{
     shared::Process,
     vault::ImageKeys,
 };
-pub use self::{readiness::Readiness, vault::KeyBrokerState};
+pub use self::{credentials::CredentialError, readiness::Readiness, vault::KeyBrokerState};

@@ -8,12 +8,13 @@
 //! then is no grant to this one, and stays out of reach. Nor is what it denied for another reason than the component:
 //! the hypervisor, or the network where there is no TLS, can bring about a denial.
 //!
-//! And whatever its policy says: a key that decrypts images is no component's.
+//! And whatever its policy says: a key that decrypts images is no component's, and neither is what lets this host
+//! in elsewhere.
 
 use std::sync::Arc;
 
 use proplet_kbs::{KbsError, protocol::Requester};
-use proplet_types::{ImageKeyTypes, ResourceUri};
+use proplet_types::{ImageKeyTypes, ResourceUri, is_host_credential};
 use zeroize::Zeroizing;
 
 use super::vault::Vault;
@@ -38,6 +39,8 @@ pub(crate) enum OutOfReach {
     NotItsOwn,
     /// It is in another repository, and that this VM was denied it may have another reason than the component.
     OtherReason,
+    /// It is a credential of a host.
+    HostCredential,
     /// It is of a type that decrypts images.
     ImageKeyType,
     /// The key broker did not give it.
@@ -54,6 +57,9 @@ impl Reach {
         let is_elsewhere = uri.repository() != owner;
         if is_elsewhere && !vault.is_component_bound() {
             return Err(OutOfReach::Repository);
+        }
+        if is_host_credential(uri) {
+            return Err(OutOfReach::HostCredential);
         }
         if !self.key_types.may_be_given(uri) {
             return Err(OutOfReach::ImageKeyType);

@@ -8,7 +8,9 @@ use proplet_runtime::{Runtime, RuntimeConfig};
 use proplet_settings::Settings;
 use proplet_types::{Clock, Code, Digest};
 
-use super::{confidential::Confidential, gate, sources::Sources, ways::Ways};
+use super::{
+    confidential::Confidential, credentials::HostCredentials, gate, sources::Sources, ways::Ways,
+};
 use crate::{
     error::ExecutorError,
     host::Host,
@@ -31,7 +33,9 @@ pub(crate) struct Process {
     /// What tasks reach outside of this host.
     pub ways: Ways,
     /// What encrypted tasks need, or why they are refused.
-    pub confidential: Result<Confidential, Refusal>,
+    pub confidential: Result<Arc<Confidential>, Refusal>,
+    /// What lets this host in elsewhere.
+    pub credentials: HostCredentials,
     pub(super) warnings: Vec<String>,
 }
 
@@ -54,10 +58,16 @@ impl Process {
             compile_ms: settings.limits.compile_ms,
             ..RuntimeConfig::default()
         })?;
+        let confidential = gate::open(&host, &receipt_key, &settings_digest)?.map(Arc::new);
+        let credentials = HostCredentials {
+            settings: Arc::clone(&settings),
+            confidential: confidential.clone(),
+        };
         Ok(Self {
-            sources: Sources::new(&settings)?,
+            sources: Sources::new(&settings, credentials.clone())?,
             ways: Ways::new(&settings)?,
-            confidential: gate::open(&host, &receipt_key, &settings_digest)?,
+            credentials,
+            confidential,
             warnings: gate::warnings(&host),
             settings,
             settings_digest,
@@ -81,7 +91,10 @@ impl Process {
                  task on another proplet",
             ));
         }
-        self.confidential.as_ref().map_err(Clone::clone)
+        match &self.confidential {
+            Ok(confidential) => Ok(confidential),
+            Err(refusal) => Err(refusal.clone()),
+        }
     }
 
     /// Forgets what belongs to a session that has ended.

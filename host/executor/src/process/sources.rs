@@ -1,11 +1,16 @@
 //! Where components come from: registries, and for plain ones also addresses and requests.
 
-use proplet_image::{ImageReference, Puller, RegistryConfig};
+use std::sync::Arc;
+
+use proplet_image::{CredentialSource, ImageReference, Puller, RegistryConfig};
 use proplet_net::reach::Endpoint;
 use proplet_settings::{AllowList, Settings};
 use proplet_types::Code;
 
-use super::fetch::Fetcher;
+use super::{
+    credentials::{HostCredentials, RegistryCredentials},
+    fetch::Fetcher,
+};
 use crate::{error::ExecutorError, host_text, refusal::Refusal, text::Known};
 
 /// The clients of registries and of the web.
@@ -13,12 +18,20 @@ pub(crate) struct Sources {
     pub puller: Puller,
     fetcher: Fetcher,
     allowed: AllowList,
+    /// Where credentials for registries come from, when that is the key broker.
+    pub registry_credentials: Option<Arc<RegistryCredentials>>,
 }
 
 impl Sources {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ExecutorError> {
-        let config = registry_config(settings)?;
+    pub(super) fn new(settings: &Settings, host: HostCredentials) -> Result<Self, ExecutorError> {
+        let mut config = registry_config(settings)?;
+        let uri = settings.registry.auth_resource.clone();
+        let credentials = uri.map(|uri| Arc::new(RegistryCredentials::new(host, uri)));
+        config.credential_source = credentials
+            .clone()
+            .map(|source| source as Arc<dyn CredentialSource>);
         Ok(Self {
+            registry_credentials: credentials,
             puller: Puller::new(config.clone())?,
             fetcher: Fetcher::new(&config)?,
             allowed: settings.registry.allowed.clone(),

@@ -20,7 +20,7 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_image::{KeySource, KeySourceError};
-use proplet_kbs::{KbsClient, KbsError, SessionId, protocol::Requester};
+use proplet_kbs::{KbsClient, KbsError, Resource, SessionId, protocol::Requester};
 use proplet_types::{Code, ResourceUri};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -120,10 +120,7 @@ impl Vault {
             return answer;
         }
         let asked = self.kbs.resource_for(uri, requester).await;
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = match &asked {
-            Ok(_) => KeyBrokerState::Answers,
-            Err(error) => KeyBrokerState::after(error),
-        };
+        self.note(&asked);
         match asked {
             Ok(resource) => {
                 let answer = Answer::Released(resource.bytes.clone());
@@ -146,6 +143,25 @@ impl Vault {
     /// ([`KbsClient::is_told_apart_by_component`]).
     pub(crate) fn is_told_apart(&self, requester: &Requester, own: Option<SessionId>) -> bool {
         own.is_some_and(|own| self.kbs.is_told_apart_by_component(requester, own))
+    }
+
+    /// The bytes of a resource of this host's own, in the session in which no component is named. Nothing is kept,
+    /// and no refusal is believed: who asks does so with pauses of its own.
+    pub(crate) async fn host_resource(
+        &self,
+        uri: &ResourceUri,
+    ) -> Result<Zeroizing<Vec<u8>>, KbsError> {
+        let asked = self.kbs.resource(uri).await;
+        self.note(&asked);
+        asked.map(|resource| resource.bytes)
+    }
+
+    /// Notes how the key broker was.
+    fn note(&self, asked: &Result<Resource, KbsError>) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = match asked {
+            Ok(_) => KeyBrokerState::Answers,
+            Err(error) => KeyBrokerState::after(error),
+        };
     }
 
     /// Whether the key broker releases a resource to this VM without being told of a component. The bytes

@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use proplet_kbs::KbsError;
 use proplet_runtime::{SecretError, SecretSource};
-use proplet_types::ResourceUri;
+use proplet_types::{HOST_CREDENTIAL_TYPE, ResourceUri};
 use zeroize::Zeroizing;
 
 use crate::process::{OutOfReach, Reach};
@@ -49,6 +49,10 @@ impl SecretSource for Secrets {
                  broker denied it to this VM for what may be another reason than the component: both must \
                  attest alike, over TLS; ask again in a moment",
                 self.0.repository
+            )),
+            OutOfReach::HostCredential => SecretError::NotGranted(format!(
+                "{uri}: resources of type {HOST_CREDENTIAL_TYPE} let hosts in elsewhere, and no component is given \
+                 one; put the secret under another type"
             )),
             OutOfReach::ImageKeyType => SecretError::NotGranted(format!(
                 "{uri}: resources of type {} decrypt images, and no component is given one; put the \

@@ -82,6 +82,11 @@ async fn from_resource(uri: &ResourceUri, reach: &Reach) -> Result<Vec<PublicKey
              component: both must attest alike, over TLS; start the task again in a moment"
                 .into(),
         ),
+        OutOfReach::HostCredential => invalid(
+            "recipients_resource in the policy is of the type of hosts' credentials, which are read for no \
+             component; put the JWK set under another type"
+                .into(),
+        ),
         OutOfReach::ImageKeyType => invalid(host_text!(
             "recipients_resource in the policy is of a type that decrypts images ({}); put the JWK set \
              under another type",

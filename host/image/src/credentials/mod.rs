@@ -17,10 +17,12 @@ mod entry;
 mod file;
 mod helper;
 mod key;
+mod source;
 
 pub use self::credential::Credential;
 pub use self::docker::Credentials;
 pub use self::helper::{Helper, HelperAnswer};
+pub use self::source::CredentialSource;
 
 #[cfg(test)]
 mod tests;

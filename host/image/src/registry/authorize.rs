@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::trouble::{Trouble, body_trouble, sent_on, unavailable, unreachable};
 use super::{MAX_REDIRECTS, RegistryClient, Rights};
 use crate::challenge::Challenge;
-use crate::credentials::Credential;
+use crate::credentials::{Credential, Credentials};
 use crate::error::ImageError;
 use crate::reference::ImageReference;
 
@@ -27,12 +27,11 @@ impl RegistryClient {
     /// The `Authorization` header that answers a challenge.
     pub(super) async fn authorize(
         &self,
+        credentials: &Credentials,
         reference: &ImageReference,
         wanted: Option<Challenge>,
     ) -> Result<HeaderValue, Trouble> {
-        let credential = self
-            .credentials
-            .find(reference.registry(), reference.repository())?;
+        let credential = credentials.find(reference.registry(), reference.repository())?;
         let (realm, service, scope) = match (wanted, credential) {
             (_, Some(Credential::Bearer(token))) => return Ok(bearer(token, reference)?),
             (

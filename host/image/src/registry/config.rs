@@ -1,12 +1,13 @@
 //! How registries are reached.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proplet_net::Proxy;
 use proplet_net::reach::{self, Client, Endpoints};
 
-use crate::credentials::Credentials;
+use crate::credentials::{CredentialSource, Credentials};
 use crate::error::ImageError;
 
 /// The host that serves what references call `docker.io`.
@@ -19,6 +20,8 @@ pub struct RegistryConfig {
     pub auth_file: Option<PathBuf>,
     /// Credentials that were read already, which then stand in for `auth_file`.
     pub credentials: Option<Credentials>,
+    /// Where credentials are fetched when a registry asks who we are; it stands in for both others.
+    pub credential_source: Option<Arc<dyn CredentialSource>>,
     /// Hosts, with their port if any, that are spoken to over plain http. Everything else is TLS.
     pub http_hosts: Vec<String>,
     /// Hosts, with their port if any, that may be at private addresses, as those of `http_hosts` may.
@@ -47,6 +50,7 @@ impl Default for RegistryConfig {
         Self {
             auth_file: None,
             credentials: None,
+            credential_source: None,
             http_hosts: Vec::new(),
             private_hosts: Vec::new(),
             ca_pem: None,

@@ -9,7 +9,7 @@ mod config;
 mod trouble;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use proplet_net::reach::{Answer, Client, Route};
@@ -24,7 +24,7 @@ pub use self::config::RegistryConfig;
 pub(crate) use self::trouble::{
     Trouble, body_trouble, pause, sent_on, told, unavailable, unreachable,
 };
-use crate::challenge;
+use crate::challenge::{self, Challenge};
 use crate::credentials::Credentials;
 use crate::error::ImageError;
 use crate::reference::ImageReference;
@@ -40,7 +40,8 @@ const LONGEST_UPLOAD: Duration = Duration::from_secs(24 * 60 * 60);
 pub(crate) struct RegistryClient {
     http: Client,
     config: RegistryConfig,
-    credentials: Credentials,
+    /// Those of the settings, or the last that the source gave.
+    credentials: Mutex<Arc<Credentials>>,
     /// What tokens are asked for besides reading.
     rights: Rights,
     /// By registry and repository.
@@ -75,7 +76,7 @@ impl RegistryClient {
         Ok(Self {
             http,
             config,
-            credentials,
+            credentials: Mutex::new(Arc::new(credentials)),
             rights,
             authorizations: Mutex::default(),
         })
@@ -176,7 +177,7 @@ impl RegistryClient {
             home: &home,
             redirects: MAX_REDIRECTS,
         };
-        let mut asked = false;
+        let mut answered = 0;
         loop {
             let mut headers = headers.clone();
             if url.origin() == home.origin()
@@ -193,16 +194,77 @@ impl RegistryClient {
             // blob store, has no business with the credentials.
             let is_challenge =
                 answer.response.status() == StatusCode::UNAUTHORIZED && !answer.foreign;
-            if !is_challenge || asked {
+            if !is_challenge || answered > 1 {
                 return Ok(answer);
             }
-            asked = true;
             let headers = answer.response.headers().get_all(WWW_AUTHENTICATE);
             let wanted = challenge::parse(headers.iter().filter_map(|v| v.to_str().ok()));
-            drop(answer);
-            let authorization = self.authorize(reference, wanted).await?;
+            let authorization = match answered {
+                0 => {
+                    drop(answer);
+                    self.answer(reference, wanted).await?
+                }
+                // What answered the challenge is refused.
+                _ => match self.newer_credentials().await? {
+                    Some(newer) => self.authorize(&newer, reference, wanted).await?,
+                    None => return Ok(answer),
+                },
+            };
+            answered += 1;
             self.remember(reference, authorization);
         }
+    }
+
+    /// The answer to a challenge. A token service that refuses the credentials is shown newer ones, where there
+    /// are any.
+    async fn answer(
+        &self,
+        reference: &ImageReference,
+        wanted: Option<Challenge>,
+    ) -> Result<HeaderValue, Trouble> {
+        let credentials = self.fetched_credentials().await?;
+        let answered = self.authorize(&credentials, reference, wanted.clone());
+        let refused = match answered.await {
+            Err(refused) if refused.is_unauthorized() => refused,
+            answered => return answered,
+        };
+        match self.newer_credentials().await? {
+            Some(newer) => self.authorize(&newer, reference, wanted).await,
+            None => Err(refused),
+        }
+    }
+
+    /// The credentials, fetched from their source when that is where they are.
+    async fn fetched_credentials(&self) -> Result<Arc<Credentials>, ImageError> {
+        let Some(source) = &self.config.credential_source else {
+            return Ok(self.credentials());
+        };
+        let credentials = source.credentials().await;
+        Ok(self.keep(credentials.map_err(ImageError::Credentials)?))
+    }
+
+    /// Newer credentials than those at hand, which a registry refused.
+    async fn newer_credentials(&self) -> Result<Option<Arc<Credentials>>, ImageError> {
+        let Some(source) = &self.config.credential_source else {
+            return Ok(None);
+        };
+        let newer = source.newer(&self.credentials()).await;
+        let newer = newer.map_err(ImageError::Credentials)?;
+        Ok(newer.map(|newer| self.keep(newer)))
+    }
+
+    fn credentials(&self) -> Arc<Credentials> {
+        let credentials = self.credentials.lock();
+        Arc::clone(&credentials.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn keep(&self, credentials: Arc<Credentials>) -> Arc<Credentials> {
+        let mut kept = self
+            .credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *kept = Arc::clone(&credentials);
+        credentials
     }
 
     /// The URL of `path` below the repository.
@@ -223,7 +285,7 @@ impl RegistryClient {
     /// The registry refused who we are. A credential that was never asked for is named.
     pub(crate) fn unauthorized(&self, reference: &ImageReference) -> ImageError {
         let (registry, repository) = (reference.registry(), reference.repository());
-        self.credentials
+        self.credentials()
             .unasked(registry, repository)
             .unwrap_or_else(|| ImageError::Unauthorized {
                 registry: registry.to_owned(),

@@ -46,6 +46,11 @@ impl Trouble {
         matches!(self.error, ImageError::NotFound { .. })
     }
 
+    /// Whether the registry, or its token service, refused who we are.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        matches!(self.error, ImageError::Unauthorized { .. })
+    }
+
     /// The same, to be tried in another way.
     pub(crate) fn but_passing(self) -> Self {
         Self {

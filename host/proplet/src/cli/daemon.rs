@@ -56,6 +56,7 @@ impl From<DaemonError> for CliError {
         match error {
             DaemonError::Settings(error) => error.into(),
             DaemonError::Executor(error) => error.into(),
+            DaemonError::Credential(error) => Self::new(error.code, error.to_string()),
             error => Self::new(Code::HostFailed, error.to_string()),
         }
     }

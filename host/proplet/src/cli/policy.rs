@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use proplet_component::policy::{MAX_POLICY_BYTES, Policy, Recipients};
 use proplet_jose::{jwk::PublicKey, keyfile};
-use proplet_types::{Code, Digest, ImageKeyTypes, text::line};
+use proplet_types::{
+    Code, Digest, HOST_CREDENTIAL_TYPE, ImageKeyTypes, is_host_credential, text::line,
+};
 use serde_json::{Value, json};
 
 use super::{arguments::PolicyCheck, console::Console, error::CliError, files};
@@ -69,6 +71,12 @@ pub(super) fn keep_apart(policy: &Policy, types: &ImageKeyTypes) -> Result<(), S
         Recipients::Unnamed | Recipients::Keys(_) => None,
     };
     for (field, uri) in secrets.chain(recipients) {
+        if is_host_credential(uri) {
+            return Err(format!(
+                "`{field}`: {uri} cannot be given: resources of type {HOST_CREDENTIAL_TYPE} are credentials of \
+                 hosts; put it under another type"
+            ));
+        }
         if !types.may_be_given(uri) {
             return Err(format!(
                 "`{field}`: {uri} cannot be given: resources of type {types} decrypt images; put it \

@@ -11,7 +11,11 @@ use std::path::{Path, PathBuf};
 
 use proplet_runtime::Directory;
 
-use crate::{error::SettingsError, sections::Attestation, settings::Settings};
+use crate::{
+    error::SettingsError,
+    sections::{Attestation, ClientCertificate},
+    settings::Settings,
+};
 
 /// What a file or folder of this program's is worth to a task.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,9 +34,11 @@ pub(crate) fn check_apart(settings: &Settings) -> Result<(), SettingsError> {
         ..
     } = &settings.attestation;
     let mqtt = &settings.mqtt;
-    let client = mqtt.client.as_ref();
-    let certificate = client.map(|(certificate, _)| certificate);
-    let key = client.map(|(_, key)| key);
+    let (certificate, key) = match &mqtt.client {
+        Some(ClientCertificate::Files { certificate, key }) => (Some(certificate), Some(key)),
+        Some(ClientCertificate::Resource { certificate, .. }) => (certificate.as_ref(), None),
+        None => (None, None),
+    };
     let cache = certificate_service
         .as_ref()
         .and_then(|service| service.cache.as_ref());

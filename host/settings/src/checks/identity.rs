@@ -1,16 +1,19 @@
 //! `[proplet]`: who this proplet is, and what it says of itself.
 
+use proplet_types::ResourceUri;
+
 use crate::{
     document,
     environment::Environment,
     error::SettingsError,
-    sections::{About, PartialIdentity},
+    sections::{About, ApiKey, PartialIdentity},
 };
 
 const API_KEY: [&str; 2] = ["PROPLET_API_KEY", "PROPLET_CLIENT_KEY"];
 
 pub(crate) fn partial_identity(
     document: &document::Proplet,
+    api_key_resource: Option<ResourceUri>,
     environment: &Environment,
 ) -> Result<PartialIdentity, SettingsError> {
     let topic_part = |name, names: &[&str], given: &Option<String>| {
@@ -40,13 +43,16 @@ pub(crate) fn partial_identity(
         api_key: environment
             .secret(&API_KEY)
             .or_else(|| document.api_key.clone())
-            .filter(|key| !key.is_empty()),
+            .filter(|key| !key.is_empty())
+            .map(ApiKey::Given)
+            .or(api_key_resource.map(ApiKey::Resource)),
     })
 }
 
 /// Whether the `api_key` in force is the document's.
 pub(crate) fn owns_key(document: &document::Proplet, environment: &Environment) -> bool {
-    let given = document.api_key.as_ref().is_some_and(|key| !key.is_empty());
+    let given = document.api_key.as_ref().is_some_and(|key| !key.is_empty())
+        || document.api_key_resource.is_some();
     given && environment.secret(&API_KEY).is_none()
 }
 

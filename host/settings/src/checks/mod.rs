@@ -14,6 +14,7 @@ mod limits;
 mod mqtt;
 mod outbox;
 mod registry;
+mod resources;
 mod values;
 
 pub(super) use self::{
@@ -29,4 +30,5 @@ pub(super) use self::{
     mqtt::checked_mqtt,
     outbox::{checked_health, checked_outbox},
     registry::checked_registry,
+    resources::checked_resources,
 };

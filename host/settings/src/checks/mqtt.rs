@@ -2,12 +2,14 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use proplet_types::ResourceUri;
+
 use crate::{
     broker::{self, Broker, Documented},
     document,
     environment::Environment,
     error::SettingsError,
-    sections::Mqtt,
+    sections::{ClientCertificate, Mqtt},
 };
 
 /// Bytes of a packet that are kept for the topic and the header of a message.
@@ -16,6 +18,7 @@ const PACKET_OVERHEAD: usize = 2048;
 pub(crate) fn checked_mqtt(
     document: document::Mqtt,
     owns_key: bool,
+    client_key_resource: Option<ResourceUri>,
     environment: &Environment,
 ) -> Result<(Mqtt, Option<String>), SettingsError> {
     let documented = Documented {
@@ -97,14 +100,16 @@ pub(crate) fn checked_mqtt(
     let client = match (
         path("PROPLET_MQTT_TLS_CLIENT_CERT", document.client_cert)?,
         path("PROPLET_MQTT_TLS_CLIENT_KEY", document.client_key)?,
+        client_key_resource,
     ) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
+        (Some(certificate), Some(key), None) => Some(ClientCertificate::Files { certificate, key }),
+        (certificate, None, Some(key)) => Some(ClientCertificate::Resource { certificate, key }),
+        (None, None, None) => None,
         _ => {
             return Err(SettingsError::value(
                 "mqtt",
                 "client_cert",
-                "a client certificate needs both client_cert and client_key",
+                "a client certificate needs both client_cert and client_key (or client_key_resource)",
             ));
         }
     };

@@ -1,5 +1,7 @@
 //! `[registry]`: where images may come from.
 
+use proplet_types::ResourceUri;
+
 use super::values::{proxy, seconds};
 use crate::{
     document,
@@ -9,6 +11,7 @@ use crate::{
 
 pub(crate) fn checked_registry(
     document: document::Registry,
+    auth_resource: Option<ResourceUri>,
 ) -> Result<ImageSources, SettingsError> {
     let folders = |entry: &String| !entry.trim_end_matches("/*").contains('*');
     if !document.repositories.iter().all(folders) {
@@ -29,6 +32,7 @@ pub(crate) fn checked_registry(
     Ok(ImageSources {
         proxy,
         auth_file: document.auth_file,
+        auth_resource,
         http_hosts: document.http_hosts,
         private_hosts: document.private_hosts,
         ca: document.ca,

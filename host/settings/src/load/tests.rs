@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sections::{AllowList, Rerun};
+use crate::{
+    secret::Secret,
+    sections::{AllowList, ApiKey, Rerun},
+};
 
 fn environment(pairs: &[(&str, &str)]) -> Environment {
     pairs
@@ -56,7 +59,7 @@ fn both_sets_of_names_are_read() {
             (identity.tenant.as_str(), identity.entity.as_str()),
             ("t", "e")
         );
-        assert_eq!(identity.api_key.expose(), "k");
+        assert_eq!(identity.api_key, ApiKey::Given(Secret::new("k")));
     }
     for names in [
         [

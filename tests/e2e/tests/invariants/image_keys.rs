@@ -117,3 +117,44 @@ async fn the_settings_name_the_types_that_decrypt_images() {
     assert!(error.contains("`image`"), "{error}");
     assert!(error.contains("image_key_types"), "{error}");
 }
+
+/// What lets a host in elsewhere: whatever an owner's policy says, no component sees it, and no image is opened with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_credential_of_a_host_is_given_to_no_component_and_opens_no_image() {
+    let scene = Scene::new().await;
+    let broker = &scene.services.key_broker;
+    let credentials = [
+        "kbs:///alice/host-credential/mqtt",
+        "kbs:///alice/Host-Credential/mqtt",
+    ];
+    for credential in credentials {
+        broker.set_resource(&uri(credential), &KNOWN_BYTES);
+    }
+    let granted = [credentials[0], credentials[1], SECRET];
+    let probe = guest(GuestName::SecretProbe).await;
+    let (_, image) = scene.publish(&probe, &revealing(&granted)).await;
+    scene.ask(&image, &format!("secret {SECRET}")).await;
+    let before = broker.counts();
+    for credential in credentials {
+        for word in ["secret", "reveal"] {
+            let input = format!("{word} {credential}");
+            let failure = scene.ask_in_vain(&image, &input, "guest-failed").await;
+            assert!(failure.error.contains("let hosts in"), "{failure:?}");
+        }
+    }
+    let policy = format!("version = 1\nrecipients_resource = {:?}\n", credentials[0]);
+    let component = guest(GuestName::HelloAttest).await;
+    let (_, readers) = scene.publish_as(&component, &policy, KEY).await;
+    let outcome = scene.run(&task(&readers, &["x"])).await;
+    assert_refused(&outcome, "recipients-invalid");
+    let asked = broker.counts().resources - before.resources;
+    assert_eq!(asked, 1, "the key of the image");
+
+    for credential in credentials {
+        let image = encrypted_under(&scene, &KNOWN_BYTES, credential).await;
+        let before = broker.counts();
+        let outcome = scene.run(&task(&image, &["x"])).await;
+        assert_refused(&outcome, "image-key-type");
+        assert_eq!(broker.counts(), before, "nobody was asked");
+    }
+}

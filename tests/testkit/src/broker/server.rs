@@ -1,6 +1,7 @@
 //! The broker.
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -11,10 +12,12 @@ use std::{
 
 use bytes::Bytes;
 use mqtt5::broker::{
-    BrokerConfig, BrokerEventHandler, BrokerShutdownHandle, ClientConnectEvent,
-    ClientDisconnectEvent, ClientPublishEvent, MqttBroker, PublishAction,
+    AuthProvider, AuthResult, BrokerConfig, BrokerEventHandler, BrokerShutdownHandle,
+    ClientConnectEvent, ClientDisconnectEvent, ClientPublishEvent, MqttBroker, PublishAction,
     config::{StorageBackend, StorageConfig, TlsConfig},
 };
+use mqtt5::packet::connect::ConnectPacket;
+use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
@@ -77,6 +80,8 @@ pub struct BrokerSetup {
     pub tls: Option<TlsFiles>,
     /// Largest packet; a client that sends more is thrown out. The default is large.
     pub max_packet_bytes: Option<usize>,
+    /// When given, who connects must show one of these user names with its password.
+    pub passwords: Option<BTreeMap<String, String>>,
 }
 
 /// A running broker. Dropping it stops it.
@@ -128,6 +133,9 @@ impl TestBroker {
         let mut broker = MqttBroker::with_config(config)
             .await
             .map_err(|error| failed(&error))?;
+        if let Some(passwords) = setup.passwords {
+            broker = broker.with_auth_provider(Arc::new(Passwords(passwords)));
+        }
         let address = broker
             .local_addr()
             .ok_or_else(|| failed(&"it has no address"))?;
@@ -230,6 +238,41 @@ impl Drop for TestBroker {
         if let Some(running) = self.running.take() {
             running.abort();
         }
+    }
+}
+
+/// User names and passwords of those who may connect, and do everything then.
+struct Passwords(BTreeMap<String, String>);
+
+impl AuthProvider for Passwords {
+    fn authenticate<'a>(
+        &'a self,
+        connect: &'a ConnectPacket,
+        _: SocketAddr,
+    ) -> Done<'a, mqtt5::Result<AuthResult>> {
+        let shown = connect.username.as_ref().zip(connect.password.as_ref());
+        let is_right = shown.is_some_and(|(name, password)| {
+            let known = self.0.get(name.as_str());
+            known.is_some_and(|known| known.as_bytes() == &password[..])
+        });
+        let result = match is_right {
+            true => AuthResult::success(),
+            false => AuthResult::fail(ReasonCode::BadUsernameOrPassword),
+        };
+        Box::pin(async { Ok(result) })
+    }
+
+    fn authorize_publish<'a>(&'a self, _: &str, _: Option<&'a str>, _: &'a str) -> Done<'a, bool> {
+        Box::pin(async { true })
+    }
+
+    fn authorize_subscribe<'a>(
+        &'a self,
+        _: &str,
+        _: Option<&'a str>,
+        _: &'a str,
+    ) -> Done<'a, bool> {
+        Box::pin(async { true })
     }
 }
 
