@@ -15,6 +15,7 @@ use crate::assemble::{self, Ingredients};
 use crate::fetch::Fetcher;
 use crate::firmware::{self, Sources};
 use crate::lock::{CERTIFICATES, EDK2, EDK2_DEBIAN, KERNEL, Lock, STUB};
+use crate::vm::Vm;
 use crate::{BuildError, apt, disk, elf, program, sbom};
 
 /// Builds the confidential VM image of proplet, and the disks that it is started with.
@@ -41,6 +42,8 @@ enum Command {
     HashTable(HashTable),
     /// Look into the lock file, or make it anew
     Lock(LockCommand),
+    /// What the script around QEMU asks for
+    Vm(Vm),
 }
 
 #[derive(Debug, Args)]
@@ -185,6 +188,10 @@ async fn run(command: Command) -> Result<(), BuildError> {
             write(&arguments.out, &Loaded::uki(&image).hash_table())
         }
         Command::Lock(arguments) => lock(&arguments).await,
+        Command::Vm(arguments) => {
+            result(&arguments.run()?);
+            Ok(())
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use proplet_hal::init_data::InitDataError;
 use proplet_measure::MeasureError;
 use thiserror::Error;
 
+use crate::vm::VmError;
+
 /// Why an image cannot be built.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -83,6 +85,9 @@ pub enum BuildError {
     /// A document cannot be init-data.
     #[error(transparent)]
     InitData(#[from] InitDataError),
+    /// A VM cannot be started or spoken to.
+    #[error(transparent)]
+    Vm(#[from] VmError),
     /// The program is not of the kind that the image takes.
     #[error(
         "{path} is no static program ({reason}): build it with `proplet-image-builder program`"

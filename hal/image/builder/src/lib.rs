@@ -26,5 +26,6 @@ pub mod modules;
 pub mod program;
 pub mod sbom;
 pub mod uki;
+pub mod vm;
 
 pub use error::BuildError;
