@@ -1,0 +1,234 @@
+//! What the VM's documents hold.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use proplet_hal::init_data::InitData;
+use proplet_init::OperatorDocument;
+
+use super::world::{Machine, World};
+
+/// The variables that the daemon in a VM gets.
+fn environment(world: &World, name: &str) -> BTreeMap<String, String> {
+    let document = OperatorDocument::parse(&world.disk(name, "operator.img")).unwrap();
+    document
+        .environment()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn both_sets_of_names_are_one() {
+    for (tenant, entity, key) in [
+        ("PROPLET_TENANT_ID", "PROPLET_ENTITY_ID", "PROPLET_API_KEY"),
+        (
+            "PROPLET_DOMAIN_ID",
+            "PROPLET_CLIENT_ID",
+            "PROPLET_CLIENT_KEY",
+        ),
+    ] {
+        let mut world = World::new(Machine::Nothing);
+        for name in ["PROPLET_TENANT_ID", "PROPLET_ENTITY_ID", "PROPLET_API_KEY"] {
+            world.unset(name);
+        }
+        world.set(tenant, "a93fa93e");
+        world.set(entity, "c902e51c");
+        world.set(key, "75a0fefe");
+        world.tries().fine();
+        let found = environment(&world, "proplet");
+        assert_eq!(found["PROPLET_TENANT_ID"], "a93fa93e");
+        assert_eq!(found["PROPLET_ENTITY_ID"], "c902e51c");
+        assert_eq!(found["PROPLET_API_KEY"], "75a0fefe");
+        assert_eq!(found["PROPLET_CHANNEL_ID"], "channel");
+        assert_eq!(found["PROPLET_MQTT_ADDRESS"], "tcp://10.0.2.2:1883");
+    }
+}
+
+#[test]
+fn values_with_any_character_survive() {
+    for value in [
+        "a|b",
+        "a&b",
+        r"a\b\\c\n",
+        "a\"b'c'''d\"\"\"",
+        "a\nb\n\n",
+        "$HOME `id` $(id) !!",
+        "*?[a]{b,c}~",
+        "  spaces  ",
+        "-n",
+        "ä€😀",
+        "#,;=%s",
+        "\u{1}\u{7f}\t\r",
+    ] {
+        let mut world = World::new(Machine::Snp);
+        world.set("PROPLET_API_KEY", value);
+        world.set("PROPLET_DESCRIPTION", value);
+        world.tries().fine();
+        let found = environment(&world, "proplet");
+        assert_eq!(found["PROPLET_API_KEY"], value);
+        assert_eq!(found["PROPLET_DESCRIPTION"], value);
+    }
+}
+
+#[test]
+fn the_key_is_for_its_owner_alone() {
+    let world = World::new(Machine::Nothing);
+    let said = world.tries().fine();
+    assert!(!said.err.contains("hunter2"), "{}", said.err);
+    let vm = world.vm("proplet");
+    for path in [
+        vm.join("operator.img"),
+        vm.join("vm"),
+        vm.join("documents"),
+        vm,
+    ] {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}", path.display());
+    }
+}
+
+#[test]
+fn all_that_upstreams_proplet_takes_is_carried_or_named() {
+    let mut world = World::new(Machine::Nothing);
+    let carried = [
+        ("PROPLET_LOG_LEVEL", "debug"),
+        ("PROPLET_MQTT_QOS", "1"),
+        ("PROPLET_MQTT_KEEP_ALIVE", "20"),
+        ("PROPLET_LIVELINESS_INTERVAL", "5"),
+        ("PROPLET_TAGS", "a,b"),
+        ("PROPLET_LOCATION", "here"),
+        ("PROPLET_MANAGER_K8S_NAMESPACE", "ns"),
+    ];
+    for (name, value) in carried {
+        world.set(name, value);
+    }
+    let without = [
+        "PROPLET_KBS_URI",
+        "PROPLET_AA_CONFIG_PATH",
+        "PROPLET_INSTANCE_ID",
+        "PROPLET_DIRS",
+    ];
+    for name in without {
+        world.set(name, "x");
+    }
+    world.set("PROPLET_MQTT_TIMEOUT", "");
+    let said = world.tries().fine().says(&without);
+    assert!(
+        !said.err.contains("PROPLET_MQTT_TIMEOUT"),
+        "an empty one is not set"
+    );
+    let found = environment(&world, "proplet");
+    for (name, value) in carried {
+        assert_eq!(found[name], value);
+    }
+    for name in without {
+        assert!(!found.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn files_that_variables_name_go_into_the_vm() {
+    let mut world = World::new(Machine::Nothing);
+    let ca = world.write("a folder/ca,1.pem", "-----BEGIN CERTIFICATE-----\n");
+    world.set("PROPLET_MQTT_TLS_CA_CERT", &ca);
+    world.tries().fine();
+    let place = &environment(&world, "proplet")["PROPLET_MQTT_TLS_CA_CERT"];
+    assert_eq!(place, "/run/proplet/operator/mqtt-ca.pem");
+    assert!(
+        world
+            .disk("proplet", "operator.img")
+            .contains("BEGIN CERTIFICATE")
+    );
+}
+
+#[test]
+fn the_key_broker_is_measured() {
+    let mut world = World::new(Machine::Snp);
+    world.set("KBS_URL", "https://kbs.example:8080/a|b&c");
+    world.tries().fine();
+    let init_data = InitData::parse(&world.disk("proplet", "initdata.img")).unwrap();
+    let settings = init_data.file("proplet.toml").unwrap();
+    assert_eq!(
+        settings,
+        "[kbs]\nurl = \"https://kbs.example:8080/a|b&c\"\n"
+    );
+    // What QEMU is told is this document's.
+    let documents = fs::read_to_string(world.vm("proplet").join("documents")).unwrap();
+    let digest: String = init_data
+        .digest()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert!(
+        documents.contains(&format!("digest={digest}\n")),
+        "{documents}"
+    );
+}
+
+#[test]
+fn without_a_key_broker_that_is_said() {
+    World::new(Machine::Snp)
+        .tries()
+        .fine()
+        .says(&["no key broker", "KBS_URL"]);
+}
+
+#[test]
+fn settings_of_ones_own_are_taken_byte_by_byte() {
+    let text = "# mine\n[proplet]\ntenant_id = 't'\nchannel_id = 'c'\nentity_id = 'e'\n\
+                [mqtt]\naddress = 'tcp://broker'\n[kbs]\nurl = 'http://10.0.2.2:8082'\nallow_http = true\n";
+    let mut world = World::new(Machine::Snp);
+    for name in [
+        "PROPLET_TENANT_ID",
+        "PROPLET_CHANNEL_ID",
+        "PROPLET_ENTITY_ID",
+        "PROPLET_MQTT_ADDRESS",
+    ] {
+        world.unset(name);
+    }
+    let file = world.write("my settings.toml", text);
+    world.set("PROPLET_SETTINGS", &file);
+    world.set("KBS_URL", "http://10.0.2.2:8082");
+    world.tries().fine();
+    let written = world.disk("proplet", "initdata.img");
+    assert_eq!(
+        InitData::parse(&written).unwrap().file("proplet.toml"),
+        Some(text)
+    );
+
+    // The same document, made beforehand.
+    let file = world.write("init-data.toml", &written);
+    world.unset("PROPLET_SETTINGS");
+    world.set("PROPLET_INIT_DATA", &file);
+    world.call(&["build", "--name", "again"]).fine();
+    assert_eq!(world.disk("again", "initdata.img"), written);
+
+    world.unset("PROPLET_API_KEY");
+    world
+        .call(&["build", "--name", "third"])
+        .refused(&["api_key_resource", "PROPLET_API_KEY"]);
+}
+
+#[test]
+fn run_takes_what_build_made() {
+    let mut world = World::new(Machine::Nothing);
+    world.call(&["build"]).fine().says(&["digest"]);
+    world.set("PROPLET_ENTITY_ID", "another");
+    world.tries().fine().says(&["others than when", "build"]);
+    assert_eq!(
+        environment(&world, "proplet")["PROPLET_ENTITY_ID"],
+        "entity"
+    );
+    for name in [
+        "PROPLET_TENANT_ID",
+        "PROPLET_CHANNEL_ID",
+        "PROPLET_ENTITY_ID",
+        "PROPLET_API_KEY",
+        "PROPLET_MQTT_ADDRESS",
+    ] {
+        world.unset(name);
+    }
+    let said = world.tries().fine();
+    assert!(!said.err.contains("others than"), "{}", said.err);
+}
