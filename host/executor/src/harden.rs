@@ -64,7 +64,8 @@ pub enum Swap {
 
 impl Swap {
     /// Reads a file in the form of `/proc/swaps`: a heading, then one line for each area. A kernel
-    /// without swap support has no such file.
+    /// without swap support has no such file. Neither has a service that is shown processes only of `/proc`
+    /// (systemd's `ProcSubset=pid`), and there nothing is known: what every kernel has beside it is looked for.
     #[must_use]
     pub fn probe(path: &Path) -> Self {
         match fs::read_to_string(path) {
@@ -81,7 +82,16 @@ impl Swap {
                     Self::Present(areas)
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match path.with_file_name("meminfo").try_exists() {
+                    Ok(true) => Self::None,
+                    Ok(false) => Self::Unknown(format!(
+                        "{} is hidden from this process",
+                        path.parent().unwrap_or(path).display()
+                    )),
+                    Err(error) => Self::Unknown(error.to_string()),
+                }
+            }
             Err(error) => Self::Unknown(error.to_string()),
         }
     }
@@ -151,7 +161,19 @@ mod tests {
 
     #[test]
     fn a_kernel_without_swap_has_no_file() {
-        assert_eq!(Swap::probe(Path::new("/nonexistent/swaps")), Swap::None);
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("meminfo"), "").unwrap();
+        assert_eq!(Swap::probe(&folder.path().join("swaps")), Swap::None);
+    }
+
+    #[test]
+    fn where_the_kernels_files_are_hidden_there_may_be_swap() {
+        let folder = tempfile::tempdir().unwrap();
+        let swap = Swap::probe(&folder.path().join("swaps"));
+        assert!(matches!(swap, Swap::Unknown(_)), "{swap:?}");
+        let refusal = swap.enforce(SwapRule::Refuse).unwrap_err();
+        assert_eq!(refusal.code(), "swap-present");
+        assert!(refusal.to_string().contains("hidden"), "{refusal}");
     }
 
     #[test]
