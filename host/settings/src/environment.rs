@@ -106,13 +106,24 @@ const UNUSED: &[(&str, &str)] = &[
     ("SSL_CERT_DIR", CA),
 ];
 
+/// What systemd tells the services that it starts.
+const OF_SERVICE_MANAGER: &[&str] = &[
+    CREDENTIALS_DIRECTORY,
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// The folder with the credentials that systemd gives to a service (`LoadCredential=`).
+pub(super) const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
 const PROXY: &str = "a proxy is named by proxy under [registry] or [kbs] in the settings document, or by \
                      --registry-proxy or --kbs-proxy";
 const CA: &str =
     "authorities are the system's, or the CA that the settings document or an option names";
 
-/// The variables of a process that are for this program, taken once at start: `PROPLET_*`, and those that
-/// people expect to have an effect.
+/// The variables of a process that are for this program, taken once at start: `PROPLET_*`, those that systemd sets
+/// for services, and those that people expect to have an effect.
 ///
 /// An empty value counts as absent, which is how compose files pass on variables that are not set.
 #[derive(Clone, Default)]
@@ -127,6 +138,14 @@ impl Environment {
         std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect()
+    }
+
+    /// The value of a variable that systemd sets for a service; none for any other name.
+    #[must_use]
+    pub fn of_service_manager(&self, name: &str) -> Option<&str> {
+        let known = OF_SERVICE_MANAGER.contains(&name);
+        let value = self.variables.get(name).filter(|_| known)?;
+        Some(value)
     }
 
     /// The value of the first of these names that is set.
@@ -222,8 +241,9 @@ impl FromIterator<(String, String)> for Environment {
             .into_iter()
             .filter(|(name, value)| {
                 let ours = name.starts_with("PROPLET_");
+                let given = || OF_SERVICE_MANAGER.contains(&name.as_str());
                 let unused = || UNUSED.iter().any(|(unused, _)| unused == name);
-                (ours || unused()) && !value.trim().is_empty()
+                (ours || given() || unused()) && !value.trim().is_empty()
             })
             .collect();
         Self { variables }
@@ -251,6 +271,20 @@ mod tests {
             None
         );
         assert_eq!(environment.text(&["PROPLET_TAGS"]).as_deref(), Some("a,b"));
+    }
+
+    #[test]
+    fn what_systemd_sets_is_told_apart() {
+        let environment = environment(&[
+            ("NOTIFY_SOCKET", "/run/systemd/notify"),
+            ("PROPLET_API_KEY", "k"),
+            ("WATCHDOG_USEC", " "),
+        ]);
+        let told = |name| environment.of_service_manager(name);
+        assert_eq!(told("NOTIFY_SOCKET"), Some("/run/systemd/notify"));
+        assert_eq!(told("WATCHDOG_USEC"), None);
+        assert_eq!(told("PROPLET_API_KEY"), None);
+        assert_eq!(environment.notices(), Vec::<String>::new());
     }
 
     #[test]

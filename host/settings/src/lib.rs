@@ -31,7 +31,7 @@ mod settings;
 
 pub use self::{
     error::SettingsError,
-    load::MAX_DOCUMENT_BYTES,
+    load::{CREDENTIALS_FILE, MAX_DOCUMENT_BYTES},
     sections::{
         About, Agent, AllowList, ApiKey, Attestation, BrokerIdentity, CertificateService,
         ClientCertificate, Confidential, Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox,

@@ -15,10 +15,13 @@ use crate::{
     credentials::Credentials,
     document::Document,
     envelope,
-    environment::Environment,
+    environment::{CREDENTIALS_DIRECTORY, Environment},
     error::{SettingsError, syntax_error},
     settings::Settings,
 };
+
+/// Name of the credentials document among the credentials that systemd gives to a service.
+pub const CREDENTIALS_FILE: &str = "credentials.toml";
 
 /// Largest settings document, in bytes. A document is a few kilobytes; a larger file is a mistake.
 pub const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
@@ -37,10 +40,28 @@ impl Settings {
         given.map(Path::to_path_buf).or_else(named).or_else(usual)
     }
 
+    /// Where the credentials are: the file that was given, else the one that `PROPLET_CREDENTIALS_FILE` names, else
+    /// [`CREDENTIALS_FILE`] among those that systemd gives to this service, if it is there: a service may have
+    /// others and none of ours.
+    fn locate_credentials(given: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+        let named = || {
+            environment
+                .text(&["PROPLET_CREDENTIALS_FILE"])
+                .map(PathBuf::from)
+        };
+        let loaded = || {
+            environment
+                .of_service_manager(CREDENTIALS_DIRECTORY)
+                .map(|folder| Path::new(folder).join(CREDENTIALS_FILE))
+                .filter(|path| !matches!(path.try_exists(), Ok(false)))
+        };
+        given.map(Path::to_path_buf).or_else(named).or_else(loaded)
+    }
+
     /// Reads the documents and applies the environment. The settings are at `path` when that is given, else
     /// where `PROPLET_CONFIG_FILE` says, else in `proplet.toml` in the current directory if there is one;
     /// else there are none. The credentials are at `credentials`, else where `PROPLET_CREDENTIALS_FILE`
-    /// says, else there are none.
+    /// says, else in `credentials.toml` of systemd's `CREDENTIALS_DIRECTORY` if there is one; else there are none.
     ///
     /// # Errors
     /// When a file cannot be read, is not such a document, or a value or variable is wrong.
@@ -50,12 +71,7 @@ impl Settings {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         let path = Self::locate(path, environment);
-        let named = || {
-            environment
-                .text(&["PROPLET_CREDENTIALS_FILE"])
-                .map(PathBuf::from)
-        };
-        let credentials = credentials.map(Path::to_path_buf).or_else(named);
+        let credentials = Self::locate_credentials(credentials, environment);
         let text = path.as_deref().map(read_text).transpose()?;
         let secrets = credentials.as_deref().map(read_text).transpose()?;
         let settings = Self::parse_with_credentials(

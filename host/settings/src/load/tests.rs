@@ -356,3 +356,45 @@ fn what_is_in_a_file_is_no_path_and_is_not_repeated() {
         "{words}"
     );
 }
+
+#[test]
+fn credentials_come_from_the_service_manager_when_nobody_names_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let config = file("proplet.toml", "");
+    let other = file("other.toml", "[proplet]\napi_key = \"other\"\n");
+    let key = |given: Option<&Path>, variables: &[(&str, &str)]| {
+        let mut all = vec![("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
+        all.extend(variables);
+        let settings = Settings::load(Some(&config), given, &environment(&all)).unwrap();
+        settings.identity.api_key
+    };
+    let given = |key: &str| Some(ApiKey::Given(Secret::new(key)));
+    // A service may be given credentials, and none of this program's.
+    assert_eq!(key(None, &[]), None);
+    file(CREDENTIALS_FILE, "[proplet]\napi_key = \"loaded\"\n");
+    assert_eq!(key(None, &[]), given("loaded"));
+    assert_eq!(key(Some(&other), &[]), given("other"));
+    let named = [("PROPLET_CREDENTIALS_FILE", other.to_str().unwrap())];
+    assert_eq!(key(None, &named), given("other"));
+}
+
+#[test]
+fn a_bad_document_of_the_service_manager_is_no_reason_to_go_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = environment(&[("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())]);
+    let config = folder.path().join("proplet.toml");
+    std::fs::write(&config, "").unwrap();
+    let load = || Settings::load(Some(&config), None, &environment).unwrap_err();
+    std::fs::create_dir(folder.path().join(CREDENTIALS_FILE)).unwrap();
+    assert!(matches!(load(), SettingsError::Read { .. }));
+    std::fs::remove_dir(folder.path().join(CREDENTIALS_FILE)).unwrap();
+    let text = "[kbs]\nurl = \"https://elsewhere\"\n";
+    std::fs::write(folder.path().join(CREDENTIALS_FILE), text).unwrap();
+    let words = load().to_string();
+    assert!(words.contains("credentials document"), "{words}");
+}
