@@ -7,6 +7,10 @@
 //! log addresses with signatures in them, and headers; MQTT and registry clients log packets and answers.
 //! What they say at `warn` and above was read and has no content in it, so that is what passes, whatever
 //! the filter says (`is_allowed`).
+//!
+//! Where systemd's journal reads the lines, each has its priority before it (`journal`).
+
+mod journal;
 
 use std::io::IsTerminal as _;
 
@@ -37,6 +41,30 @@ pub enum Format {
     Json,
 }
 
+/// Who reads the lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// A person at a terminal, who sees colours.
+    Terminal,
+    /// systemd's journal, which takes each line's priority from its beginning and puts the time itself.
+    Journal,
+    /// A file or a pipe.
+    Other,
+}
+
+impl Reader {
+    fn of_standard_error() -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if journal::reads_standard_error() {
+            Self::Journal
+        } else if std::io::stderr().is_terminal() && !no_color {
+            Self::Terminal
+        } else {
+            Self::Other
+        }
+    }
+}
+
 /// Starts the log of this process, on standard error, unless one was started before.
 ///
 /// `filter` is in the syntax of `tracing-subscriber`'s `EnvFilter`, for instance `info,proplet=debug`.
@@ -44,10 +72,9 @@ pub enum Format {
 /// # Errors
 /// [`InvalidFilter`].
 pub fn start(filter: &str, format: Format) -> Result<(), InvalidFilter> {
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let colours = std::io::stderr().is_terminal() && !no_color;
     // Whoever started a log before wanted that one.
-    let _ = subscriber(filter, format, colours, std::io::stderr)?.try_init();
+    let reader = Reader::of_standard_error();
+    let _ = subscriber(filter, format, reader, std::io::stderr)?.try_init();
     Ok(())
 }
 
@@ -58,7 +85,7 @@ pub fn start(filter: &str, format: Format) -> Result<(), InvalidFilter> {
 pub fn subscriber<W>(
     filter: &str,
     format: Format,
-    colours: bool,
+    reader: Reader,
     writer: W,
 ) -> Result<impl Subscriber + Send + Sync + 'static, InvalidFilter>
 where
@@ -68,10 +95,19 @@ where
         filter: filter.to_owned(),
         why: error.to_string(),
     })?;
-    let lines = fmt::layer().with_ansi(colours).with_writer(writer);
-    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
-        Format::Text => lines.boxed(),
-        Format::Json => lines.json().boxed(),
+    let lines = fmt::layer()
+        .with_ansi(reader == Reader::Terminal)
+        .with_writer(writer);
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match (format, reader) {
+        (Format::Text, Reader::Journal) => lines
+            .without_time()
+            .map_event_format(journal::Prioritised)
+            .boxed(),
+        (Format::Json, Reader::Journal) => {
+            lines.json().map_event_format(journal::Prioritised).boxed()
+        }
+        (Format::Text, _) => lines.boxed(),
+        (Format::Json, _) => lines.json().boxed(),
     };
     let shown = asked.and(FilterFn::new(is_allowed));
     Ok(tracing_subscriber::registry().with(lines.with_filter(shown)))
@@ -108,10 +144,10 @@ mod tests {
         }
     }
 
-    fn log(filter: &str, format: Format, colours: bool, events: fn()) -> String {
+    fn log(filter: &str, format: Format, reader: Reader, events: fn()) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
-        let subscriber = subscriber(filter, format, colours, move || writer.clone()).unwrap();
+        let subscriber = subscriber(filter, format, reader, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, events);
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -137,8 +173,13 @@ mod tests {
             "[call{argument}]=trace,trace",
             "[call]=trace,trace",
         ] {
-            for format in [Format::Text, Format::Json] {
-                let lines = log(filter, format, false, events);
+            for (format, reader) in [
+                (Format::Text, Reader::Other),
+                (Format::Text, Reader::Journal),
+                (Format::Json, Reader::Other),
+                (Format::Json, Reader::Journal),
+            ] {
+                let lines = log(filter, format, reader, events);
                 assert!(!lines.contains("secret-number"), "{filter}: {lines}");
                 assert!(lines.contains("of a library"), "{filter}: {lines}");
                 assert!(lines.contains("of ours as well"), "{filter}: {lines}");
@@ -148,17 +189,44 @@ mod tests {
 
     #[test]
     fn the_filter_still_decides_about_the_rest() {
-        assert_eq!(log("error", Format::Text, false, events), "");
-        let lines = log("warn,proplet_kbs=trace", Format::Text, false, events);
+        assert_eq!(log("error", Format::Text, Reader::Other, events), "");
+        let lines = log(
+            "warn,proplet_kbs=trace",
+            Format::Text,
+            Reader::Other,
+            events,
+        );
         assert_eq!(lines.lines().count(), 2, "{lines}");
-        assert!(subscriber("=x=", Format::Text, false, io::stderr).is_err());
+        assert!(subscriber("=x=", Format::Text, Reader::Other, io::stderr).is_err());
     }
 
     #[test]
     fn colours_are_where_they_are_asked_for() {
-        assert!(log("info", Format::Text, true, events).contains('\x1b'));
+        assert!(log("info", Format::Text, Reader::Terminal, events).contains('\x1b'));
         for format in [Format::Text, Format::Json] {
-            assert!(!log("info", format, false, events).contains('\x1b'));
+            for reader in [Reader::Journal, Reader::Other] {
+                assert!(!log("info", format, reader, events).contains('\x1b'));
+            }
         }
+    }
+
+    fn two_lines() {
+        tracing::error!(target: "proplet", code = 7, "first\n<0>second");
+        tracing::info!(target: "proplet", "third");
+    }
+
+    #[test]
+    fn each_line_of_the_journal_has_the_priority_of_its_event() {
+        let lines = log("info", Format::Text, Reader::Journal, two_lines);
+        assert_eq!(
+            lines,
+            "<3>ERROR proplet: first\n<3><0>second code=7\n<6> INFO proplet: third\n"
+        );
+        let lines = log("info", Format::Json, Reader::Journal, two_lines);
+        for (line, priority) in lines.lines().zip(["<3>", "<6>"]) {
+            let rest = line.strip_prefix(priority).unwrap();
+            serde_json::from_str::<serde_json::Value>(rest).unwrap();
+        }
+        assert_eq!(lines.lines().count(), 2, "{lines}");
     }
 }

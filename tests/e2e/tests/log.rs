@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use proplet_daemon::log::{Format, subscriber};
+use proplet_daemon::log::{Format, Reader, subscriber};
 use proplet_executor::{Executor, Host, Request, Source, Task};
 use proplet_runtime::CancelToken;
 use proplet_settings::{Settings, environment::Environment};
@@ -51,7 +51,7 @@ async fn a_guests_numbers_are_in_no_log() {
     let log = subscriber(
         "trace,wasmtime_wasi=trace,wasmtime=trace",
         Format::Text,
-        false,
+        Reader::Other,
         move || writer.clone(),
     );
     tracing::subscriber::set_global_default(log.unwrap()).unwrap();
