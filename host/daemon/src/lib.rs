@@ -19,6 +19,7 @@ pub mod message;
 pub mod mqtt;
 mod repeats;
 mod service;
+mod supervisor;
 mod tasks;
 
 use std::{sync::Arc, time::Duration};
@@ -29,13 +30,13 @@ use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
 use proplet_settings::{ApiKey, BrokerIdentity, ClientCertificate, Settings};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
 use tracing::{error, info, warn};
 
-pub use self::{error::DaemonError, interfaces::InterfaceError};
+pub use self::{error::DaemonError, interfaces::InterfaceError, supervisor::Supervisor};
 use self::{
     health::Sources,
     interfaces::Interfaces,
@@ -50,6 +51,7 @@ use self::{
     },
     repeats::Repeats,
     service::Service,
+    supervisor::Facts,
     tasks::Tasks,
 };
 
@@ -66,6 +68,7 @@ pub struct Daemon {
     journal: Journal,
     opening: Option<Opening>,
     outbox: Outbox,
+    supervisor: Supervisor,
 }
 
 impl Daemon {
@@ -91,7 +94,14 @@ impl Daemon {
             journal,
             opening,
             outbox,
+            supervisor: Supervisor::default(),
         })
+    }
+
+    /// Has the service manager told how the daemon is.
+    #[must_use]
+    pub fn with_supervisor(self, supervisor: Supervisor) -> Self {
+        Self { supervisor, ..self }
     }
 
     /// The answers that wait for the broker.
@@ -115,6 +125,7 @@ impl Daemon {
             journal,
             opening,
             outbox,
+            supervisor,
         } = self;
         info!("Starting Proplet (Rust) - Instance ID: {}", identity.entity);
         for notice in &settings.notices {
@@ -150,6 +161,7 @@ impl Daemon {
         let mut helpers = JoinSet::new();
         let driving = tokio::spawn(driver.run(sender));
         info!("Starting MQTT event loop");
+        let (subscribed, subscriptions) = watch::channel(false);
         helpers.spawn(presence::run(
             link.clone(),
             Presence {
@@ -157,6 +169,7 @@ impl Daemon {
                 identity: identity.clone(),
                 about: settings.about.clone(),
                 heartbeat: settings.heartbeat,
+                subscribed,
             },
         ));
         let delivery = Delivery {
@@ -182,6 +195,27 @@ impl Daemon {
             journal.clone(),
             outbox.clone(),
         );
+        let facts = Facts {
+            broker: settings.mqtt.address.to_string(),
+            refusal: readiness.refusal.map(|refusal| refusal.code()),
+            connection: link.connection(),
+            trouble: link.trouble(),
+            subscribed: subscriptions,
+            tasks: tasks.watch(),
+        };
+        let (probe, probes) = mpsc::channel(1);
+        let line = supervisor.line();
+        let telling = line.as_ref().map(|line| {
+            helpers.spawn(Arc::clone(line).beat(probe));
+            helpers.spawn(Arc::clone(line).tell(facts))
+        });
+        let shutdown = async {
+            shutdown.await;
+            if let (Some(line), Some(telling)) = (line, telling) {
+                telling.abort();
+                line.tell_end().await;
+            }
+        };
         if let Some(listener) = health {
             let sources = Sources {
                 tasks: tasks.watch(),
@@ -200,6 +234,7 @@ impl Daemon {
             repeats: Repeats::default(),
             acknowledgements,
             recovered,
+            probes,
             settings,
         };
         service.serve(messages, shutdown).await;

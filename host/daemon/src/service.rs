@@ -20,6 +20,7 @@ use crate::{
         outbox::{Letter, Outbox},
     },
     repeats::Repeats,
+    supervisor::Probe,
     tasks::{self, Tasks},
 };
 
@@ -36,6 +37,8 @@ pub(super) struct Service {
     pub acknowledgements: Acknowledgements,
     /// What an earlier process left.
     pub recovered: mpsc::UnboundedReceiver<Recovered>,
+    /// Who asks whether messages are obeyed.
+    pub probes: mpsc::Receiver<Probe>,
     pub settings: Arc<Settings>,
 }
 
@@ -54,6 +57,7 @@ impl Service {
                 () = &mut shutdown => break,
                 // First, so that no start comes before what is known of its id.
                 Some(found) = self.recovered.recv() => self.recover(found),
+                Some(probe) = self.probes.recv() => drop(probe),
                 message = messages.recv() => match message {
                     Some(message) => self.receive(message, false).await,
                     None => break,
@@ -74,9 +78,11 @@ impl Service {
                     error!("{} tasks did not end in time", self.tasks.count());
                     break;
                 }
+                Some(probe) = self.probes.recv() => drop(probe),
                 Some(message) = messages.recv() => self.receive(message, true).await,
             }
         }
+        self.probes.close();
         tokio::spawn(async move { while messages.recv().await.is_some() {} });
     }
 

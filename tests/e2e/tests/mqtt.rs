@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proplet_daemon::{Daemon, mqtt::outbox::Outbox};
+use proplet_daemon::{Daemon, Supervisor, mqtt::outbox::Outbox};
 use proplet_executor::Host;
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
@@ -22,7 +22,7 @@ use proplet_testkit::{
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    net::{TcpStream, UnixDatagram},
     sync::oneshot,
     task::JoinHandle,
     time::timeout,
@@ -39,13 +39,19 @@ struct Proplet {
 
 impl Proplet {
     fn start(address: &str, more: &str) -> Self {
+        Self::supervised(address, more, Supervisor::default())
+    }
+
+    fn supervised(address: &str, more: &str, supervisor: Supervisor) -> Self {
         let text = format!(
             "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\n\
              api_key = \"secret-of-the-broker\"\nheartbeat_seconds = 1\n\
              [mqtt]\naddress = \"{address}\"\n{more}"
         );
         let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
-        let daemon = Daemon::new(Host::new(Arc::new(settings), None)).unwrap();
+        let daemon = Daemon::new(Host::new(Arc::new(settings), None))
+            .unwrap()
+            .with_supervisor(supervisor);
         let outbox = daemon.outbox();
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(async move {
@@ -176,6 +182,56 @@ async fn it_announces_itself_before_it_beats_and_never_says_offline() {
         .await
         .unwrap();
     assert!(!scene.broker.has_seen(b"secret-of-the-broker"));
+}
+
+/// What a service manager is told, until some words come.
+async fn told(manager: &UnixDatagram, words: &str) -> String {
+    let mut all = String::new();
+    let mut buffer = [0; 1024];
+    while !all.contains(words) {
+        let size = timeout(PATIENCE, manager.recv(&mut buffer))
+            .await
+            .unwrap_or_else(|_| panic!("no {words:?} in {all:?}"))
+            .unwrap();
+        all.push_str(std::str::from_utf8(&buffer[..size]).unwrap());
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_manager_hears_when_tasks_can_arrive_and_that_it_lives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let service_manager = UnixDatagram::bind(&path).unwrap();
+    let environment: Environment = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "20000"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into_iter()
+    .collect();
+    // Nobody is there yet: it lives, and is not ready.
+    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("tcp://{}", nobody.local_addr().unwrap());
+    let early = Proplet::supervised(&address, "", Supervisor::of(&environment));
+    let before = told(&service_manager, "STATUS=No connection to mqtt://").await
+        + &told(&service_manager, "WATCHDOG=1").await;
+    early.stop().await;
+    let end = told(&service_manager, "STATUS=Stopping").await;
+    assert!(end.contains("STOPPING=1\n"), "{end}");
+    assert!(!(before + &end).contains("READY"));
+
+    let broker = TestBroker::start().await.unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let proplet = Proplet::supervised(&broker.url(), "", Supervisor::of(&environment));
+    told(&service_manager, "READY=1\nSTATUS=Takes tasks from mqtt://").await;
+    // A task that spins holds up neither.
+    manager.start(&spin("spins")).await.unwrap();
+    told(&service_manager, "; 1 task runs or waits").await;
+    told(&service_manager, "WATCHDOG=1").await;
+    proplet.stop().await;
+    let end = told(&service_manager, "STOPPING=1\nSTATUS=Stopping: ").await;
+    assert!(!end.contains("READY"), "{end}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,6 +30,8 @@ pub struct Presence {
     pub about: About,
     /// Time between heartbeats.
     pub heartbeat: Duration,
+    /// Told whether tasks can arrive.
+    pub subscribed: watch::Sender<bool>,
 }
 
 #[derive(Debug, Error)]
@@ -51,23 +53,26 @@ pub async fn run(link: Link, presence: Presence) {
         else {
             return;
         };
-        tokio::select! {
-            lost = beat(&link, &presence) => match lost {
-                Lost::Connection => {}
-                Lost::Subscription(_) => {
-                    error!(
-                        "{lost}; no task can arrive. Check that the broker lets this entity subscribe \
+        let lost = tokio::select! {
+            lost = beat(&link, &presence) => Some(lost),
+            () = changed_from(&mut connection, current) => None,
+        };
+        presence.subscribed.send_replace(false);
+        match lost {
+            None => continue,
+            Some(Lost::Connection) => {}
+            Some(lost @ Lost::Subscription(_)) => {
+                error!(
+                    "{lost}; no task can arrive. Check that the broker lets this entity subscribe \
                          there. Next attempt in {REFUSED:?}"
-                    );
-                    let mut changes = link.connection();
-                    tokio::select! {
-                        () = tokio::time::sleep(REFUSED) => {}
-                        () = changed_from(&mut changes, current) => {}
-                    }
-                    continue;
+                );
+                let mut changes = link.connection();
+                tokio::select! {
+                    () = tokio::time::sleep(REFUSED) => {}
+                    () = changed_from(&mut changes, current) => {}
                 }
-            },
-            () = changed_from(&mut connection, current) => continue,
+                continue;
+            }
         }
         // What failed is tried again with the next connection.
         let mut changes = link.connection();
@@ -138,6 +143,7 @@ async fn announce(link: &Link, presence: &Presence) -> Result<(), Lost> {
     };
     publish(link, presence.topics.create(), &create).await?;
     info!("Published discovery message");
+    presence.subscribed.send_replace(true);
     Ok(())
 }
 

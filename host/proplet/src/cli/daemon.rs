@@ -1,7 +1,7 @@
 //! `proplet` without a command: the daemon.
 
 use proplet_daemon::{
-    Daemon, DaemonError,
+    Daemon, DaemonError, Supervisor,
     log::{self, Format},
     report_tee, termination,
 };
@@ -35,10 +35,11 @@ pub(super) async fn run(
     let mut host = Host::new(settings.into(), provider);
     host.detected = found.detection.tee();
     host.clock = context.clock.clone();
+    let supervisor = Supervisor::of(&context.environment);
     let daemon = blocking(move || Ok(Daemon::new(host)?)).await?;
     let shutdown = termination()
         .map_err(|error| CliError::new(Code::HostFailed, format!("no signals: {error}")))?;
-    Ok(daemon.run(shutdown).await?)
+    Ok(daemon.with_supervisor(supervisor).run(shutdown).await?)
 }
 
 /// Starts the log, on standard error: text, or one JSON object per line.
