@@ -4,7 +4,7 @@
 //! its priority, as syslog numbers them. So `journalctl -p warning` finds warnings. An event of several lines has it
 //! before each: a text from elsewhere in an event must not choose the priority of what follows it.
 
-use std::fmt;
+use std::{fmt, os::fd::AsFd};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -18,12 +18,14 @@ use tracing_subscriber::{
 /// Whether standard error is what the journal reads, and not where somebody led it instead: systemd tells device and
 /// inode of the stream.
 pub(super) fn reads_standard_error() -> bool {
-    let told = std::env::var("JOURNAL_STREAM");
-    let stream = rustix::fs::fstat(std::io::stderr());
-    match (told, stream) {
-        (Ok(told), Ok(stream)) => told == format!("{}:{}", stream.st_dev, stream.st_ino),
-        _ => false,
-    }
+    std::env::var("JOURNAL_STREAM").is_ok_and(|told| is_stream(&told, std::io::stderr()))
+}
+
+fn is_stream(told: &str, file: impl AsFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stream| {
+        let (device, inode) = (stream.st_dev, stream.st_ino);
+        told == format!("{device}:{inode}")
+    })
 }
 
 /// Another format's events, with the priority before each line.
@@ -59,5 +61,31 @@ fn priority(level: Level) -> u8 {
         Level::WARN => 4,
         Level::INFO => 6,
         Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_the_very_stream_is_the_journals() {
+        let file = tempfile::tempfile().unwrap();
+        let there = file.metadata().unwrap();
+        let (device, inode) = (there.dev(), there.ino());
+        assert!(is_stream(&format!("{device}:{inode}"), &file));
+        for told in [
+            format!("{device}:{}", inode + 1),
+            format!("{}:{inode}", device + 1),
+            format!("{device}:{inode}:0"),
+            inode.to_string(),
+            String::new(),
+        ] {
+            assert!(!is_stream(&told, &file), "{told}");
+        }
+        let other = tempfile::tempfile().unwrap();
+        assert!(!is_stream(&format!("{device}:{inode}"), &other));
     }
 }
