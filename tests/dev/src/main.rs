@@ -7,6 +7,7 @@
 mod daemon;
 mod demo;
 mod kbs;
+mod load;
 mod run;
 mod tee;
 mod terminal;
@@ -37,6 +38,8 @@ enum Command {
     Kbs(kbs::Command),
     /// Runs the daemon with a fake TEE, for outside brokers, registries and key brokers.
     Daemon(daemon::Arguments),
+    /// Measures a daemon of its own under load, through mosquitto.
+    Load(Box<load::Arguments>),
 }
 
 #[tokio::main]
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
         Command::Run(arguments) => run::run(*arguments).await,
         Command::Kbs(command) => kbs::run(command).await,
         Command::Daemon(arguments) => daemon::run(arguments).await,
+        Command::Load(arguments) => load::run(*arguments).await,
     };
     match ended {
         Ok(code) => code,

@@ -156,7 +156,8 @@ pub fn complain(error: &dyn std::error::Error) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-fn print_line(text: &str) {
+/// A line on standard output. A closed pipe is nobody's error.
+pub fn print_line(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use proplet_hal::InitData;
 use proplet_hal::init_data::DigestAlgorithm;
 use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
@@ -52,11 +53,22 @@ impl Addresses {
     /// # Errors
     /// [`LabError`] for text that is no settings document.
     pub fn measured(&self, more: &str) -> Result<Settings, LabError> {
-        let init_data = init_data(&self.document("", more), DigestAlgorithm::Sha256)?;
+        let init_data = self.init_data(more)?;
         Ok(Settings::parse_with_credentials(
             Some(init_data.text()),
             Some(&format!("[proplet]\napi_key = \"{API_KEY}\"\n")),
             &Environment::default(),
+        )?)
+    }
+
+    /// The init-data document of these settings, without the credential.
+    ///
+    /// # Errors
+    /// [`LabError`] for text that is no settings document.
+    pub fn init_data(&self, more: &str) -> Result<InitData, LabError> {
+        Ok(init_data(
+            &self.document("", more),
+            DigestAlgorithm::Sha256,
         )?)
     }
 
