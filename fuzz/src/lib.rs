@@ -11,10 +11,11 @@ mod evidence;
 mod image;
 mod jose;
 mod kbs;
+mod manager;
 mod results;
 mod text;
 
-pub use self::{evidence::*, image::*, jose::*, kbs::*, results::*, text::*};
+pub use self::{evidence::*, image::*, jose::*, kbs::*, manager::*, results::*, text::*};
 
 /// A target: whatever the bytes are, it returns, and says whether they are what its parser takes.
 pub type Target = fn(&[u8]) -> bool;
@@ -28,9 +29,9 @@ macro_rules! targets {
 
 targets! {
     annotations challenge claims collateral component docker_config document event_log evidence_bundle failure
-    image_index init_data jwe jwk jws kbs_answers keyfile manifest packet policy private_options public_options
-    qgs_frame receipt reference reference_values resource_uri session snp_certificates snp_evidence snp_report tar
-    tdx_quote token tsm_table
+    image_index init_data jwe jwk jws kbs_answers keyfile manifest outbox_entry packet policy private_options public_options
+    qgs_frame receipt reference reference_values resource_uri session settings snp_certificates snp_evidence snp_report
+    start stop tar tdx_quote token tsm_table
 }
 
 /// The bytes as text; most formats are, and anything else is refused by the type.

@@ -32,6 +32,8 @@ mod crashes;
 mod database;
 mod disk;
 mod entry;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod journal;
 mod recovered;

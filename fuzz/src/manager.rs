@@ -1,0 +1,79 @@
+//! What a Manager sends, what an operator writes, and what lies in the outbox.
+
+use proplet_daemon::message::{Decoded, Stop};
+use proplet_executor::request::is_id;
+use proplet_settings::{Settings, environment::Environment};
+use proplet_types::Digest;
+
+use crate::text as utf8;
+
+/// Who receives the messages.
+const ENTITY: &str = "us";
+
+/// A start message: what is to run was checked, and an answer is due to nothing but an id.
+pub fn start(bytes: &[u8]) -> bool {
+    match Decoded::from_bytes(bytes, ENTITY) {
+        Decoded::Task(request) => {
+            assert!(request.check().is_ok(), "a task that was not checked");
+            assert!(is_id(&request.task.id));
+            assert!(is_for_us(bytes), "another proplet's task");
+            true
+        }
+        Decoded::Bad(bad) => {
+            assert!(bad.id.is_none_or(|id| is_id(&id)));
+            assert!(is_for_us(bytes), "another proplet's task is answered");
+            false
+        }
+        Decoded::NotForUs => false,
+    }
+}
+
+/// A stop message: it stops what has an id that a task of ours can have.
+pub fn stop(bytes: &[u8]) -> bool {
+    let Some(stop) = Stop::from_bytes(bytes, ENTITY) else {
+        return false;
+    };
+    assert!(is_id(&stop.id));
+    assert!(is_for_us(bytes), "a stop for another proplet");
+    true
+}
+
+/// Whether a message names this proplet, nobody, or everybody: read by other code than ours. What does not read as
+/// JSON, or names somebody twice, may be for anybody.
+fn is_for_us(bytes: &[u8]) -> bool {
+    let Ok(serde_json::Value::Object(message)) = serde_json::from_slice(bytes) else {
+        return true;
+    };
+    let named = message.get("proplet_id").and_then(|id| id.as_str());
+    let broadcast = message.get("broadcast").and_then(|all| all.as_bool());
+    named.is_none_or(|id| id.is_empty() || id == ENTITY) || broadcast == Some(true) || repeats(bytes)
+}
+
+/// Whether one of the two members occurs twice, escaped or not.
+fn repeats(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    text.contains("\\u") || ["proplet_id", "broadcast"].iter().any(|name| text.matches(name).count() > 1)
+}
+
+/// A settings document: its digest is over its bytes, it reads as the same again, and nothing of a credential is shown.
+pub fn settings(bytes: &[u8]) -> bool {
+    let Some(text) = utf8(bytes) else {
+        return false;
+    };
+    let Ok(settings) = Settings::parse(Some(text), &Environment::default()) else {
+        return false;
+    };
+    assert!(settings.has_document);
+    if settings.init_data.is_none() {
+        assert_eq!(settings.digest, Digest::of(bytes));
+    }
+    let again = Settings::parse(Some(text), &Environment::default());
+    let again = again.unwrap_or_else(|error| panic!("it does not read again: {error}"));
+    assert_eq!(format!("{settings:?}"), format!("{again:?}"));
+    true
+}
+
+/// An entry of the outbox: what is read is written as the same.
+pub fn outbox_entry(bytes: &[u8]) -> bool {
+    proplet_outbox::fuzzing::entry(bytes)
+}
