@@ -8,6 +8,10 @@ use proplet_types::Code;
 
 use super::{error::CliError, files};
 
+/// What a report or quote by itself lacks.
+const NO_CLAIMS: &str = "a report or quote by itself holds no claims that could be compared: give the results message of \
+                         a task, or the evidence document that a component or `proplet detect` gave";
+
 /// Something with evidence in it.
 pub(super) enum Document {
     /// A sealed result with its receipt.
@@ -20,7 +24,8 @@ impl Document {
     /// Reads a file, or standard input for `-`.
     pub(super) fn read(path: &Path, stdin: &mut (dyn Read + Send)) -> Result<Self, CliError> {
         let bytes = files::read_or_stdin("document", path, files::MAX_DOCUMENT_BYTES, stdin)?;
-        Self::parse(&files::text("document", path, &bytes)?, path)
+        let text = files::text("document", path, &bytes).map_err(|error| error.and(NO_CLAIMS))?;
+        Self::parse(&text, path)
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
@@ -54,6 +59,16 @@ impl Document {
 mod tests {
     use super::*;
     use proplet_types::ExitCode;
+
+    #[test]
+    fn a_bare_quote_is_told_what_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("quote.bin");
+        std::fs::write(&path, [4, 0, 2, 0, 0x81, 0xff]).unwrap();
+        let error = Document::read(&path, &mut std::io::empty()).err().unwrap();
+        assert_eq!(error.code(), Code::Input);
+        assert!(error.words().contains("results message"), "{error:?}");
+    }
 
     fn refused(text: &str) -> CliError {
         match Document::parse(text, Path::new("file")) {

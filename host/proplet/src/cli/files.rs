@@ -27,7 +27,7 @@ pub(super) const MAX_DOCUMENT_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Reads a file. `what` it is to be goes into the error.
 pub(super) fn read(what: &str, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let file = File::open(path).map_err(|error| CliError::input(what, path, error))?;
+    let file = File::open(path).map_err(|error| CliError::input(what, path, unopened(&error)))?;
     let length = file.metadata().map_or(0, |metadata| metadata.len());
     bounded(file, length, limit).map_err(|error| CliError::input(what, path, error))
 }
@@ -40,7 +40,7 @@ pub(super) fn read_image_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError
 /// As [`read_image_key`], of a file that another program named. A pipe or a device would hold up this one for as long
 /// as whoever named it likes.
 pub(super) fn read_image_key_of_others(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    let failed = |error| CliError::input("key", path, error);
+    let failed = |error: io::Error| CliError::input("key", path, unopened(&error));
     let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits();
     let file = OpenOptions::new()
         .read(true)
@@ -94,7 +94,11 @@ pub(super) fn read_text(
 pub(super) fn text(what: &str, path: &Path, bytes: &[u8]) -> Result<Zeroizing<String>, CliError> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
-        Err(_) => Err(CliError::input(what, path, "it is not UTF-8 text")),
+        Err(_) => Err(CliError::input(
+            what,
+            path,
+            "it is binary, and a text (UTF-8) is wanted: name another file",
+        )),
     }
 }
 
@@ -106,6 +110,19 @@ pub(super) fn write_secret(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 /// Writes a new file that everybody may read.
 pub(super) fn write_public(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     write_new(path, bytes, 0o644).map_err(|error| CliError::output(path, &error))
+}
+
+/// Why a file cannot be opened, and what to do.
+fn unopened(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "there is no such file; check its name and the folder that this is run in".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("{error}; give this user the right to read it, or run this as another")
+        }
+        _ => error.to_string(),
+    }
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -178,7 +195,8 @@ mod tests {
             let error = read_image_key_of_others(&path).unwrap_err();
             assert!(error.words().contains("regular"), "{error:?}");
         }
-        read_image_key_of_others(&path("nothing")).unwrap_err();
+        let error = read_image_key_of_others(&path("nothing")).unwrap_err();
+        assert!(error.words().contains("no such file"), "{error:?}");
     }
 
     #[test]

@@ -41,7 +41,13 @@ pub(super) async fn fetch(
     let fetched = tokio::time::timeout(deadline, fetching)
         .await
         .map_err(|_| {
-            let words = format!("{} took longer than --timeout", service.name());
+            let trouble = service.last_trouble();
+            let last = trouble.map_or_else(String::new, |words| format!("; last of all, {words}"));
+            let words = format!(
+                "{} took longer than --timeout allows, {} s{last}",
+                service.name(),
+                arguments.timeout
+            );
             CliError::new(Code::CollateralUnavailable, words)
         })??;
     let collateral = looked_at(&fetched, &platforms, &service)?;

@@ -1,6 +1,9 @@
 //! Intel's API for collateral, version 4, as a PCCS and Intel itself speak it.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, StatusCode};
 use proplet_hal::tdx::chain_of_header;
@@ -42,6 +45,8 @@ pub(super) struct Fetched {
 pub(super) struct Service {
     client: Client,
     base: Url,
+    /// Why it was last asked again.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Service {
@@ -83,12 +88,26 @@ impl Service {
             read_timeout: READ_TIMEOUT,
         })
         .map_err(|error| CliError::new(Code::CollateralUnavailable, error.to_string()))?;
-        Ok(Self { client, base })
+        Ok(Self {
+            client,
+            base,
+            trouble: Mutex::default(),
+        })
     }
 
     /// Its host and port, for messages.
     pub(super) fn name(&self) -> String {
         self.base.origin().ascii_serialization()
+    }
+
+    /// What the service was last in trouble with, if it was.
+    pub(super) fn last_trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn remember(&self, trouble: String) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
     }
 
     /// Everything for these platforms.
@@ -168,7 +187,10 @@ impl Service {
             };
             let wait = passes.then(|| tries.failed(asked, NO_DEADLINE)).flatten();
             match wait {
-                Some(wait) => tokio::time::sleep(wait).await,
+                Some(wait) => {
+                    self.remember(error);
+                    tokio::time::sleep(wait).await;
+                }
                 None => return Err(CliError::new(Code::CollateralUnavailable, error)),
             }
         }
