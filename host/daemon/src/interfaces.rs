@@ -40,9 +40,19 @@ impl Interfaces {
         let mut serving = Vec::new();
         let evidence = settings.attestation.timeout;
         if let Some(address) = settings.agent.attestation {
-            let listener = Listener::bind(address).await?;
+            let listener = if settings.agent.evidence_from_outside {
+                Listener::bind_for_everybody(address).await?
+            } else {
+                Listener::bind(address).await?
+            };
             let agent = attestation_agent(settings, executor)?;
             info!("Attestation Agent (gRPC) on {}", listener.address());
+            if settings.agent.evidence_from_outside {
+                warn!(
+                    "Everybody who reaches it gets evidence and the TEE's name, because [agent] \
+                     evidence_from_outside says so"
+                );
+            }
             serving.push(listener.serve(agent, evidence + TOKEN_PATIENCE + GRACE));
         }
         if let Some(address) = settings.agent.key_provider
@@ -76,6 +86,9 @@ fn attestation_agent(
     let tee = executor.tee_for_others();
     let mut agent = AttestationAgent::new(tee, settings.agent.evidence_per_minute)
         .with_init_data(settings.init_data.clone());
+    if settings.agent.evidence_from_outside {
+        agent = agent.for_outsiders();
+    }
     if let Some(service) = &settings.agent.attestation_service {
         agent = agent.with_tokens(token_service(service)?);
     }

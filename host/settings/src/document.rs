@@ -134,6 +134,7 @@ pub(super) struct Attestation {
 pub(super) struct Agent {
     pub attestation: bool,
     pub attestation_address: Option<String>,
+    pub evidence_from_outside: bool,
     pub key_provider: bool,
     pub key_provider_address: Option<String>,
     pub evidence_per_minute: Option<u32>,

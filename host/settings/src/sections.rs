@@ -226,6 +226,8 @@ pub struct CertificateService {
 pub struct Agent {
     /// Where the Attestation Agent listens, when it is asked for.
     pub attestation: Option<SocketAddr>,
+    /// Whether others than programs on this machine may ask it, and then for evidence and the TEE's name alone.
+    pub evidence_from_outside: bool,
     /// Where the key provider listens, when it is asked for. Never beside encrypted tasks.
     pub key_provider: Option<SocketAddr>,
     /// How much evidence is made for those who ask, in any minute.

@@ -9,6 +9,9 @@
 //! | `ExtendRuntimeMeasurement` | `NOT_SUPPORTED` |
 //! | anything else | `UNIMPLEMENTED` |
 //!
+//! Where the settings have it served to others than this machine's programs (`evidence_from_outside`), the first two are
+//! all there is, for everybody.
+//!
 //! What is kept from the caller: report data of its own choice, so that it cannot be this host to anybody; the
 //! host's session at the key broker and the key that belongs to it; and more of the TEE's time than the settings
 //! give away.
@@ -46,6 +49,9 @@ const NONCE_BYTES: usize = 32;
 /// Shortest digest of an init-data document.
 const MIN_DIGEST_BYTES: usize = 32;
 
+/// What others than this machine's programs get.
+const FOR_OUTSIDERS: &[&str] = &["GetEvidence", "GetTeeType"];
+
 const METHODS: &str =
     "there are GetEvidence, GetTeeType, GetToken, BindInitData and ExtendRuntimeMeasurement";
 
@@ -55,6 +61,7 @@ pub struct AttestationAgent {
     quota: Quota,
     tokens: Option<AttestationService>,
     init_data: Option<InitData>,
+    for_outsiders: bool,
 }
 
 impl AttestationAgent {
@@ -66,7 +73,15 @@ impl AttestationAgent {
             quota: Quota::per_minute(evidence_per_minute),
             tokens: None,
             init_data: None,
+            for_outsiders: false,
         }
+    }
+
+    /// Gives evidence and the TEE's name and nothing else, so that it may be served to everybody.
+    #[must_use]
+    pub fn for_outsiders(mut self) -> Self {
+        self.for_outsiders = true;
+        self
     }
 
     /// Has tokens made by this attestation service.
@@ -117,7 +132,12 @@ impl AttestationAgent {
         let claims =
             AgentClaims::new(&request.runtime_data).map_err(|error| status::malformed(&error))?;
         let evidence = self.evidence(&claims).await?.evidence.to_string();
-        tracing::info!("evidence was made for a program on this machine");
+        let whom = if self.for_outsiders {
+            "somebody who asked from anywhere"
+        } else {
+            "a program on this machine"
+        };
+        tracing::info!("evidence was made for {whom}");
         Ok(GetEvidenceResponse {
             evidence: evidence.into_bytes(),
         })
@@ -206,6 +226,10 @@ impl Interface for AttestationAgent {
     }
 
     async fn answer(&self, method: &str, message: Bytes) -> Result<Zeroizing<Vec<u8>>, Status> {
+        if self.for_outsiders && !FOR_OUTSIDERS.contains(&method) {
+            let words = "others than this machine's programs get GetEvidence and GetTeeType";
+            return Err(status::unknown_method(method, words));
+        }
         let answer = match method {
             "GetEvidence" => self.get_evidence(decode(message)?).await?.encode_to_vec(),
             "GetToken" => self.get_token(decode(message)?).await?.encode_to_vec(),

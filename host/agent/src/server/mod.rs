@@ -2,7 +2,8 @@
 //!
 //! There is no TLS and nobody is asked who they are, because the stock programs that speak these interfaces do
 //! neither: the interface is everybody's on this machine. So it listens on loopback and nowhere else, and what it
-//! gives is decided by the interfaces themselves.
+//! gives is decided by the interfaces themselves. The one exception is evidence, where the settings ask for it in so many
+//! words: a whole interface made for that ([`Listener::bind_for_everybody`]).
 //!
 //! Bounds: connections, requests at once over all of them and over one, the size of a message in either direction,
 //! headers, the time of a request, the time in which its answer is read, and the silence of a peer. What exceeds one is
@@ -103,7 +104,7 @@ pub enum ListenError {
     },
 }
 
-/// A loopback address that is ours, and where nobody is answered yet.
+/// An address that is ours, and where nobody is answered yet.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
@@ -119,6 +120,14 @@ impl Listener {
         if !address.ip().is_loopback() {
             return Err(ListenError::NotLoopback(address));
         }
+        Self::bind_for_everybody(address).await
+    }
+
+    /// Takes any address, for an interface that gives nothing which a stranger may not have. Port 0 is any that is free.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub async fn bind_for_everybody(address: SocketAddr) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -32,11 +32,15 @@ pub(crate) fn checked_agent(
     (registry, http): (&ImageSources, &Http),
     kbs: Option<&Kbs>,
 ) -> Result<Agent, SettingsError> {
-    let attestation = place(
-        document.attestation,
-        document.attestation_address.as_deref(),
-        ("attestation_address", "attestation", ATTESTATION_PORT),
-    )?;
+    let attestation = if document.evidence_from_outside {
+        Some(outside(&document)?)
+    } else {
+        place(
+            document.attestation,
+            document.attestation_address.as_deref(),
+            ("attestation_address", "attestation", ATTESTATION_PORT),
+        )?
+    };
     let key_provider = place(
         document.key_provider,
         document.key_provider_address.as_deref(),
@@ -93,10 +97,40 @@ pub(crate) fn checked_agent(
     }
     Ok(Agent {
         attestation,
+        evidence_from_outside: document.evidence_from_outside,
         key_provider,
         evidence_per_minute,
         attestation_service,
     })
+}
+
+/// Where others ask for evidence, which the document says in so many words.
+fn outside(document: &document::Agent) -> Result<SocketAddr, SettingsError> {
+    if !document.attestation {
+        return Err(wrong(
+            "evidence_from_outside",
+            "it is for `attestation = true`, which is not set",
+        ));
+    }
+    if document.attestation_service.is_some() {
+        return Err(wrong(
+            "attestation_service",
+            "with `evidence_from_outside = true` nobody gets tokens: leave one of the two out",
+        ));
+    }
+    let Some(text) = &document.attestation_address else {
+        return Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, ATTESTATION_PORT)));
+    };
+    text.parse()
+        .ok()
+        .filter(|address: &SocketAddr| !address.ip().is_loopback() && address.port() != 0)
+        .ok_or_else(|| {
+            wrong(
+                "attestation_address",
+                "with `evidence_from_outside = true` it must be an address that others reach, with a port, such as \
+                 \"0.0.0.0:50010\"",
+            )
+        })
 }
 
 /// Where an interface listens, if it is asked for.
@@ -175,7 +209,7 @@ fn leads_to(host: &str, address: SocketAddr) -> bool {
     };
     let is_here = |ip: IpAddr| {
         let ip = ip.to_canonical();
-        ip.is_loopback() || ip.is_unspecified()
+        ip.is_loopback() || ip.is_unspecified() || ip == address.ip()
     };
     url.port_or_known_default() == Some(address.port())
         && match url.host() {

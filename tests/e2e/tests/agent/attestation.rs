@@ -57,6 +57,42 @@ async fn evidence_is_of_the_tee_and_over_claims_with_the_challenge() {
 }
 
 #[tokio::test]
+async fn outsiders_get_evidence_and_no_more() {
+    let tee = Arc::new(FakeSnp::new());
+    let agent = AttestationAgent::new(Some(tee.clone()), 1).for_outsiders();
+    let agent = Served::new(ATTESTATION_AGENT, agent).await;
+    let words = "GetEvidence and GetTeeType";
+    for method in [
+        "GetToken",
+        "BindInitData",
+        "ExtendRuntimeMeasurement",
+        "GetAdditionalEvidence",
+        "GetResource",
+    ] {
+        agent.refused(method, &(), UNIMPLEMENTED, words).await;
+    }
+    assert_eq!(tee.evidence_calls(), 0);
+    let answer: GetTeeTypeResponse = agent.ask("GetTeeType", &()).await.unwrap();
+    assert_eq!(answer.tee, "snp");
+    let answer: GetEvidenceResponse = agent
+        .ask("GetEvidence", &challenge(&[7; 48]))
+        .await
+        .unwrap();
+    let evidence = Evidence {
+        tee: TeeName::SNP,
+        evidence: serde_json::from_slice(&answer.evidence).unwrap(),
+    };
+    // Over claims of this kind, so it serves nobody at a key broker.
+    let verified = verify(&evidence, &test_trust(), SystemTime::now()).unwrap();
+    assert!(verified.binds(&AgentClaims::new(&[7; 48]).unwrap().report_data().unwrap()));
+    // The quota is theirs too.
+    let words = "evidence_per_minute";
+    agent
+        .refused("GetEvidence", &challenge(&[7]), RESOURCE_EXHAUSTED, words)
+        .await;
+}
+
+#[tokio::test]
 async fn challenges_of_other_lengths_cost_no_quote() {
     let tee = Arc::new(FakeSnp::new());
     let agent = agent(tee.clone()).await;

@@ -57,6 +57,36 @@ async fn it_serves_both_interfaces_until_it_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_get_evidence_where_the_settings_say_so() {
+    let services = Services::start().await.unwrap();
+    let port = free().port();
+    let settings = settings(
+        &services,
+        &format!(
+            "attestation = true\nevidence_from_outside = true\nattestation_address = \"0.0.0.0:{port}\"\n"
+        ),
+    );
+    let proplet = RunningProplet::start(&settings, Some(Arc::new(FakeSnp::new()))).unwrap();
+    services
+        .manager
+        .messages("control/proplet/alive", 1)
+        .await
+        .unwrap();
+    // Another address of this machine than the one that is listened on without the setting.
+    let outside = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), port));
+    let client = GrpcClient::connect(outside).await.unwrap();
+    let path = format!("{ATTESTATION_AGENT}/GetTeeType");
+    let answer = client.call(&path, &[]).await.unwrap().unwrap();
+    let answer = GetTeeTypeResponse::decode(answer.as_slice()).unwrap();
+    assert_eq!(answer.tee, "snp");
+    let path = format!("{ATTESTATION_AGENT}/BindInitData");
+    let refusal = client.call(&path, &[]).await.unwrap().unwrap_err();
+    assert_eq!(refusal.code, UNIMPLEMENTED);
+    proplet.stop().await.unwrap();
+    TcpStream::connect(outside).await.unwrap_err();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_being_asked_it_serves_none() {
     let services = Services::start().await.unwrap();
     let settings = settings(&services, "");

@@ -62,6 +62,49 @@ fn only_loopback_addresses_are_taken() {
 }
 
 #[test]
+fn others_get_evidence_where_the_document_says_so() {
+    let text = "[agent]\nattestation = true\nevidence_from_outside = true\n";
+    let agent = parse(text).unwrap().agent;
+    assert!(agent.evidence_from_outside);
+    assert_eq!(agent.attestation, Some("0.0.0.0:50010".parse().unwrap()));
+    let other = parse(&format!("{text}attestation_address = \"10.0.2.15:7\"\n")).unwrap();
+    assert_eq!(
+        other.agent.attestation,
+        Some("10.0.2.15:7".parse().unwrap())
+    );
+    let usual = parse("[agent]\nattestation = true\n").unwrap().agent;
+    assert!(!usual.evidence_from_outside);
+
+    refused(
+        "[agent]\nevidence_from_outside = true\n",
+        "`attestation = true`",
+    );
+    refused(
+        &format!("{text}attestation_service = \"https://as.example\"\n"),
+        "nobody gets tokens",
+    );
+    for address in ["127.0.0.1:50010", "[::1]:50010", "0.0.0.0:0", "0.0.0.0", ""] {
+        refused(
+            &format!("{text}attestation_address = \"{address}\"\n"),
+            "an address that others reach",
+        );
+    }
+    refused(
+        &format!(
+            "{text}attestation_address = \"10.0.2.15:7\"\n[http]\nhttp_hosts = [\"10.0.2.15:7\"]\n"
+        ),
+        "where [agent] listens",
+    );
+    // The key provider stays where it is.
+    refused(
+        &format!(
+            "{text}key_provider = true\nkey_provider_address = \"0.0.0.0:50011\"\n{KBS}[confidential]\ntasks = false\n"
+        ),
+        "loopback address",
+    );
+}
+
+#[test]
 fn a_key_provider_stands_beside_no_encrypted_tasks() {
     refused(
         &format!("{KBS}[agent]\nkey_provider = true\n"),
