@@ -21,8 +21,8 @@ die() {
     exit 1
 }
 usage() {
-    sed -n '2,/^set /{ /^set /d; s/^# \{0,1\}//; p; }' "$self" >&2
-    exit 2
+    sed -n '2,/^set /{ /^set /d; s/^# \{0,1\}//; p; }' "$self"
+    exit
 }
 
 self=$(realpath "${BASH_SOURCE[0]}")
@@ -40,8 +40,12 @@ find_parts() {
     if [ -z "$tree" ] && [ ! -d "$here/lib" ] && [ -r "$state/tree" ]; then
         tree=$(<"$state/tree")
     fi
-    # A path that stays right in other folders.
+    # Paths that stay right in other folders.
     [ -z "$tree" ] || tree=$(realpath -m "$tree")
+    if [ -n "${CARGO_TARGET_DIR:-}" ]; then
+        CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
+        export CARGO_TARGET_DIR
+    fi
     parts=$here/lib
     is_copy=
     if [ ! -e "$parts/variables.sh" ]; then
@@ -154,9 +158,7 @@ command_measure() {
     image_is_there
     find_vm
     printf 'flavour          %s\ncpus             %s %s\n' "$flavour" "$cpus" "$snp_cpu"
-    local line
-    # The two assignments name what failed.
-    local measured
+    local line measured
     measured=$("$builder" vm measure --cpu "$snp_cpu" --vcpus "$cpus" "$image")
     while IFS= read -r line; do
         printf '%-16s %s\n' "${line%%=*}" "${line#*=}"

@@ -9,8 +9,12 @@ tdx_qemu=10.1
 
 # QEMU and its version.
 find_qemu() {
-    qemu=("${QEMU:-qemu-system-x86_64}")
+    local program=${QEMU:-qemu-system-x86_64}
+    # It is started in the VM's folder.
+    [[ $program != */* ]] || program=$(realpath -ms "$program")
+    qemu=("$program")
     if [ -n "${TOOLS:-}" ]; then
+        TOOLS=$(realpath -m "$TOOLS")
         # A folder that hal/image/tools.sh made: its QEMU runs with its own libraries.
         qemu=("$TOOLS/lib64/ld-linux-x86-64.so.2" --library-path "$TOOLS/usr/lib/x86_64-linux-gnu"
             "$TOOLS/usr/bin/qemu-system-x86_64" -L "$TOOLS/usr/share/qemu")

@@ -116,15 +116,15 @@ allow_http = true"
     esac
 }
 
-# A number with a unit, in MiB; nothing when it is none.
+# A number with a unit, in MiB; nothing when it is none, or more than 64 TiB.
 mebibytes() {
     local number=${1%[MGTmgt]}
     [[ $number =~ ^[1-9][0-9]{0,8}$ ]] || return 0
     case $1 in
-        *[Gg]) printf '%s' $((number * 1024)) ;;
-        *[Tt]) printf '%s' $((number * 1024 * 1024)) ;;
-        *) printf '%s' "$number" ;;
+        *[Gg]) number=$((number * 1024)) ;;
+        *[Tt]) number=$((number * 1024 * 1024)) ;;
     esac
+    [ "$number" -gt $((64 * 1024 * 1024)) ] || printf '%s' "$number"
 }
 
 # Whether a text is a number from 1 to another one.
@@ -174,6 +174,7 @@ check_values() {
         *) problem "ENABLE_CVM is auto, tdx, sev (which means SEV-SNP), snp or none: $enable" ;;
     esac
     check_port SSH_PORT
+    check_port AGENT_PORT
     [ -z "${PROPLET_SETTINGS:-}" ] || [ -z "${PROPLET_INIT_DATA:-}" ] ||
         problem 'PROPLET_SETTINGS and PROPLET_INIT_DATA both give the settings: unset one of them'
     for variable in PROPLET_SETTINGS PROPLET_INIT_DATA SSH_AUTHORIZED_KEYS "${!files[@]}"; do

@@ -133,7 +133,7 @@ taken() {
 # A port that was asked for must be free; else the next free one from a number on.
 choose_port() {
     local asked=$1 from=$2 port in_use
-    in_use="$(taken ssh)"
+    in_use="$(taken ssh)$(taken agent)"
     for ((port = ${asked:-$from}; port <= 65535; port++)); do
         if [[ $in_use != *" $port "* ]] && ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             printf '%s' "$port"
@@ -146,7 +146,16 @@ choose_port() {
 
 choose_ports() {
     ssh=
+    agent=
     [ "$flavour" != debug ] || ssh=$(choose_port "${SSH_PORT:-}" 2222)
+    # Where the measured settings say so in so many words.
+    evidence_port=$(documents_value evidence_port)
+    if [ -n "$evidence_port" ]; then
+        agent=$(choose_port "${AGENT_PORT:-}" 50010)
+        [ "$agent" != "$ssh" ] || die "SSH_PORT and AGENT_PORT are both $ssh"
+    elif [ -n "${AGENT_PORT:-}" ]; then
+        die 'AGENT_PORT is set, and the settings have no [agent] evidence_from_outside = true: nobody outside the VM gets evidence'
+    fi
 }
 
 # Numbers of VMs on vsock are the machine's, not the user's, so one by chance of many.
@@ -191,7 +200,8 @@ measurement_of() {
 qemu_arguments() {
     local modern=disable-legacy=on,iommu_platform=on forwards='' serial
     # Of this machine alone. Nobody can reach a port of the sealed image.
-    [ -z "$ssh" ] || forwards=,hostfwd=tcp:127.0.0.1:$ssh-:22
+    [ -z "$ssh" ] || forwards=,hostfwd=tcp:127.0.0.1:$ssh-:2222
+    [ -z "$agent" ] || forwards+=,hostfwd=tcp:127.0.0.1:$agent-:$evidence_port
     arguments=(-name "$name" -nodefaults -no-user-config -display none -no-reboot -smp "$cpus" -m "${ram}M" -kernel "$image")
     if [ -n "$foreground" ]; then
         arguments+=(-chardev 'stdio,id=con,signal=off,logfile=console.log')
@@ -243,6 +253,7 @@ flavour=$flavour
 cpus=$cpus
 ram=${ram}M
 ssh=$ssh
+agent=$agent
 cid=$cid
 measurement=$measurement
 digest=$(documents_value digest)
@@ -284,6 +295,7 @@ describe() {
     [ "$mode" = none ] || say "$name: launch measurement $measurement"
     say "$name: init-data $(documents_value digest)"
     [ "$flavour" != debug ] || say "$name: THIS IS THE DEBUG FLAVOUR: ssh -p $ssh root@127.0.0.1"
+    [ -z "$agent" ] || say "$name: evidence and TEE type for everybody on this machine at 127.0.0.1:$agent"
     [ -n "$foreground" ] || say "$name: '$0 console --name $name' shows what it prints, '$0 stop --name $name' ends it"
 }
 
@@ -311,7 +323,7 @@ stop_vm() {
 command_status() {
     local folder state_word mode ports age now since
     now=$(date +%s)
-    printf '%-16s %-8s %-9s %-8s %4s %7s %6s %10s %6s %s\n' NAME STATE MODE FLAVOUR CPUS RAM SSH CID AGE MEASUREMENT
+    printf '%-16s %-8s %-9s %-8s %4s %7s %6s %6s %10s %6s %s\n' NAME STATE MODE FLAVOUR CPUS RAM SSH AGENT CID AGE MEASUREMENT
     for folder in "$state/vms"/*/; do
         folder=${folder%/}
         [ -d "$folder" ] || continue
@@ -326,9 +338,10 @@ command_status() {
         fi
         mode=$(value "$folder/vm" mode)
         [ "$mode" != none ] || mode=none/$(value "$folder/vm" accel)
-        printf '%-16s %-8s %-9s %-8s %4s %7s %6s %10s %6s %s\n' "$(basename "$folder")" "$state_word" "$mode" \
+        printf '%-16s %-8s %-9s %-8s %4s %7s %6s %6s %10s %6s %s\n' "$(basename "$folder")" "$state_word" "$mode" \
             "$(value "$folder/vm" flavour)" "$(value "$folder/vm" cpus)" "$(value "$folder/vm" ram)" \
-            "$(or_dash "$(value "$folder/vm" ssh)")" "$(or_dash "$(value "$folder/vm" cid)")" "$age" \
+            "$(or_dash "$(value "$folder/vm" ssh)")" "$(or_dash "$(value "$folder/vm" agent)")" \
+            "$(or_dash "$(value "$folder/vm" cid)")" "$age" \
             "$(value "$folder/vm" measurement)"
         # Why a VM switched itself off is the last that it said.
         if [ "$state_word" = off ] && [ -r "$folder/console.log" ]; then

@@ -176,6 +176,39 @@ fn nobody_reaches_a_port_of_the_sealed_image() {
 }
 
 #[test]
+fn evidence_is_for_others_where_the_measured_settings_say_so() {
+    let mut world = World::new(Machine::Snp);
+    world.set("AGENT_PORT", "50012");
+    world
+        .tries()
+        .refused(&["AGENT_PORT", "evidence_from_outside"]);
+    assert!(world.starts().is_empty());
+
+    let text = "[agent]\nattestation = true\nevidence_from_outside = true\n";
+    let file = world.write("settings.toml", text);
+    world.set("PROPLET_SETTINGS", &file);
+    world.call(&["build"]).fine();
+    world.set("AGENT_PORT", "50099");
+    world.tries().fine().says(&["127.0.0.1:50099", "evidence"]);
+    let start = world.start();
+    assert_eq!(
+        after(&start, "-netdev"),
+        ["user,id=n0,ipv6=off,hostfwd=tcp:127.0.0.1:50099-:50010"]
+    );
+}
+
+#[test]
+fn paths_may_be_seen_from_where_one_is() {
+    let mut world = World::new(Machine::Kvm);
+    std::os::unix::fs::symlink(super::world::QEMU, world.path("a qemu")).unwrap();
+    world.set("QEMU", "./a qemu");
+    world.set("PROPLET_IMAGE", "an image, with a comma");
+    world.tries().fine();
+    world.call(&["run", "--name", "second"]).fine();
+    assert_eq!(world.starts().len(), 2);
+}
+
+#[test]
 fn the_debug_image_has_ssh_on_this_machine_alone() {
     let mut world = World::new(Machine::Kvm);
     world.becomes_debug();
@@ -194,7 +227,7 @@ fn the_debug_image_has_ssh_on_this_machine_alone() {
     let port = forward
         .strip_prefix("tcp:127.0.0.1:")
         .unwrap()
-        .strip_suffix("-:22")
+        .strip_suffix("-:2222")
         .unwrap();
     assert!(
         said.err.contains(&format!("ssh -p {port} ")),

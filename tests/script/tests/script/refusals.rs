@@ -83,6 +83,8 @@ fn values_that_make_no_sense() {
         ("CPU_MODEL", "EPYC,+x"),
         ("DISK_SIZE", "40 G"),
         ("DISK_SIZE", "0"),
+        ("DISK_SIZE", "999999999T"),
+        ("RAM", "65T"),
         ("ENABLE_CVM", "cca"),
         ("ENABLE_CVM", "se"),
         ("FLAVOUR", "open"),
@@ -184,9 +186,11 @@ fn arguments_that_are_none() {
         world.call(arguments).refused(&[word]);
     }
     world.is_untouched();
-    world
-        .call(&["--help"])
-        .refused(&["build|run|all|stop|status|console|measure"]);
+    let help = world.call(&["--help"]).fine().out;
+    assert!(
+        help.contains("build|run|all|stop|status|console|measure"),
+        "{help}"
+    );
 }
 
 #[test]

@@ -16,6 +16,8 @@ use crate::BuildError;
 const SETTINGS: &str = "proplet.toml";
 /// Where files of the operator's document are in the VM.
 const OPERATOR: &str = "/run/proplet/operator";
+/// Where the daemon serves evidence unless the settings say otherwise.
+const ATTESTATION_PORT: u16 = 50_010;
 /// What the daemon cannot do without: the section, the names in it and the variables.
 const NEEDED: [(&str, &[&str], &str, &[&str]); 5] = [
     (
@@ -68,6 +70,8 @@ pub(super) struct Made {
     pub(super) init_data: InitData,
     pub(super) operator: String,
     pub(super) has_key_broker: bool,
+    /// Where others may ask for evidence, where the settings say so in so many words.
+    pub(super) evidence_port: Option<u16>,
 }
 
 #[derive(Serialize)]
@@ -106,7 +110,24 @@ pub(super) fn documents(request: &Request<'_>) -> Result<Made, BuildError> {
         init_data,
         operator,
         has_key_broker,
+        evidence_port: evidence_port(&settings),
     })
+}
+
+/// The port at which others may ask for evidence: `[agent] evidence_from_outside = true`, which the daemon checks further.
+fn evidence_port(settings: &toml::Table) -> Option<u16> {
+    let agent = settings.get("agent")?;
+    let is_on = |name| agent.get(name).and_then(toml::Value::as_bool) == Some(true);
+    if !is_on("attestation") || !is_on("evidence_from_outside") {
+        return None;
+    }
+    match text_at(settings, "agent", "attestation_address") {
+        None => Some(ATTESTATION_PORT),
+        Some(address) => address
+            .parse()
+            .ok()
+            .map(|address: std::net::SocketAddr| address.port()),
+    }
 }
 
 /// The init-data, and the settings in it.
@@ -321,6 +342,25 @@ mod tests {
         );
         request.variables.clear();
         documents(&request).unwrap();
+    }
+
+    #[test]
+    fn evidence_is_for_others_where_the_settings_say_so() {
+        let port = |text: &str| documents(&request(Some(text), None)).unwrap().evidence_port;
+        let both = "[agent]\nattestation = true\nevidence_from_outside = true\n";
+        assert_eq!(port(both), Some(50_010));
+        let other = format!("{both}attestation_address = '0.0.0.0:7'\n");
+        assert_eq!(port(&other), Some(7));
+        for text in [
+            "",
+            "[agent]\nattestation = true\n",
+            "[agent]\nattestation = true\nattestation_address = '127.0.0.1:50010'\n",
+            "[agent]\nevidence_from_outside = true\n",
+            "[agent]\nattestation = true\nevidence_from_outside = 'true'\n",
+            "agent = 1\n",
+        ] {
+            assert_eq!(port(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -202,11 +202,13 @@ impl Documents {
         }
         write_own(&self.out.join("init-data.toml"), text.as_bytes())?;
         Ok(format!(
-            "digest={}\nhost_data={}\nmrconfigid={}\nkey_broker={}",
+            "digest={}\nhost_data={}\nmrconfigid={}\nkey_broker={}\nevidence_port={}",
             hex::encode(made.init_data.digest()),
             STANDARD.encode(made.init_data.host_data()),
             STANDARD.encode(made.init_data.mrconfigid()),
             if made.has_key_broker { "yes" } else { "no" },
+            made.evidence_port
+                .map_or_else(String::new, |port| port.to_string()),
         ))
     }
 }
