@@ -22,7 +22,8 @@ ADD = bytes.fromhex('0061736d01000000' '01070160027f7f017f' '03020100' '07070103
 SANDBOX = {
     'report': 'ENXIO', 'sysfs': 'EROFS', 'cgroup': 'EROFS', 'run': 'EROFS', 'sysctl': 'EROFS', 'system': 'EROFS',
     'etc': 'EROFS', 'state': 'done', 'disk': 'EPERM', 'memory': 'EPERM', 'netlink': 'EAFNOSUPPORT',
-    'packet': 'EAFNOSUPPORT', 'swaps': 'done', 'init': 'EACCES', 'capabilities': '0000000000000000', 'credentials': 'credentials.toml'}
+    'packet': 'EAFNOSUPPORT', 'swaps': 'done', 'init': 'EACCES', 'capabilities': '0000000000000000',
+    'credentials': 'credentials.toml'}
 
 
 def fail(words):
