@@ -5,7 +5,7 @@ take_lock() {
     mkdir -p "$state/vms"
     exec 9>"$state/lock"
     # Somebody who starts a VM holds it until that VM has what it chose.
-    flock --wait 120 9 || die "another qemu.sh holds $state/lock"
+    flock --wait 300 9 || die "another qemu.sh holds $state/lock"
 }
 drop_lock() { exec 9>&-; }
 
@@ -272,7 +272,7 @@ start_in_foreground() {
 start_in_background() {
     # Keys are for the documents alone.
     (cd "$vm" && unset "${!PROPLET_@}" && exec setsid "${qemu[@]}" "${arguments[@]}" </dev/null >qemu.log 2>&1 9>&-) &
-    local pid=$! until=$((SECONDS + 60)) code=0
+    local pid=$! until=$((SECONDS + 120)) code=0
     record "$pid"
     # Whoever has its control socket has its ports.
     while ! "$builder" vm qmp "$vm/qmp.sock" query-status >/dev/null 2>&1; do

@@ -180,6 +180,41 @@ fn stop_presses_the_button_and_then_pulls_the_plug() {
 }
 
 #[test]
+fn a_vm_in_the_foreground_is_one_like_others() {
+    let mut world = World::new(Machine::Nothing);
+    let mut foreground = begun(&world, &["run", "--foreground"]);
+    while !world.call(&["status"]).fine().out.contains("running") {
+        assert!(foreground.try_wait().unwrap().is_none(), "it ended");
+    }
+    world.call(&["run"]).refused(&["runs already"]);
+    world.set("STOP_SECONDS", "5");
+    world.call(&["stop"]).fine().says(&["proplet is off"]);
+    foreground.wait().unwrap();
+    assert!(!world.call(&["status"]).fine().out.contains("running"));
+}
+
+#[test]
+fn the_console_of_the_debug_flavour_has_a_keyboard() {
+    let mut world = World::new(Machine::Nothing);
+    world.becomes_debug();
+    world.call(&["run"]).fine();
+    let start = world.start();
+    assert_eq!(
+        after(&start, "-chardev"),
+        ["socket,id=con,path=console.sock,server=on,wait=off,logfile=console.log"]
+    );
+    world.call(&["stop"]).fine();
+    let world = World::new(Machine::Nothing);
+    world.call(&["run"]).fine();
+    let start = world.start();
+    assert_eq!(
+        after(&start, "-chardev"),
+        ["file,id=con,path=console.log"],
+        "the sealed image is given nothing to read"
+    );
+}
+
+#[test]
 fn status_says_why_a_vm_switched_itself_off() {
     let world = World::new(Machine::Snp);
     assert_eq!(

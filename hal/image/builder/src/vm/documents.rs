@@ -85,6 +85,11 @@ struct Operator<'a> {
 pub(super) fn documents(request: &Request<'_>) -> Result<Made, BuildError> {
     let (init_data, settings) = measured(request)?;
     let has_key_broker = check_key_broker(&settings, request)?;
+    for name in ["api_key", "client_key"] {
+        if text_at(&settings, "proplet", name).is_some() {
+            return Err(VmError::Credential(name).into());
+        }
+    }
     check_needed(&settings, &request.variables)?;
     let mut environment: BTreeMap<&str, String> = request
         .variables
@@ -342,6 +347,19 @@ mod tests {
         );
         request.variables.clear();
         documents(&request).unwrap();
+    }
+
+    #[test]
+    fn a_credential_in_settings_is_refused() {
+        for name in ["api_key", "client_key"] {
+            let text = format!("[proplet]\n{name} = 'hunter2'\n");
+            let error = documents(&request(Some(&text), None)).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains(name) && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

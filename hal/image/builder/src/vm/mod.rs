@@ -60,6 +60,12 @@ pub enum VmError {
         /// What the settings say, in words.
         settings: String,
     },
+    /// A credential stands where everybody reads it.
+    #[error(
+        "the settings have [proplet] {0}, and everybody who verifies or starts the VM reads them: take it out, and set \
+         PROPLET_API_KEY or [proplet] api_key_resource"
+    )]
+    Credential(&'static str),
     /// The broker's address leads to the VM.
     #[error(
         "the broker's address {0:?} is the VM itself; the machine that runs the VM is at 10.0.2.2 from inside"
