@@ -21,6 +21,7 @@ pub mod detection;
 mod device;
 mod evidence;
 mod evidence_error;
+pub mod flavour;
 mod form;
 #[cfg(target_os = "linux")]
 pub mod hardware;
@@ -46,6 +47,7 @@ pub mod verify;
 
 pub use evidence::Evidence;
 pub use evidence_error::EvidenceError;
+pub use flavour::Flavour;
 pub use form::FormError;
 pub use init_data::InitData;
 pub use proplet_types::clock;

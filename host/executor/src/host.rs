@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use proplet_hal::{TeeName, TeeProvider};
+use proplet_hal::{Flavour, TeeName, TeeProvider};
 use proplet_settings::Settings;
 use proplet_types::{Clock, SystemClock};
 
@@ -27,6 +27,8 @@ pub struct Host {
     pub swap_rule: SwapRule,
     /// When unbound settings refuse.
     pub binding_rule: BindingRule,
+    /// The flavour of the VM image.
+    pub flavour: Flavour,
 }
 
 impl Host {
@@ -41,6 +43,7 @@ impl Host {
             swap: Swap::probe(Path::new("/proc/swaps")),
             swap_rule: SwapRule::default(),
             binding_rule: BindingRule::default(),
+            flavour: Flavour::of_machine(Path::new("/")),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use proplet_hal::TeeProvider;
+use proplet_hal::{Flavour, TeeProvider};
 use proplet_kbs::SessionId;
 use proplet_results::{
     EvidenceBundle, ReceiptKey,
@@ -23,6 +23,7 @@ pub(crate) struct TaskAttestor {
     pub queue: Arc<GuestQueue>,
     pub receipt_key: Arc<ReceiptKey>,
     pub settings_digest: Digest,
+    pub flavour: Flavour,
     pub component_digest: Digest,
     pub image_digest: Option<Digest>,
     pub policy_digest: Option<Digest>,
@@ -49,6 +50,7 @@ impl TaskAttestor {
             provider.attester(),
             workload,
         )
+        .map(|claims| claims.with_flavour(self.flavour))
         .map_err(|error| AttestationError::Other(error.to_string()))
     }
 }
@@ -116,10 +118,11 @@ impl Instance {
         provider: &Arc<dyn TeeProvider>,
         key: &Arc<ReceiptKey>,
         settings_digest: &Digest,
+        flavour: Flavour,
     ) -> Result<Attested, Refusal> {
         let aborted = failed(&"the request ended inside this process; see its log");
         let (provider, key, settings) = (Arc::clone(provider), Arc::clone(key), *settings_digest);
-        let make = || async move { gather(provider.as_ref(), &key, settings).await };
+        let make = || async move { gather(provider.as_ref(), &key, settings, flavour).await };
         self.0.get(session, aborted, make).await
     }
 }
@@ -128,9 +131,11 @@ async fn gather(
     provider: &dyn TeeProvider,
     key: &ReceiptKey,
     settings_digest: Digest,
+    flavour: Flavour,
 ) -> Result<Attested, Refusal> {
     let claims = Claims::instance(key, settings_digest, provider.attester())
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| failed(&error))?
+        .with_flavour(flavour);
     let bundle = EvidenceBundle::gather(provider, &claims)
         .await
         .map_err(|error| failed(&error))?;

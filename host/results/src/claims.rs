@@ -18,7 +18,7 @@
 
 use std::fmt;
 
-use proplet_hal::ReportData;
+use proplet_hal::{Flavour, ReportData, flavour::DEBUG};
 use proplet_jose::{b64, jcs, json};
 use ring::digest::{SHA512, digest};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -98,6 +98,8 @@ pub struct Claims {
     pub cnf: String,
     /// `attester`: what gathers evidence on this host, `snp` or `fake-snp` for example.
     pub attester: String,
+    /// `flavour`: there, and `debug`, when the host is of the debug flavour of the VM image.
+    pub flavour: Flavour,
     /// What the evidence says about a component. None for claims of kind `instance`.
     pub workload: Option<WorkloadClaims>,
 }
@@ -136,6 +138,7 @@ impl Claims {
             settings_digest,
             cnf: key.thumbprint(),
             attester: attester.to_owned(),
+            flavour: Flavour::Sealed,
             workload: None,
         };
         claims.checked()
@@ -159,9 +162,16 @@ impl Claims {
             settings_digest,
             cnf: key.thumbprint(),
             attester: attester.to_owned(),
+            flavour: Flavour::Sealed,
             workload: Some(workload),
         };
         claims.checked()
+    }
+
+    /// The same of a host of this flavour of the VM image.
+    #[must_use]
+    pub fn with_flavour(self, flavour: Flavour) -> Self {
+        Self { flavour, ..self }
     }
 
     /// Reads claims from JSON text. Members outside the profile are refused, `tee-pubkey` above all.
@@ -190,6 +200,7 @@ impl Claims {
             settings_digest: reader.digest("settings_digest")?,
             cnf: reader.text("cnf")?,
             attester: reader.text("attester")?,
+            flavour: reader.flavour()?,
             workload: match kind.as_str() {
                 "instance" => None,
                 "workload" => Some(WorkloadClaims {
@@ -232,6 +243,9 @@ impl Claims {
         set("settings_digest", &self.settings_digest.to_string());
         set("cnf", &self.cnf);
         set("attester", &self.attester);
+        if self.flavour.is_debug() {
+            set("flavour", self.flavour.as_str());
+        }
         if let Some(workload) = &self.workload {
             set("component_digest", &workload.component_digest.to_string());
             set("task_id", &workload.task_id);
@@ -308,6 +322,17 @@ impl Reader {
             self.digest(name).map(Some)
         } else {
             Ok(None)
+        }
+    }
+
+    /// The one value that is ever written.
+    fn flavour(&mut self) -> Result<Flavour, ClaimsError> {
+        if !self.0.contains_key("flavour") {
+            return Ok(Flavour::Sealed);
+        }
+        match self.text("flavour")?.as_str() {
+            DEBUG => Ok(Flavour::Debug),
+            _ => Err(member("flavour", "is not `debug`")),
         }
     }
 

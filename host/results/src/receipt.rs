@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use proplet_hal::Flavour;
 use proplet_jose::json;
 use proplet_jose::jws::{self, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub struct ReceiptClaims {
     pub settings_digest: Digest,
     /// What gathers evidence on this host.
     pub attester: String,
+    /// `debug` when the host is of the debug flavour of the VM image; absent otherwise.
+    #[serde(default, skip_serializing_if = "Flavour::is_sealed")]
+    pub flavour: Flavour,
     /// The export that was invoked.
     pub export: String,
     /// [`crate::digest::of_arguments`] of the arguments as received.

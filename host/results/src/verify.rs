@@ -120,6 +120,12 @@ fn verify_evidence(
     }
     report.verified(Check::Claims);
     warn_of_fakes(&mut report, &verified, &claims);
+    if claims.flavour.is_debug() {
+        report.warn(
+            "the host is of the DEBUG FLAVOUR of the VM image: whoever started that VM could log in, and read and \
+             change everything in it, what it signs included",
+        );
+    }
     warn_of_old_reports(&mut report, &verified);
     if verified.debug {
         if !expectations.allow_debug {
@@ -186,6 +192,9 @@ fn check_links(
     }
     if receipt.attester != claims.attester {
         return mismatch("evidence", "attester");
+    }
+    if receipt.flavour != claims.flavour {
+        return mismatch("evidence", "flavour of the VM image");
     }
     if receipt.result_digest != document.jwe_digest()? {
         return mismatch("jwe", "digest of the sealed result");

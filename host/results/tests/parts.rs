@@ -8,6 +8,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use proplet_hal::Flavour;
 use proplet_jose::b64;
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::claims::{Claims, ClaimsError, EAT_PROFILE, WorkloadClaims};
@@ -52,9 +53,22 @@ fn claims_are_strings_and_name_their_profile() {
 }
 
 #[test]
+fn only_the_debug_flavour_is_named() {
+    let instance = Claims::instance(&key(), Digest::of(b"s"), "snp").unwrap();
+    assert!(!instance.to_members().contains_key("flavour"));
+    let debug = instance.clone().with_flavour(Flavour::Debug);
+    assert_eq!(debug.to_members()["flavour"], "debug");
+    assert_eq!(Claims::from_members(&debug.to_members()).unwrap(), debug);
+    assert_ne!(
+        debug.report_data().unwrap(),
+        instance.report_data().unwrap()
+    );
+}
+
+#[test]
 fn other_claims_are_refused() {
     type Change = fn(&mut Map<String, Value>);
-    let wrong: [Change; 16] = [
+    let wrong: [Change; 19] = [
         |m| drop(m.remove("eat_profile")),
         |m| drop(m.insert("eat_profile".into(), "tag:example.com,2026:other".into())),
         |m| drop(m.remove("eat_nonce")),
@@ -71,6 +85,9 @@ fn other_claims_are_refused() {
         |m| drop(m.insert("cnf".into(), "AAAA".into())),
         |m| drop(m.insert("tee-pubkey".into(), json!({"kty": "EC"}))),
         |m| drop(m.insert("unknown".into(), "x".into())),
+        |m| drop(m.insert("flavour".into(), "sealed".into())),
+        |m| drop(m.insert("flavour".into(), "".into())),
+        |m| drop(m.insert("flavour".into(), json!(true))),
     ];
     assert!(Claims::from_members(&members(|_| ())).is_ok());
     for (i, change) in wrong.into_iter().enumerate() {

@@ -121,6 +121,7 @@ fn receipt(evidence: &EvidenceBundle, sealed: &Sealed, recipients: &[PublicKey])
         inputs_digest: of_inputs(&["10", "20"]).unwrap(),
         result_digest: sealed.digest,
         recipients: recipients.iter().map(PublicKey::thumbprint).collect(),
+        flavour: proplet_hal::Flavour::Sealed,
         limits: BTreeMap::from([("memory_bytes".to_owned(), u64::MAX)]),
         untrusted_start: now().into(),
         untrusted_finish: now().into(),
@@ -442,6 +443,12 @@ fn the_parts_of_a_document_belong_together() {
     let mut run = Run::new();
     run.claims.attester = "snp".to_owned();
     assert_eq!(refusal(&run.document()), mismatch("attester"));
+    run.claims.attester = "sample".to_owned();
+    run.claims.flavour = proplet_hal::Flavour::Debug;
+    assert_eq!(
+        refusal(&run.document()),
+        mismatch("flavour of the VM image")
+    );
 
     let mut run = Run::new();
     run.claims.recipients.push("somebody".to_owned());

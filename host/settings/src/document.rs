@@ -114,6 +114,7 @@ pub(super) struct Confidential {
     pub recipients: Vec<serde_json::Value>,
     pub allow_unmeasured_settings: bool,
     pub allow_a256ctr: bool,
+    pub allow_debug_image: bool,
     pub image_key_types: Option<Vec<String>>,
 }
 

@@ -193,6 +193,8 @@ pub struct Confidential {
     pub recipients: Vec<PublicKey>,
     /// Whether encrypted tasks run although the document is not bound to the VM.
     pub allow_unmeasured_settings: bool,
+    /// Whether encrypted tasks run in the debug flavour of the VM image, into which whoever starts it can log in.
+    pub allow_debug_image: bool,
     /// Whether images whose key is wrapped with A256CTR are accepted. Their policy never counts.
     pub allow_a256ctr: bool,
     /// Types of the resources that decrypt images. No component is given one of these.

@@ -160,6 +160,8 @@ codes! {
     SettingsMissing = "settings-missing", Failed;
     /// The TEE does not vouch for the settings document.
     SettingsNotMeasured = "settings-not-measured", Failed;
+    /// The VM image is of the debug flavour, and the settings do not allow that.
+    DebugImage = "debug-image", Failed;
     /// This machine swaps memory to a disk.
     SwapPresent = "swap-present", Failed;
     /// The TEE gave no evidence for the key that signs receipts.

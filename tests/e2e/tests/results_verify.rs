@@ -56,6 +56,7 @@ async fn document(tee: &FakeSnp, owner: &PrivateKey) -> ResultDocument {
         inputs_digest: of_inputs(&["10", "20"]).unwrap(),
         result_digest: sealed.digest,
         recipients: vec![owner.public().thumbprint()],
+        flavour: proplet_hal::Flavour::Sealed,
         limits: BTreeMap::new(),
         untrusted_start: SystemTime::now().into(),
         untrusted_finish: SystemTime::now().into(),

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::BuildError;
-use crate::lock::{CERTIFICATES, EDK2, EDK2_DEBIAN, KERNEL, Lock, MAX_SIZE, Part, STUB};
+use crate::lock::{
+    CERTIFICATES, DEBUG_PARTS, EDK2, EDK2_DEBIAN, KERNEL, Lock, MAX_SIZE, Part, STUB,
+};
 
 /// The suite, with its archive and what that is called in addresses.
 const SUITES: &[(&str, &str, &str)] = &[
@@ -55,10 +57,15 @@ pub fn newest(folder: &Path, date: u64) -> Result<Lock, BuildError> {
         binary(STUB, &apt.package("systemd-boot-efi")?, &day)?,
         binary(CERTIFICATES, &apt.package("ca-certificates")?, &day)?,
     ];
+    let debug = DEBUG_PARTS
+        .iter()
+        .map(|(name, package)| binary(name, &apt.package(package)?, &day))
+        .collect::<Result<Vec<_>, BuildError>>()?;
     parts.extend(sources(
         &apt.run("apt-cache", &["showsrc", "--only-source", "edk2"])?,
         &day,
     )?);
+    parts.extend(debug);
     Ok(Lock { date, parts })
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, GzBuilder};
+use proplet_hal::flavour::DEBUG_WORD;
 use proplet_hal::reference_values::{ReferenceValues, SnpReferenceValues, TdxReferenceValues};
 use proplet_hal::snp::{GuestPolicyRule, SnpDemands};
 use proplet_measure::Measurements;
@@ -14,7 +15,7 @@ use proplet_measure::snp::CpuType;
 use crate::cpio::Archive;
 use crate::lock::{CERTIFICATES, KERNEL, STUB};
 use crate::uki::Parts;
-use crate::{BuildError, deb, elf, modules, uki};
+use crate::{BuildError, deb, debug, elf, modules, uki};
 
 /// The kernel's command line. The first process refuses any other one.
 ///
@@ -43,6 +44,18 @@ pub struct Ingredients<'a> {
     pub date: u64,
     /// Further files of test images, by path, all of them programs. A sealed image has none.
     pub extra: &'a [(String, Vec<u8>)],
+    /// The packages of the debug flavour. None for the sealed one.
+    pub debug: Option<&'a [debug::Package]>,
+}
+
+impl Ingredients<'_> {
+    /// The command line of the image: the debug flavour's says what it is.
+    fn command_line(&self) -> String {
+        match self.debug {
+            None => COMMAND_LINE.to_owned(),
+            Some(_) => format!("{COMMAND_LINE} {DEBUG_WORD}"),
+        }
+    }
 }
 
 /// Puts an image together.
@@ -71,7 +84,7 @@ pub fn image(ingredients: &Ingredients<'_>) -> Result<Vec<u8>, BuildError> {
         stub: &stub.contents,
         kernel: &vmlinuz.contents,
         initrd: &initrd,
-        command_line: COMMAND_LINE,
+        command_line: &ingredients.command_line(),
         version,
     })
 }
@@ -94,7 +107,7 @@ fn archive(
     archive.file("etc/hosts", 0o644, "127.0.0.1 localhost\n");
     archive.file("etc/nsswitch.conf", 0o644, "hosts: files dns\n");
     archive.link("etc/resolv.conf", "/run/resolv.conf");
-    archive.file("etc/proplet/cmdline", 0o644, COMMAND_LINE);
+    archive.file("etc/proplet/cmdline", 0o644, ingredients.command_line());
     archive.file("etc/proplet/date", 0o644, format!("{}\n", ingredients.date));
     archive.file(
         "etc/ssl/certs/ca-certificates.crt",
@@ -115,6 +128,9 @@ fn archive(
     archive.file("lib/modules/load", 0o644, list);
     for (path, contents) in ingredients.extra {
         archive.file(path, 0o755, contents.clone());
+    }
+    if let Some(packages) = ingredients.debug {
+        debug::add(&mut archive, packages)?;
     }
     Ok(archive)
 }

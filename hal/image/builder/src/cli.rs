@@ -8,15 +8,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Parser, Subcommand};
+use proplet_hal::Flavour;
 use proplet_hal::init_data::InitData;
 use proplet_measure::snp::Loaded;
 
 use crate::assemble::{self, Ingredients};
 use crate::fetch::Fetcher;
 use crate::firmware::{self, Sources};
-use crate::lock::{CERTIFICATES, EDK2, EDK2_DEBIAN, KERNEL, Lock, STUB};
+use crate::lock::{CERTIFICATES, DEBUG_PARTS, EDK2, EDK2_DEBIAN, KERNEL, Lock, STUB};
 use crate::vm::Vm;
-use crate::{BuildError, apt, disk, elf, program, sbom};
+use crate::{BuildError, apt, debug, disk, elf, program, sbom};
 
 /// Builds the confidential VM image of proplet, and the disks that it is started with.
 #[derive(Debug, Parser)]
@@ -72,12 +73,16 @@ struct Build {
     /// The tree of the sources that the program was built from, for the bill of materials
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     tree: PathBuf,
+    /// Which flavour: nobody gets into a sealed image; the debug one has a shell on the console and ssh, and a
+    /// measurement of its own
+    #[arg(long, value_name = "sealed|debug", default_value_t = Flavour::Sealed)]
+    flavour: Flavour,
     /// A further program of a test image, as PATH=FILE; its measurements are not those of the sealed image
     #[arg(long, value_name = "PATH=FILE", value_parser = pair)]
     test_program: Vec<(String, PathBuf)>,
-    /// Where the image and what belongs to it are written
-    #[arg(long, value_name = "FOLDER", default_value = "target/image")]
-    out: PathBuf,
+    /// Where the image and what belongs to it are written; by default target/image, or target/image-debug
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -204,8 +209,13 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
             reason,
         });
     }
-    let lock = Lock::read(&arguments.parts.lock)?;
+    let flavour = arguments.flavour;
+    let lock = Lock::read(&arguments.parts.lock)?.of_flavour(flavour);
     let fetcher = arguments.parts.fetcher()?;
+    let debug = match flavour {
+        Flavour::Sealed => None,
+        Flavour::Debug => Some(debug_packages(&lock, &fetcher).await?),
+    };
     let kernel = fetcher.fetch(lock.part(KERNEL)?, &tell).await?;
     let stub = fetcher.fetch(lock.part(STUB)?, &tell).await?;
     let certificates = fetcher.fetch(lock.part(CERTIFICATES)?, &tell).await?;
@@ -225,10 +235,21 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
         program: &program,
         date: lock.date,
         extra: &extra,
+        debug: debug.as_deref(),
     })?;
-    let out = &arguments.out;
+    let (name, usual) = match flavour {
+        Flavour::Sealed => ("proplet.efi", "target/image"),
+        Flavour::Debug => ("proplet-debug.efi", "target/image-debug"),
+    };
+    if flavour.is_debug() {
+        tell(
+            "warning: this is the DEBUG FLAVOUR: whoever starts it gets in. Register its measurement nowhere where secrets \
+             are released to it",
+        );
+    }
+    let out = &arguments.out.unwrap_or_else(|| usual.into());
     fs::create_dir_all(out).map_err(BuildError::file(out))?;
-    let path = out.join("proplet.efi");
+    let path = out.join(name);
     write(&path, &image)?;
     tell(&format!(
         "{}: {:.1} MiB",
@@ -236,6 +257,7 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
         image.len() as f64 / f64::from(1 << 20)
     ));
     let bill = sbom::bill(
+        name,
         &image,
         &[("proplet", &program)],
         &lock,
@@ -267,6 +289,15 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
     }
     tell(&format!("done in {:.1} s", begin.elapsed().as_secs_f64()));
     Ok(())
+}
+
+async fn debug_packages(lock: &Lock, fetcher: &Fetcher) -> Result<Vec<debug::Package>, BuildError> {
+    let mut packages = Vec::new();
+    for (name, _) in DEBUG_PARTS {
+        let package = fetcher.fetch(lock.part(name)?, &tell).await?;
+        packages.push(((*name).to_owned(), package));
+    }
+    Ok(packages)
 }
 
 async fn build_firmware(arguments: Firmware) -> Result<(), BuildError> {

@@ -16,6 +16,7 @@ pub mod assemble;
 pub mod cli;
 pub mod cpio;
 pub mod deb;
+pub mod debug;
 pub mod disk;
 pub mod elf;
 mod error;

@@ -19,6 +19,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use proplet_hal::Flavour;
 use serde::Deserialize;
 
 use crate::BuildError;
@@ -33,6 +34,18 @@ pub const CERTIFICATES: &str = "ca-certificates";
 pub const EDK2: &str = "edk2";
 /// Debian's changes to it.
 pub const EDK2_DEBIAN: &str = "edk2-debian";
+/// What the debug flavour has besides, by the name in the lock file and that of Debian's package: a shell, an ssh server
+/// and the libraries that it needs. No other image has anything of it.
+pub const DEBUG_PARTS: &[(&str, &str)] = &[
+    ("debug-busybox", "busybox-static"),
+    ("debug-dropbear", "dropbear-bin"),
+    ("debug-libc6", "libc6"),
+    ("debug-libcrypt1", "libcrypt1"),
+    ("debug-libgmp10", "libgmp10"),
+    ("debug-libtomcrypt1", "libtomcrypt1"),
+    ("debug-libtommath1", "libtommath1"),
+    ("debug-zlib1g", "zlib1g"),
+];
 /// The largest part, in bytes.
 pub const MAX_SIZE: u64 = 512 * 1024 * 1024;
 
@@ -107,6 +120,21 @@ impl Lock {
     pub fn part(&self, name: &'static str) -> Result<&Part, BuildError> {
         let found = self.parts.iter().find(|part| part.name == name);
         found.ok_or(BuildError::NoPart(name))
+    }
+
+    /// The parts of an image of this flavour, and of the firmware.
+    #[must_use]
+    pub fn of_flavour(&self, flavour: Flavour) -> Self {
+        let is_debug = |part: &Part| DEBUG_PARTS.iter().any(|(name, _)| *name == part.name);
+        Self {
+            date: self.date,
+            parts: self
+                .parts
+                .iter()
+                .filter(|part| flavour.is_debug() || !is_debug(part))
+                .cloned()
+                .collect(),
+        }
     }
 
     /// The text of the file.
@@ -186,9 +214,14 @@ mod tests {
     fn the_lock_file_of_this_tree_has_every_part() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../image.lock");
         let lock = Lock::read(&path).unwrap();
-        for name in [KERNEL, STUB, CERTIFICATES, EDK2, EDK2_DEBIAN] {
+        let debug = DEBUG_PARTS.iter().map(|(name, _)| *name);
+        let sealed = [KERNEL, STUB, CERTIFICATES, EDK2, EDK2_DEBIAN];
+        for name in sealed.into_iter().chain(debug.clone()) {
             assert!(lock.part(name).unwrap().urls.len() > 1, "{name}");
         }
+        assert_eq!(lock.of_flavour(Flavour::Debug), lock);
+        let names = |lock: Lock| lock.parts.into_iter().map(|part| part.name);
+        assert!(names(lock.of_flavour(Flavour::Sealed)).eq(sealed));
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             lock.to_toml(),

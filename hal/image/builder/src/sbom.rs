@@ -76,9 +76,15 @@ fn parse(text: &str) -> Vec<Crate> {
     crates
 }
 
-/// The bill of an image. `files` are further files with their names: the program, firmwares.
+/// The bill of an image of this name. `files` are further files with their names: the program, firmwares.
 #[must_use]
-pub fn bill(image: &[u8], files: &[(&str, &[u8])], lock: &Lock, crates: &[Crate]) -> Value {
+pub fn bill(
+    name: &str,
+    image: &[u8],
+    files: &[(&str, &[u8])],
+    lock: &Lock,
+    crates: &[Crate],
+) -> Value {
     let mut components: Vec<Value> = files
         .iter()
         .map(|(name, bytes)| {
@@ -94,7 +100,7 @@ pub fn bill(image: &[u8], files: &[(&str, &[u8])], lock: &Lock, crates: &[Crate]
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"component": {
-            "type": "operating-system", "bom-ref": "image", "name": "proplet.efi",
+            "type": "operating-system", "bom-ref": "image", "name": name,
             "version": env!("CARGO_PKG_VERSION"), "hashes": hashes(&sha256(image)),
         }},
         "components": components,
@@ -217,7 +223,13 @@ mod tests {
 
     #[test]
     fn a_bill_names_every_part() {
-        let bill = bill(b"image", &[("proplet", b"program")], &lock(), &parse(TREE));
+        let bill = bill(
+            "proplet.efi",
+            b"image",
+            &[("proplet", b"program")],
+            &lock(),
+            &parse(TREE),
+        );
         assert_eq!(
             bill["metadata"]["component"]["hashes"][0]["content"],
             sha256(b"image")

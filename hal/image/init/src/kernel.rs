@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use proplet_hal::Flavour;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::InitError;
@@ -41,14 +42,19 @@ pub(crate) fn check_command_line(in_force: &Path, of_image: &Path) -> Result<(),
     }
 }
 
-/// Takes away what only the start of the machine needs: further modules, another kernel, the magic key, core dumps.
-pub(crate) fn close() -> Result<(), InitError> {
+/// Takes away what only the start of the machine needs: further modules, another kernel, the magic key, core dumps. In
+/// the debug flavour the kernel's log and other processes can be looked at.
+pub(crate) fn close(flavour: Flavour) -> Result<(), InitError> {
     let set = |name: &str, value: &str| {
         let path = Path::new("/proc/sys").join(name);
         // A value without a line end is none to the kernel when it is empty.
         fs::write(&path, format!("{value}\n")).map_err(|error| InitError::Closing { path, error })
     };
-    for (name, value) in HARDENED {
+    let hardened = match flavour {
+        Flavour::Sealed => HARDENED,
+        Flavour::Debug => &[],
+    };
+    for (name, value) in hardened {
         if let Err(error) = set(name, value) {
             say(&format!("warning: {error}"));
         }

@@ -20,11 +20,16 @@
 //! kernel or a reboot. The daemon is not started a second time: what a crashed process of a confidential VM leaves
 //! behind is for its owner to look at, and whoever runs the VM can start it again.
 //!
+//! The image has a *debug* flavour too, with a measurement of its own: there a shell is on the console and ssh on port
+//! 2222, and the machine stays on when the daemon ends. What makes it one is in its archive and on its command line;
+//! no document does.
+//!
 //! A second disk, *operator*, is not measured. It gives the daemon variables of its environment and files; what
 //! these may say is the settings' to decide, and they decide about no secret.
 #![deny(missing_docs)]
 
 mod console;
+mod debug;
 mod disk;
 mod documents;
 mod error;
@@ -38,6 +43,8 @@ mod supervise;
 mod tee;
 
 use std::path::Path;
+
+use proplet_hal::Flavour;
 
 pub use disk::{Container, DiskError};
 pub use documents::{OperatorDocument, OperatorError};
@@ -77,20 +84,44 @@ pub fn run() -> std::process::ExitCode {
 
 async fn boot() -> Result<(), InitError> {
     mounts::kernel()?;
-    say(&format!("proplet {} starts", env!("CARGO_PKG_VERSION")));
+    let flavour = Flavour::of_machine(Path::new("/"));
+    say(&format!(
+        "proplet {} starts, {flavour} flavour",
+        env!("CARGO_PKG_VERSION")
+    ));
+    debug::announce(flavour);
     kernel::check_command_line(
         Path::new("/proc/cmdline"),
         &Path::new(IMAGE).join("cmdline"),
     )?;
     modules::load(Path::new("/lib/modules"))?;
     mounts::of_modules()?;
-    kernel::close()?;
+    kernel::close(flavour)?;
     if let Some(line) = kernel::floor_clock(&Path::new(IMAGE).join("date"))? {
         say(&line);
     }
     let documents = documents::read()?;
     tee::check(&documents.settings).await?;
     documents.write(Path::new(RUN))?;
+    debug::shell(flavour);
+    match serve(flavour, &documents).await {
+        Err(error) if flavour.is_debug() => {
+            say(&format!(
+                "{}: {error}. The sealed flavour would power off; this one stays on for whoever looks into it \
+                 (`poweroff -f`)",
+                error.code()
+            ));
+            supervise::stay().await
+        }
+        ended => ended,
+    }
+}
+
+/// What comes after everything that the measurement rests on.
+async fn serve(flavour: Flavour, documents: &documents::Documents) -> Result<(), InitError> {
+    let run = Path::new(RUN);
     network::up().await?;
-    supervise::daemon(&documents, Path::new(RUN)).await
+    debug::ssh(flavour, &run.join("operator"));
+    debug::announce(flavour);
+    supervise::daemon(documents, run).await
 }

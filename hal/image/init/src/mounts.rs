@@ -38,6 +38,12 @@ pub(crate) fn of_modules() -> Result<(), InitError> {
     mount_all(OF_MODULES)
 }
 
+/// What a terminal needs, in the debug flavour.
+pub(crate) fn terminals() -> io::Result<()> {
+    let flags = MountFlags::NOSUID.union(MountFlags::NOEXEC);
+    mount_one("devpts", "/dev/pts", flags, "mode=0620,ptmxmode=0666")
+}
+
 fn mount_all(mounts: &[Mount]) -> Result<(), InitError> {
     for (kind, place, flags, options) in mounts {
         mount_one(kind, place, *flags, options)

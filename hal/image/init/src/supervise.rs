@@ -64,6 +64,23 @@ pub(crate) async fn daemon(documents: &Documents, run: &Path) -> Result<(), Init
     }
 }
 
+/// Stays until somebody ends the machine: in the debug flavour, where there is something to look into.
+pub(crate) async fn stay() -> Result<(), InitError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(InitError::Start)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(InitError::Start)?;
+    let mut children = signal(SignalKind::child()).map_err(InitError::Start)?;
+    let mut button = power_button();
+    loop {
+        while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+        tokio::select! {
+            _ = children.recv() => {}
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            Some(()) = button.recv() => return Ok(()),
+        }
+    }
+}
+
 /// The same program under its usual name, with a new and short environment.
 fn start(documents: &Documents, run: &Path) -> std::io::Result<Pid> {
     let child = Command::new("/proc/self/exe")

@@ -24,7 +24,7 @@ mod table;
 pub mod tdx;
 
 pub use error::MeasureError;
-pub use table::{Measurements, SnpMeasurement, TdxMeasurement};
+pub use table::{Measurements, SnpMeasurement, TdxMeasurement, flavour};
 
 /// How many pages of memory firmware may ask to be measured: 256 MiB.
 pub const MAX_PAGES: u64 = 64 * 1024;

@@ -3,13 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use crate::firmware::Firmware;
+use crate::pe::Pe;
 use crate::snp::{self, CpuType, Loaded};
 use crate::{MeasureError, sha256, tdx};
+
+/// On the command line of the debug flavour of the image, as `proplet_hal::flavour` has it.
+const DEBUG_WORD: &[u8] = b"proplet.flavour=debug";
 
 /// What an image measures, in all the ways in which it may be started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measurements {
+    /// `debug` when the command line inside the image says that it lets people in, else `sealed`.
+    pub flavour: String,
     /// SHA-256 of the UKI, in hexadecimal, as every digest here.
     pub uki_sha256: String,
     /// SHA-256 of the firmware for SNP.
@@ -71,6 +77,7 @@ impl Measurements {
             }
         }
         Ok(Self {
+            flavour: flavour(uki)?.to_owned(),
             uki_sha256: hex::encode(sha256(uki)),
             snp_firmware_sha256: hex::encode(sha256(snp_firmware)),
             tdx_firmware_sha256: hex::encode(sha256(tdx_firmware)),
@@ -78,6 +85,20 @@ impl Measurements {
             tdx: TdxMeasurement::of(uki, tdx_firmware)?,
         })
     }
+}
+
+/// What the image says about itself, in a part that is measured. The images of this project are one of the two; of
+/// others it says nothing but that this word is not on their command line.
+///
+/// # Errors
+/// [`MeasureError`] when it is no image.
+pub fn flavour(uki: &[u8]) -> Result<&'static str, MeasureError> {
+    let pe = Pe::parse(uki)?;
+    let line = pe.contents(".cmdline")?.unwrap_or_default();
+    let is_debug = line
+        .split(u8::is_ascii_whitespace)
+        .any(|word| word == DEBUG_WORD);
+    Ok(if is_debug { "debug" } else { "sealed" })
 }
 
 impl TdxMeasurement {

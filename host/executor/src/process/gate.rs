@@ -34,6 +34,13 @@ pub(super) fn open(
         return Ok(Err(no_tee(host.detected.as_ref())));
     };
     let vault = vault(&host.settings, provider)?;
+    if host.flavour.is_debug() && !host.settings.confidential.allow_debug_image {
+        return Ok(Err(Refusal::new(
+            Code::DebugImage,
+            "this VM is of the debug flavour of the image, and whoever started it can read everything in it; start the \
+             task on a VM of the sealed image, or write allow_debug_image = true under [confidential]",
+        )));
+    }
     if let Err(refusal) = host.swap.enforce(host.swap_rule) {
         return Ok(Err(refusal));
     }
@@ -55,6 +62,7 @@ pub(super) fn open(
             provider: Arc::clone(provider),
             receipt_key: Arc::clone(receipt_key),
             settings_digest: *settings_digest,
+            flavour: host.flavour,
             vault: Arc::new(vault),
             instance: Default::default(),
         },
@@ -65,6 +73,13 @@ pub(super) fn open(
 /// What is wrong with a host and not enforced, or unwise.
 pub(super) fn warnings(host: &Host) -> Vec<String> {
     let mut warnings = Vec::new();
+    if host.flavour.is_debug() {
+        warnings.push(
+            "this is the DEBUG FLAVOUR of the VM image: whoever started this VM can log in, and NOTHING in it is \
+             confidential towards them"
+                .to_owned(),
+        );
+    }
     if let Some(provider) = &host.provider {
         if !provider.is_hardware() {
             warnings.push(format!(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proplet_hal::TeeProvider;
+use proplet_hal::{Flavour, TeeProvider};
 use proplet_results::ReceiptKey;
 use proplet_runtime::{Runtime, RuntimeConfig};
 use proplet_settings::Settings;
@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Process {
     pub settings: Arc<Settings>,
     pub settings_digest: Digest,
+    /// The flavour of the VM image, which claims and receipts name.
+    pub flavour: Flavour,
     /// What evidence comes from. Plain tasks attest too.
     pub provider: Option<Arc<dyn TeeProvider>>,
     /// Where guests wait for it.
@@ -71,6 +73,7 @@ impl Process {
             warnings: gate::warnings(&host),
             settings,
             settings_digest,
+            flavour: host.flavour,
             provider: host.provider,
             guest_queue: Arc::default(),
             receipt_key,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proplet_hal::TeeProvider;
+use proplet_hal::{Flavour, TeeProvider};
 use proplet_results::ReceiptKey;
 use proplet_types::Digest;
 
@@ -15,6 +15,7 @@ pub(crate) struct TrustedHost {
     pub provider: Arc<dyn TeeProvider>,
     pub receipt_key: Arc<ReceiptKey>,
     pub settings_digest: Digest,
+    pub flavour: Flavour,
     pub vault: Arc<Vault>,
     pub instance: Instance,
 }

@@ -104,6 +104,7 @@ impl Process {
                 &host.provider,
                 &host.receipt_key,
                 &host.settings_digest,
+                host.flavour,
             )
             .await?;
         Ok(Sealer {

@@ -49,6 +49,7 @@ impl Process {
             queue: Arc::clone(&self.guest_queue),
             receipt_key: Arc::clone(&self.receipt_key),
             settings_digest: self.settings_digest,
+            flavour: self.flavour,
             component_digest: workload.component_digest,
             image_digest: workload.image_digest,
             policy_digest: workload.policy_digest(),

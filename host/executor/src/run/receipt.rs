@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
+use proplet_hal::Flavour;
 use proplet_jose::jwk::PublicKey;
 use proplet_results::{
     ReceiptClaims,
@@ -26,6 +27,7 @@ pub(super) struct Draft {
     policy_digest: Option<Digest>,
     settings_digest: Digest,
     attester: String,
+    flavour: Flavour,
     arguments_digest: Digest,
     environment_digest: Digest,
     inputs_digest: Digest,
@@ -70,6 +72,7 @@ impl Draft {
             policy_digest: workload.policy_digest(),
             settings_digest: release.host.settings_digest,
             attester: release.host.provider.attester().to_owned(),
+            flavour: release.host.flavour,
             arguments_digest: of_arguments(&task.arguments).map_err(failed)?,
             environment_digest: of_environment(&task.env).map_err(failed)?,
             inputs_digest: of_inputs(&task.inputs).map_err(failed)?,
@@ -95,6 +98,7 @@ impl Draft {
             policy_digest: self.policy_digest,
             settings_digest: self.settings_digest,
             attester: self.attester.clone(),
+            flavour: self.flavour,
             export: ending.export.to_owned(),
             arguments_digest: self.arguments_digest,
             environment_digest: self.environment_digest,

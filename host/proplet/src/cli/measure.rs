@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use proplet_hal::flavour::DEBUG;
 use proplet_measure::{MeasureError, Measurements, snp::CpuType};
 use proplet_types::Code;
 use serde_json::json;
@@ -25,6 +26,10 @@ pub(super) fn run(arguments: &Measure, console: &mut Console<'_>) -> Result<(), 
         return Ok(());
     }
     let mut lines = vec![format!("image       sha256:{}", measurements.uki_sha256)];
+    if measurements.flavour == DEBUG {
+        console.note("WARNING: this is the DEBUG FLAVOUR: whoever starts it can read and change everything in it");
+        lines.push("flavour     debug".to_owned());
+    }
     for entry in &measurements.snp {
         let (cpu, vcpus, measurement) = (&entry.cpu, entry.vcpus, &entry.measurement);
         lines.push(format!("SEV-SNP     {measurement} {cpu}, {vcpus} CPUs"));

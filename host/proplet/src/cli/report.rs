@@ -80,6 +80,9 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     }
     if let Some(claims) = &report.claims {
         facts.push(("settings", claims.settings_digest.to_string()));
+        if claims.flavour.is_debug() {
+            facts.push(("flavour", claims.flavour.to_string()));
+        }
         if let Some(workload) = &claims.workload {
             facts.push(("component", workload.component_digest.to_string()));
             facts.extend(

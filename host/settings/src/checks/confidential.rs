@@ -28,6 +28,7 @@ pub(crate) fn checked_confidential(
         image_key_types,
         recipients,
         allow_unmeasured_settings: document.allow_unmeasured_settings,
+        allow_debug_image: document.allow_debug_image,
         allow_a256ctr: document.allow_a256ctr,
     })
 }

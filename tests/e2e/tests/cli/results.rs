@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use proplet_hal::Flavour;
 use proplet_jose::jwk::PublicKey;
 use proplet_results::ResultDocument;
 use proplet_testkit::forge::RevocationList;
@@ -374,6 +375,36 @@ async fn nothing_verifies_without_an_expected_measurement() {
         .await
         .misused("cannot be used with");
     }
+}
+
+/// Nothing fails: whoever expects the measurement of a debug image gets what he asked for, and is told what that is.
+#[tokio::test]
+async fn the_debug_flavour_is_warned_of() {
+    let (desk, reader) = empty().await;
+    let host = FakeSnp::new();
+    let ran = Ran {
+        flavour: Flavour::Debug,
+        ..Ran::on(&host)
+    };
+    put(&desk, &ran.gave(b"30", TEXT, &reader).await);
+    for line in [BARE_VERIFY, BARE_OPEN] {
+        let line = format!("{line} --any-measurement");
+        let ended = desk.run(&line).await.done();
+        let report = format!("{}{}", ended.stderr, ended.text());
+        assert!(report.contains("DEBUG FLAVOUR"), "{report}");
+        assert!(report.contains("WARNING: the host is of the"), "{report}");
+        let json = desk.run(&format!("{line} --json")).await.done().json();
+        let report = json.get("report").unwrap_or(&json);
+        assert_eq!(report["verified"], false, "{report}");
+        assert_eq!(report["receipt"]["flavour"], "debug", "{report}");
+        assert_eq!(report["claims"]["flavour"], "debug", "{report}");
+        desk.run(&format!("{line} --require all"))
+            .await
+            .refused(ExitCode::Failed, "");
+    }
+    let explained = format!("{BARE_VERIFY} --any-measurement --explain");
+    let explained = desk.run(&explained).await.done();
+    assert!(explained.text().contains("debug"), "{}", explained.text());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use proplet::cli::{Console, Context, main_with};
-use proplet_hal::TeeProvider;
+use proplet_hal::{Flavour, TeeProvider};
 use proplet_jose::jwe::encrypt;
 use proplet_jose::jwk::PublicKey;
 use proplet_results::claims::{Claims, WorkloadClaims};
@@ -154,6 +154,8 @@ pub struct Ran<'a> {
     pub key: ReceiptKey,
     pub task_id: String,
     pub export: String,
+    /// Of the VM image.
+    pub flavour: Flavour,
 }
 
 impl<'a> Ran<'a> {
@@ -163,6 +165,7 @@ impl<'a> Ran<'a> {
             key: ReceiptKey::generate().unwrap(),
             task_id: "task-1".to_owned(),
             export: "run".to_owned(),
+            flavour: Flavour::Sealed,
         }
     }
 
@@ -217,9 +220,8 @@ impl<'a> Ran<'a> {
             self.tee.attester(),
             workload,
         );
-        EvidenceBundle::gather(self.tee, &claims.unwrap())
-            .await
-            .unwrap()
+        let claims = claims.unwrap().with_flavour(self.flavour);
+        EvidenceBundle::gather(self.tee, &claims).await.unwrap()
     }
 
     async fn document(
@@ -231,6 +233,7 @@ impl<'a> Ran<'a> {
         let settings_digest = Digest::of(b"settings");
         let attester = self.tee.attester().to_owned();
         let claims = Claims::instance(&self.key, settings_digest, &attester).unwrap();
+        let claims = claims.with_flavour(self.flavour);
         let evidence = EvidenceBundle::gather(self.tee, &claims).await.unwrap();
         let receipt = ReceiptClaims {
             task_id: self.task_id.clone(),
@@ -247,6 +250,7 @@ impl<'a> Ran<'a> {
             inputs_digest: of_inputs(&["10", "twenty"]).unwrap(),
             result_digest: sealed.digest,
             recipients: vec![reader.thumbprint()],
+            flavour: self.flavour,
             limits: BTreeMap::new(),
             untrusted_start: std::time::SystemTime::now().into(),
             untrusted_finish: std::time::SystemTime::now().into(),

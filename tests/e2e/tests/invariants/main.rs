@@ -12,6 +12,7 @@
 mod answers;
 mod bound;
 mod clear;
+mod debug_image;
 mod evidence;
 mod hostile;
 mod image_keys;

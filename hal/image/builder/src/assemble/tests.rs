@@ -3,6 +3,7 @@ use std::io::Read as _;
 use super::*;
 use crate::deb::tests::{package, xz};
 use crate::elf::tests::{module, program};
+use proplet_hal::Flavour;
 use proplet_measure::pe::Pe;
 
 /// A PE file with a section, as kernel and as stub.
@@ -72,6 +73,7 @@ fn build(packages: &Packages, program: &[u8]) -> Result<Vec<u8>, BuildError> {
         program,
         date: 1_700_000_000,
         extra: &[],
+        debug: None,
     })
 }
 
@@ -96,6 +98,68 @@ fn an_image_has_all_parts_and_is_the_same_each_time() {
     assert!(has(b"etc/proplet/cmdline\0") && has(COMMAND_LINE.as_bytes()) && has(b"1700000000\n"));
     assert!(has(b"A\nB\n"), "certificates in the order of their names");
     assert!(has(b"virtio_net.ko\nvirtio_blk.ko\n") && has(&program));
+}
+
+/// What an image has in its archive.
+fn unpacked(image: &[u8]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    let pe = Pe::parse(image).unwrap();
+    flate2::read::GzDecoder::new(pe.contents(".initrd").unwrap().unwrap())
+        .read_to_end(&mut archive)
+        .unwrap();
+    archive
+}
+
+#[test]
+fn the_flavours_differ_in_what_is_measured_and_the_sealed_one_has_no_way_in() {
+    let (packages, program) = (packages(), program(&[1]));
+    let of = |debug: Option<&[debug::Package]>| {
+        let image = image(&Ingredients {
+            kernel: &packages.kernel,
+            stub: &packages.stub,
+            certificates: &packages.certificates,
+            program: &program,
+            date: 1,
+            extra: &[],
+            debug,
+        });
+        image.unwrap()
+    };
+    let further = crate::debug::tests::packages();
+    let (sealed, debug) = (of(None), of(Some(&further)));
+    let command_line = |image: &[u8]| {
+        let pe = Pe::parse(image).unwrap();
+        let line = pe.contents(".cmdline").unwrap().unwrap();
+        String::from_utf8(line.to_vec()).unwrap()
+    };
+    let has = |image: &[u8], text: &str| {
+        let archive = unpacked(image);
+        archive
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
+    };
+    assert_eq!(command_line(&sealed), COMMAND_LINE);
+    assert_eq!(proplet_measure::flavour(&sealed).unwrap(), "sealed");
+    for name in [
+        "etc/proplet/flavour",
+        "busybox",
+        "dropbear",
+        "passwd",
+        "DEBUG",
+    ] {
+        assert!(!has(&sealed, name), "{name}");
+        assert!(has(&debug, name), "{name}");
+    }
+    let line = command_line(&debug);
+    assert_eq!(line, format!("{COMMAND_LINE} {DEBUG_WORD}"));
+    assert!(
+        has(&debug, &line),
+        "the copy that the first process compares with"
+    );
+    assert_eq!(proplet_measure::flavour(&debug).unwrap(), "debug");
+    assert!(Flavour::of_command_line(&line).is_debug());
+    let events = |image: &[u8]| proplet_measure::tdx::events(image).unwrap();
+    assert_ne!(events(&sealed).rtmr2, events(&debug).rtmr2);
 }
 
 #[test]
@@ -127,7 +191,7 @@ fn what_is_missing_is_named() {
 #[test]
 fn reference_values_admit_what_was_measured() {
     let measurements: Measurements = serde_json::from_value(serde_json::json!({
-        "uki_sha256": "", "snp_firmware_sha256": "", "tdx_firmware_sha256": "",
+        "flavour": "sealed", "uki_sha256": "", "snp_firmware_sha256": "", "tdx_firmware_sha256": "",
         "snp": [{"cpu": "EPYC-v4", "vcpus": 1, "measurement": "0a".repeat(48)}],
         "tdx": {"mrtd": "0b".repeat(48), "rtmr1": "0c".repeat(48), "rtmr2": "0d".repeat(48)},
     }))

@@ -18,6 +18,9 @@ pub(super) fn of(report: &Report) -> Vec<Node> {
             Node::new("host's key", &claims.cnf),
             Node::new("nonce", hex::encode(claims.nonce())),
         ];
+        if claims.flavour.is_debug() {
+            said.push(Node::new("flavour", claims.flavour.to_string()));
+        }
         if let Some(workload) = &claims.workload {
             said.push(Node::new(
                 "component",
