@@ -21,7 +21,7 @@
 //! The digest covers the bytes of the document, not what they mean. This type keeps those bytes, and
 //! nothing writes them a second time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -31,6 +31,9 @@ use thiserror::Error;
 
 /// Largest document, in bytes. It travels in one request to the key broker.
 pub const MAX_INIT_DATA_BYTES: usize = 1024 * 1024;
+
+/// Longest name of a file that a VM writes down.
+const MAX_NAME: usize = 64;
 
 /// The only version of the format that there is.
 const VERSION: &str = "0.1.0";
@@ -80,6 +83,12 @@ pub enum InitDataError {
     /// A file's text cannot be written between `'''`.
     #[error("{0} contains ''' and cannot stand in an init-data document; rewrite those strings")]
     Quotes(String),
+    /// A file's name would hide it, or lead out of the folder that a VM writes it to.
+    #[error(
+        "the file name {0:?} cannot be used in an init-data document; use at most 64 letters, digits, `.`, `-` and \
+         `_`, not `.` first, and each name once"
+    )]
+    Name(String),
     /// A file's name or text has characters that TOML does not allow there.
     #[error("{0} has control characters, which an init-data document cannot hold; remove them")]
     Characters(String),
@@ -136,6 +145,31 @@ impl InitData {
         name: &str,
         text: &str,
     ) -> Result<Self, InitDataError> {
+        Self::holding_all(algorithm, &[(name, text)])
+    }
+
+    /// As [`InitData::holding`], of several files, in their order.
+    ///
+    /// # Errors
+    /// As [`InitData::holding`], and when a name is there twice.
+    pub fn holding_all(
+        algorithm: DigestAlgorithm,
+        files: &[(&str, &str)],
+    ) -> Result<Self, InitDataError> {
+        let mut document =
+            format!("version = \"{VERSION}\"\nalgorithm = \"{algorithm}\"\n\n[data]\n");
+        let mut names = BTreeSet::new();
+        for (name, text) in files {
+            if !names.insert(name) {
+                return Err(InitDataError::Name((*name).to_owned()));
+            }
+            document.push_str(&Self::entry(name, text)?);
+        }
+        Self::parse(&document)
+    }
+
+    /// A file's line and text in the table of files.
+    fn entry(name: &str, text: &str) -> Result<String, InitDataError> {
         if text.contains("'''") || text.ends_with('\'') {
             return Err(InitDataError::Quotes(name.to_owned()));
         }
@@ -146,10 +180,17 @@ impl InitData {
             return Err(InitDataError::Characters(name.to_owned()));
         }
         // A newline right after the opening quotes is not part of the string.
-        let document = format!(
-            "version = \"{VERSION}\"\nalgorithm = \"{algorithm}\"\n\n[data]\n\"{name}\" = '''\n{text}'''\n"
-        );
-        Self::parse(&document)
+        Ok(format!("\"{name}\" = '''\n{text}'''\n"))
+    }
+
+    /// Whether a file of this name can be written into a folder of the VM: it stays in it, and hides from nobody.
+    #[must_use]
+    pub fn is_file_name(name: &str) -> bool {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        !name.is_empty()
+            && name.len() <= MAX_NAME
+            && !name.starts_with('.')
+            && name.chars().all(allowed)
     }
 
     /// The document's bytes, which the digest is over.
@@ -271,6 +312,46 @@ mod tests {
         assert!(InitData::is_meant_by(made.text()));
         assert!(!InitData::is_meant_by(SETTINGS));
         assert!(!InitData::is_meant_by("algorithm = 'sha256'"));
+    }
+
+    #[test]
+    fn several_files_come_out_in_any_order() {
+        let files = [("proplet.toml", SETTINGS), ("ca.pem", "-----BEGIN\n")];
+        let made = InitData::holding_all(DigestAlgorithm::Sha256, &files).unwrap();
+        assert_eq!(
+            made.files().collect::<Vec<_>>(),
+            [("ca.pem", "-----BEGIN\n"), ("proplet.toml", SETTINGS)]
+        );
+        let one = InitData::holding(DigestAlgorithm::Sha256, "proplet.toml", SETTINGS).unwrap();
+        let of_one = InitData::holding_all(DigestAlgorithm::Sha256, &files[..1]).unwrap();
+        assert_eq!(one.text(), of_one.text());
+        let twice = [("a", "1"), ("a", "2")];
+        let error = InitData::holding_all(DigestAlgorithm::Sha256, &twice).unwrap_err();
+        assert_eq!(error, InitDataError::Name("a".to_owned()));
+        let quotes = [("a", "1"), ("b", "'''")];
+        let error = InitData::holding_all(DigestAlgorithm::Sha256, &quotes).unwrap_err();
+        assert_eq!(error, InitDataError::Quotes("b".to_owned()));
+    }
+
+    #[test]
+    fn file_names_stay_in_their_folder() {
+        let longest = "a".repeat(64);
+        for name in ["ca.pem", "a-b_c.1", longest.as_str()] {
+            assert!(InitData::is_file_name(name), "{name}");
+        }
+        let longer = "a".repeat(65);
+        for name in [
+            "",
+            ".hidden",
+            "..",
+            "a/b",
+            "/a",
+            "a b",
+            "ä",
+            longer.as_str(),
+        ] {
+            assert!(!InitData::is_file_name(name), "{name}");
+        }
     }
 
     #[test]

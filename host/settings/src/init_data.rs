@@ -8,7 +8,7 @@
 //! credential in it is refused at start: by then it has been published to the host already, and whoever
 //! wrote it should hear so at once. Credentials stand in a document of their own (`credentials.rs`).
 
-use proplet_hal::init_data::{DigestAlgorithm, InitData};
+use proplet_hal::init_data::{DigestAlgorithm, InitData, InitDataError};
 
 pub use crate::envelope::SETTINGS_FILE;
 use crate::{environment::Environment, error::SettingsError, settings::Settings};
@@ -19,7 +19,24 @@ use crate::{environment::Environment, error::SettingsError, settings::Settings};
 /// # Errors
 /// What is wrong with the settings; a credential in them; text that cannot stand in such a document.
 pub fn init_data(settings: &str, algorithm: DigestAlgorithm) -> Result<InitData, SettingsError> {
-    let init_data = InitData::holding(algorithm, SETTINGS_FILE, settings)?;
+    init_data_with(settings, &[], algorithm)
+}
+
+/// As [`init_data`], with further files that the settings name: a VM finds the file `NAME` as
+/// `/run/proplet/measured/NAME`.
+///
+/// # Errors
+/// As [`init_data`], and for a file's name or text that cannot stand in such a document.
+pub fn init_data_with(
+    settings: &str,
+    files: &[(&str, &str)],
+    algorithm: DigestAlgorithm,
+) -> Result<InitData, SettingsError> {
+    if let Some((name, _)) = files.iter().find(|(name, _)| !InitData::is_file_name(name)) {
+        return Err(InitDataError::Name((*name).to_owned()).into());
+    }
+    let files = [&[(SETTINGS_FILE, settings)], files].concat();
+    let init_data = InitData::holding_all(algorithm, &files)?;
     Settings::parse(Some(init_data.text()), &Environment::default())?;
     Ok(init_data)
 }
@@ -45,6 +62,21 @@ mod tests {
         assert_eq!(inside.init_data, Some(init_data));
         let alone = parse(SETTINGS).unwrap();
         assert_eq!((alone.digest, alone.init_data), (inside.digest, None));
+    }
+
+    #[test]
+    fn files_go_with_the_settings() {
+        let with = |files: &[(&str, &str)]| {
+            init_data_with(SETTINGS, files, DigestAlgorithm::Sha256).map_err(|e| e.to_string())
+        };
+        let made = with(&[("ca.pem", "PEM\n"), ("auth.json", "{}")]).unwrap();
+        assert_eq!(made.file("ca.pem"), Some("PEM\n"));
+        assert_eq!(made.file(SETTINGS_FILE), Some(SETTINGS));
+        assert_eq!(made.names().count(), 3);
+        for name in ["../ca.pem", "", ".ca", SETTINGS_FILE] {
+            let error = with(&[(name, "")]).unwrap_err();
+            assert!(error.contains(&format!("{name:?}")), "{error}");
+        }
     }
 
     #[test]

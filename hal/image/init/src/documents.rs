@@ -46,8 +46,6 @@ const CREDENTIALS: &str = "credentials.toml";
 const INIT_DATA: &str = "init-data.toml";
 /// The only version of the operator's document.
 const VERSION: &str = "0.1.0";
-/// Longest name of a file.
-const MAX_NAME: usize = 64;
 /// Variables that would lead the daemon to other documents.
 const REFUSED: &[&str] = &["PROPLET_CONFIG_FILE", "PROPLET_CREDENTIALS_FILE"];
 
@@ -107,7 +105,11 @@ impl OperatorDocument {
                 return Err(OperatorError::Variable(name.clone()));
             }
         }
-        if let Some(name) = written.files.keys().find(|name| !is_file_name(name)) {
+        if let Some(name) = written
+            .files
+            .keys()
+            .find(|name| !InitData::is_file_name(name))
+        {
             return Err(OperatorError::FileName(name.clone()));
         }
         let wiped = |map: BTreeMap<String, String>| {
@@ -167,7 +169,7 @@ fn check(settings: &InitData) -> Result<(), InitError> {
     if settings.file(SETTINGS).is_none() {
         return Err(InitError::NoSettings);
     }
-    match settings.names().find(|name| !is_file_name(name)) {
+    match settings.names().find(|name| !InitData::is_file_name(name)) {
         Some(name) => Err(InitError::FileName(name.to_owned())),
         None => Ok(()),
     }
@@ -216,15 +218,6 @@ fn write(path: &Path, text: &str) -> Result<(), InitError> {
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(InitError::file(path))
-}
-
-/// A name that stays in its folder and hides from nobody.
-fn is_file_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    !name.is_empty()
-        && name.len() <= MAX_NAME
-        && !name.starts_with('.')
-        && name.chars().all(allowed)
 }
 
 #[cfg(test)]
@@ -333,7 +326,7 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in "(?s).{0,200}", name in "(?s).{0,20}") {
             let _ = OperatorDocument::parse(&text);
-            if is_file_name(&name) {
+            if InitData::is_file_name(&name) {
                 let path = Path::new("/a").join(&name);
                 prop_assert_eq!(path.parent(), Some(Path::new("/a")));
             }

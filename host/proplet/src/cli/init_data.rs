@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_hal::InitData;
 use proplet_settings::{
     MAX_DOCUMENT_BYTES,
-    init_data::{SETTINGS_FILE, init_data},
+    init_data::{SETTINGS_FILE, init_data_with},
 };
 use proplet_types::{Digest, text::line};
 use serde_json::json;
@@ -19,7 +19,15 @@ use super::{
 /// `proplet init-data make`: checks the settings as a start would, and writes the document.
 pub(super) fn make(arguments: &InitDataMake, console: &mut Console<'_>) -> Result<(), CliError> {
     let text = files::read_text("settings", &arguments.settings, MAX_DOCUMENT_BYTES)?;
-    let document = init_data(&text, arguments.algorithm)
+    let mut files = Vec::new();
+    for (name, path) in &arguments.files {
+        files.push((name, files::read_text("file", path, MAX_DOCUMENT_BYTES)?));
+    }
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, text)| (name.as_str(), text.as_str()))
+        .collect();
+    let document = init_data_with(&text, &files, arguments.algorithm)
         .map_err(|error| CliError::input("settings", &arguments.settings, error))?;
     files::write_public(&arguments.out, document.text().as_bytes())?;
     console.status(&format!("Wrote {}", arguments.out.display()));

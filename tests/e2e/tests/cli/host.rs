@@ -1,5 +1,6 @@
 //! `run` and the daemon's start.
 
+use proplet_hal::InitData;
 use proplet_types::ExitCode;
 
 use super::support::{Desk, Seen};
@@ -138,4 +139,42 @@ async fn bad_settings_start_nothing() {
     desk.run("--config @empty.toml")
         .await
         .refused(ExitCode::Usage, "PROPLET_TENANT_ID");
+}
+
+#[tokio::test]
+async fn init_data_holds_the_settings_and_the_files_that_they_name() {
+    let desk = Desk::new();
+    let settings = "[mqtt]\naddress = \"mqtts://broker\"\nca = \"/run/proplet/measured/ca.pem\"\n";
+    desk.write("proplet.toml", settings);
+    desk.write("here.pem", "-----BEGIN CERTIFICATE-----\n");
+    let make = "init-data make @proplet.toml --out @init-data.toml --json";
+    let line = format!("{make} --file ca.pem=HERE")
+        .replace("HERE", desk.path("here.pem").to_str().unwrap());
+    let made = desk.run(&line).await.done().json();
+    assert_eq!(made["files"], serde_json::json!(["ca.pem", "proplet.toml"]));
+    let text = std::fs::read_to_string(desk.path("init-data.toml")).unwrap();
+    let document = InitData::parse(&text).unwrap();
+    assert_eq!(document.file("proplet.toml"), Some(settings));
+    assert_eq!(
+        document.file("ca.pem"),
+        Some("-----BEGIN CERTIFICATE-----\n")
+    );
+    assert_eq!(made["digest"], hex::encode(document.digest()));
+    let shown = desk.run("init-data show @init-data.toml --json").await;
+    assert_eq!(shown.done().json(), made);
+
+    let refused = [
+        ("--file ca.pem=/nowhere", "/nowhere"),
+        ("--file ../ca.pem=/dev/null", "\"../ca.pem\""),
+        ("--file proplet.toml=/dev/null", "\"proplet.toml\""),
+    ];
+    for (arguments, words) in refused {
+        let line = format!("init-data make @proplet.toml --out @other.toml {arguments}");
+        let ended = desk.run(&line).await;
+        ended.refused(ExitCode::Usage, words);
+        assert!(!desk.path("other.toml").exists(), "{arguments}");
+    }
+    let ended = desk.run(&format!("{make} --file ca.pem")).await;
+    assert_eq!(ended.exit, ExitCode::Usage, "{ended:?}");
+    assert!(ended.stderr.contains("NAME=PATH"), "{ended:?}");
 }

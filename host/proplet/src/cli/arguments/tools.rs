@@ -108,9 +108,22 @@ pub struct InitDataMake {
     /// The digest: sha256 for SEV-SNP, sha384 for TDX; either is bound by both
     #[arg(long, value_name = "ALGORITHM", default_value = "sha256")]
     pub algorithm: DigestAlgorithm,
+    /// A file that goes with the settings, for example the CA that they name as `/run/proplet/measured/NAME`; it is as
+    /// public as they are. May be repeated
+    #[arg(long = "file", value_name = "NAME=PATH", value_parser = file)]
+    pub files: Vec<(String, PathBuf)>,
     /// Where the document goes; a file that exists is kept
     #[arg(long, short = 'o', value_name = "FILE")]
     pub out: PathBuf,
+}
+
+fn file(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.into()))
+        }
+        _ => Err("write NAME=PATH".to_owned()),
+    }
 }
 
 /// Arguments of `init-data show`.
