@@ -5,11 +5,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proplet_hal::Flavour;
+use rustix::system::sethostname;
 use rustix::time::{ClockId, Timespec, clock_settime};
 
 use crate::InitError;
 use crate::console::say;
 
+/// The name of the machine.
+const NAME: &[u8] = b"proplet";
 /// What must hold before the daemon starts, below `/proc/sys`.
 const CLOSED: &[(&str, &str)] = &[
     ("kernel/modules_disabled", "1"),
@@ -60,6 +63,13 @@ pub(crate) fn close(flavour: Flavour) -> Result<(), InitError> {
         }
     }
     CLOSED.iter().try_for_each(|(name, value)| set(name, value))
+}
+
+/// Gives the machine a name. It is the same for all: which one this is, its settings say, and nobody asks the name.
+pub(crate) fn name() {
+    if let Err(error) = sethostname(NAME) {
+        say(&format!("warning: the machine has no name: {error}"));
+    }
 }
 
 /// Sets a clock that is before the image was made to that time, and says so. The host sets the clock; it

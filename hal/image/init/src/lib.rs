@@ -84,6 +84,7 @@ pub fn run() -> std::process::ExitCode {
 
 async fn boot() -> Result<(), InitError> {
     mounts::kernel()?;
+    kernel::name();
     let flavour = Flavour::of_machine(Path::new("/"));
     say(&format!(
         "proplet {} starts, {flavour} flavour",
