@@ -256,20 +256,30 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
         path.display(),
         image.len() as f64 / f64::from(1 << 20)
     ));
-    let bill = sbom::bill(
-        name,
-        &image,
-        &[("proplet", &program)],
-        &lock,
-        &sbom::crates(&arguments.tree)?,
+    let firmware = arguments
+        .firmware
+        .as_deref()
+        .map(|folder| {
+            let (snp, tdx) = (folder.join(firmware::SNP), folder.join(firmware::TDX));
+            Ok::<_, BuildError>((read(&snp)?, read(&tdx)?))
+        })
+        .transpose()?;
+    let mut files = vec![("proplet", program.as_slice())];
+    files.extend(
+        extra
+            .iter()
+            .map(|(path, file)| (path.as_str(), file.as_slice())),
     );
+    if let Some((snp, tdx)) = &firmware {
+        files.extend([
+            (firmware::SNP, snp.as_slice()),
+            (firmware::TDX, tdx.as_slice()),
+        ]);
+    }
+    let bill = sbom::bill(name, &image, &files, &lock, &sbom::crates(&arguments.tree)?);
     write_json(&out.join("sbom.cdx.json"), &bill)?;
-    if let Some(folder) = &arguments.firmware {
+    if let Some((snp, tdx)) = firmware {
         tell("measuring it");
-        let (snp, tdx) = (
-            read(&folder.join(firmware::SNP))?,
-            read(&folder.join(firmware::TDX))?,
-        );
         let measurements = assemble::measurements(&image, &snp, &tdx)?;
         write_json(&out.join("measurements.json"), &measurements)?;
         let values = assemble::reference_values(&measurements);

@@ -1,6 +1,7 @@
 //! What an image is made of, as a bill of materials in the form of CycloneDX 1.6.
 //!
-//! It names the parts of the lock file with their digests, and the crates that the program is made of by its tree's
+//! It names the files that the image is made of or started with (the program, both firmwares) and the parts of the lock
+//! file with their digests, and the crates that the program is made of by its tree's
 //! `Cargo.lock`. A program that was built from another tree is described by neither, so the program's digest stands
 //! there too. Nothing in it is of this machine or this moment: the same image has the same bill.
 
@@ -223,13 +224,8 @@ mod tests {
 
     #[test]
     fn a_bill_names_every_part() {
-        let bill = bill(
-            "proplet.efi",
-            b"image",
-            &[("proplet", b"program")],
-            &lock(),
-            &parse(TREE),
-        );
+        let files: [(&str, &[u8]); 2] = [("proplet", b"program"), ("OVMF.amdsev.fd", b"firmware")];
+        let bill = bill("proplet.efi", b"image", &files, &lock(), &parse(TREE));
         assert_eq!(
             bill["metadata"]["component"]["hashes"][0]["content"],
             sha256(b"image")
@@ -239,7 +235,11 @@ mod tests {
             let found = components.iter().find(|c| c["bom-ref"] == reference);
             found.unwrap_or_else(|| panic!("no {reference}"))
         };
-        assert_eq!(components.len(), 6);
+        assert_eq!(components.len(), 7);
+        assert_eq!(
+            by("file:OVMF.amdsev.fd")["hashes"][0]["content"],
+            sha256(b"firmware")
+        );
         assert_eq!(
             by("file:proplet")["hashes"][0]["content"],
             sha256(b"program")
