@@ -1,9 +1,9 @@
 //! The emulated tree in the file system, by the kernel's FUSE protocol.
 //!
 //! The few requests that files of configfs lead to are answered here, over `/dev/fuse`, and the tree is
-//! mounted by the command `mount`: so the tests need neither libfuse nor `unsafe` code, and no crate that
-//! would change how the rest of the workspace is compiled. Nothing is cached by the kernel, so that each
-//! operation of a program reaches the tree.
+//! mounted by one system call: so the tests need neither libfuse nor `unsafe` code, and no program beside them,
+//! for in the VM image there is none. Nothing is cached by the kernel, so that each operation of a program
+//! reaches the tree.
 //!
 //! Source: Linux `include/uapi/linux/fuse.h`, version 7.31.
 
@@ -12,14 +12,15 @@ mod wire;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use sys_mount::{Mount, MountFlags, UnmountFlags, unmount};
 
 use self::nodes::number_of;
 use self::wire::{Bytes, Request, opcode};
@@ -71,7 +72,7 @@ impl Served {
 }
 
 impl TsmMount {
-    /// Mounts the tree on this folder. It takes root, `/dev/fuse`, and the command `mount`.
+    /// Mounts the tree on this folder. It takes root and `/dev/fuse`.
     ///
     /// # Errors
     /// What the system said.
@@ -80,18 +81,15 @@ impl TsmMount {
             .read(true)
             .write(true)
             .open("/dev/fuse")?;
-        // The device is the command's standard input, so the option's number is 0.
-        let mounted = Command::new("mount")
-            .args(["-i", "-t", "fuse"])
-            .args(["-o", "fd=0,rootmode=40000,user_id=0,group_id=0"])
-            .arg("tsm")
-            .arg(path)
-            .stdin(Stdio::from(device.try_clone()?))
-            .output()?;
-        if !mounted.status.success() {
-            let said = String::from_utf8_lossy(&mounted.stderr).into_owned();
-            return Err(io::Error::other(said));
-        }
+        let options = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0",
+            device.as_raw_fd()
+        );
+        Mount::builder()
+            .fstype("fuse")
+            .flags(MountFlags::NOSUID | MountFlags::NODEV)
+            .data(&options)
+            .mount("tsm", path)?;
         let mount = Self {
             path: path.to_path_buf(),
             served: Arc::default(),
@@ -124,8 +122,7 @@ impl TsmMount {
 impl Drop for TsmMount {
     fn drop(&mut self) {
         // Lazily: a mount in another namespace may keep it for a while.
-        let unmounted = Command::new("umount").arg("-l").arg(&self.path).status();
-        if !unmounted.is_ok_and(|status| status.success()) {
+        if unmount(&self.path, UnmountFlags::DETACH).is_err() {
             tracing::warn!(path = %self.path.display(), "the emulated TSM tree stays mounted");
         }
     }
