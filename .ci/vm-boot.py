@@ -1,16 +1,21 @@
 #!/usr/bin/env python3
-"""vm-boot.py TOOLS FIRMWARE BUILDER IMAGE OTHER-IMAGE: boots the VM image under emulation and talks to the daemon in it.
+"""vm-boot.py FOLDER [--figures]: boots the VM image that `.ci/vm FOLDER` built under emulation, and talks to the daemon
+in it.
 
 The firmware is the one for SNP, with the table of hashes that QEMU would give it put into memory, so it checks what it
 boots as on SNP hardware. The image must join a broker on this machine, run a plain task and refuse an encrypted one.
 Images and command lines that the table does not list must not get as far as the first process, and an image whose
 command line was changed, with a table for it, must switch itself off. Needs root, mosquitto, and Python alone.
-"""
-import base64, json, os, pathlib, shutil, signal, socket, struct, subprocess, sys, tempfile, time
 
-if len(sys.argv) != 6:
+With --figures it boots the image five times and says in JSON how long that takes, and how much memory.
+"""
+import base64, json, os, pathlib, shutil, signal, socket, statistics, struct, subprocess, sys, tempfile, time
+
+if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], ['--figures']):
     sys.exit(__doc__)
-TOOLS, FIRMWARE, BUILDER, IMAGE, OTHER = map(os.path.realpath, sys.argv[1:])
+FOLDER = pathlib.Path(sys.argv[1]).resolve()
+QEMU = pathlib.Path(__file__).resolve().parent / 'vm-qemu'
+IMAGE, OTHER = FOLDER / 'image/proplet.efi', FOLDER / 'other/proplet.efi'
 # Under emulation on an idle machine it takes some 10 s; a machine that does other work, minutes.
 PATIENCE = 600
 PREFIX = 'm/tenant/c/channel/control/'
@@ -104,27 +109,15 @@ class Peer:
 class Vm:
     """One QEMU, in the tools tree and in mounts of its own."""
 
-    def __init__(self, work, name, image, table, more=()):
+    def __init__(self, work, name, image, table, more=(), memory='768M'):
         self.name, self.log = name, work / f'{name}.console'
         shutil.copy(image, work / f'{name}.efi')
-        start = ('mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount --bind "$2" "$1/mnt" && '
-                 'exec chroot "$1" /bin/sh -c \'cd /mnt && exec "$@"\' sh "${@:3}"')
-        device = 'disable-legacy=on,iommu_platform=on'
-        disks = [part for disk in ('initdata', 'operator') for part in (
-            '-drive', f'if=none,id={disk},file={disk}.img,format=raw,readonly=on',
-            '-device', f'virtio-blk-pci,drive={disk},serial={disk},{device}')]
-        qemu = ['qemu-system-x86_64', '-name', name, '-machine', 'q35,vmport=off', '-accel', 'tcg', '-cpu', 'max',
-                '-smp', '1', '-m', '768M', '-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot',
-                '-bios', 'firmware.fd', '-kernel', f'{name}.efi',
-                # Where this firmware looks for the table of hashes.
-                '-device', f'loader,addr=0x810c00,file={table},force-raw=on',
-                '-chardev', 'stdio,id=con,signal=off', '-serial', 'chardev:con',
-                '-netdev', 'user,id=n0,ipv6=off',
-                '-device', f'virtio-net-pci,netdev=n0,romfile=,{device}', *disks,
-                '-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny', *more]
+        # The table is where this firmware looks for it.
+        arguments = ['-name', name, '-bios', 'firmware.fd', '-kernel', f'{name}.efi',
+                     '-device', f'loader,addr=0x810c00,file={table},force-raw=on', *more]
         with open(self.log, 'wb') as log:
             self.process = subprocess.Popen(
-                ['unshare', '-m', '--propagation', 'private', 'bash', '-c', start, 'bash', TOOLS, str(work), *qemu],
+                [QEMU, FOLDER / 'tools', work, *arguments], env=os.environ | {'MEMORY': memory},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         running.append(self.process)
 
@@ -138,13 +131,19 @@ class Vm:
         fields = pathlib.Path(f'/proc/{self.process.pid}/stat').read_text().rpartition(')')[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
 
+    def peak(self):
+        """The most memory that QEMU has had so far, in MiB: the machine's, as far as it was touched, and its own."""
+        status = pathlib.Path(f'/proc/{self.process.pid}/status').read_text()
+        line = next(line for line in status.splitlines() if line.startswith('VmHWM:'))
+        return int(line.split()[1]) // 1024
+
     def stop(self):
         self.process.kill()
         self.process.wait()
 
 
 def tool(*arguments):
-    subprocess.run([BUILDER, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([FOLDER / 'builder', *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 def free_port():
@@ -154,7 +153,7 @@ def free_port():
 
 
 def prepare(work, port):
-    shutil.copy(FIRMWARE, work / 'firmware.fd')
+    shutil.copy(FOLDER / 'firmware/OVMF.amdsev.fd', work / 'firmware.fd')
     (work / 'settings.toml').write_text(
         'version = "0.1.0"\nalgorithm = "sha256"\n[data]\n"proplet.toml" = \'\'\'\n[proplet]\n'
         'tenant_id = "tenant"\nchannel_id = "channel"\nentity_id = "vm-1"\n\'\'\'\n')
@@ -172,21 +171,28 @@ def prepare(work, port):
     tool('hash-table', work / 'command-line', '--out', work / 'table-command-line')
 
 
-def boots(work, peer):
-    begin = time.monotonic()
-    vm = Vm(work, 'image', IMAGE, 'table')
-    found = peer.wait('proplet/create', {'proplet_id': 'vm-1'}, vm)
-    cpu = vm.cpu()
-    print(f'discovery message after {time.monotonic() - begin:.1f} s, {cpu:.1f} s of a processor: {json.dumps(found)}')
-    task = {'state': 0, 'cli_args': None, 'proplet_id': 'vm-1'}
-    peer.publish('manager/start', task | {
+TASK = {'state': 0, 'cli_args': None, 'proplet_id': 'vm-1'}
+
+
+def first_result(peer, vm, begin):
+    """Waits for the machine to join and has it run a plain task. Gives seconds until each, and those of a processor."""
+    peer.wait('proplet/create', {'proplet_id': 'vm-1'}, vm)
+    discovery, cpu = time.monotonic() - begin, vm.cpu()
+    peer.publish('manager/start', TASK | {
         'id': 'plain', 'name': 'add', 'inputs': ['40', '2'], 'encrypted': False,
         'file': base64.b64encode(ADD).decode()})
     result = peer.wait('proplet/results', {'task_id': 'plain'}, vm)
     if result.get('error') or result.get('results') != '42':
         fail(f'40 + 2 gave {result}')
-    print(f'first result after {time.monotonic() - begin:.1f} s: {json.dumps(result)}')
-    peer.publish('manager/start', task | {
+    return discovery, time.monotonic() - begin, cpu
+
+
+def boots(work, peer):
+    begin = time.monotonic()
+    vm = Vm(work, 'image', IMAGE, 'table')
+    discovery, first, cpu = first_result(peer, vm, begin)
+    print(f'discovery message after {discovery:.1f} s, {cpu:.1f} s of a processor; first result after {first:.1f} s')
+    peer.publish('manager/start', TASK | {
         'id': 'sealed', 'name': 'run', 'encrypted': True, 'image_url': 'registry.example/sealed:1',
         'kbs_resource_path': 'default/key/1'})
     result = peer.wait('proplet/results', {'task_id': 'sealed'}, vm)
@@ -232,6 +238,51 @@ def switches_off(work):
     print(lines[0])
 
 
+def figures(work, peer):
+    """Medians of five boots, and the smallest memory that is enough."""
+    runs = []
+    for _ in range(5):
+        peer.seen.clear()
+        begin = time.monotonic()
+        vm = Vm(work, 'image', IMAGE, 'table')
+        runs.append((*first_result(peer, vm, begin), vm.peak()))
+        vm.stop()
+    discovery, first, cpu, peak = map(statistics.median, zip(*runs))
+    build = min(float(line) for line in os.environ.get('BUILD_SECONDS', 'nan').split())
+    print(json.dumps({
+        'image_mib': round(IMAGE.stat().st_size / 2 ** 20, 1),
+        'program_mib': round((FOLDER / 'proplet').stat().st_size / 2 ** 20, 1),
+        'build_without_firmware_s': round(build, 1),
+        'exec_to_discovery_s': round(discovery, 1),
+        'exec_to_first_result_s': round(first, 1),
+        'each_exec_to_discovery_s': [round(run[0], 1) for run in runs],
+        'processor_until_discovery_s': round(cpu, 1),
+        'memory_of_the_vm_mib': 768,
+        'peak_memory_of_qemu_mib': peak,
+        'smallest_memory_mib': smallest(work, peer),
+        'load_average': os.getloadavg()[0],
+    }, indent=2))
+
+
+def smallest(work, peer):
+    """The smallest of some sizes of memory with which the image comes up and runs a task."""
+    global PATIENCE
+    # Some of those that are too small stop without an end.
+    PATIENCE = 120
+    for memory in (192, 256, 320, 384, 512):
+        peer.seen.clear()
+        vm = Vm(work, 'image', IMAGE, 'table', memory=f'{memory}M')
+        try:
+            first_result(peer, vm, time.monotonic())
+            return memory
+        except SystemExit:
+            # It ended, or its daemon did.
+            continue
+        finally:
+            vm.stop()
+    return None
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(folder)
@@ -243,6 +294,9 @@ def main():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             peer = Peer(port)
+            if '--figures' in sys.argv:
+                figures(work, peer)
+                return
             cpu = boots(work, peer)
             does_not_boot(work, peer, cpu)
             switches_off(work)

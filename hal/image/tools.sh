@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes a folder with a root file system that has QEMU and what builds the firmware: Debian 13, with QEMU of its
-# backports, which knows SEV-SNP and TDX. Nothing of the machine is changed. About 2 minutes and 1 GB.
+# Makes a folder with a root file system that has QEMU, a TPM for it, and what builds the firmware: Debian 13, with
+# QEMU of its backports, which knows SEV-SNP and TDX. Nothing of the machine is changed. About 2 minutes and 1 GB.
 #
 #   hal/image/tools.sh FOLDER
 #
@@ -34,7 +34,7 @@ mmdebstrap --quiet --mode="$mode" --variant=apt --format=directory --keyring="$k
     --setup-hook='mkdir -p "$1/etc/apt/preferences.d"
         printf "Package: qemu-* seabios\nPin: release n=trixie-backports\nPin-Priority: 600\n" \
             >"$1/etc/apt/preferences.d/backports"' \
-    --include=qemu-system-x86,gcc,g++,make,nasm,acpica-tools,uuid-dev,python3,patch,xz-utils,libc6-dev \
+    --include=qemu-system-x86,swtpm,swtpm-tools,ovmf,gcc,g++,make,nasm,acpica-tools,uuid-dev,python3,patch,xz-utils,libc6-dev \
     trixie "$partial" \
     'deb http://deb.debian.org/debian trixie main' 'deb http://deb.debian.org/debian trixie-backports main'
 rm -rf "$partial"/var/cache/apt/archives/*.deb "$partial"/var/lib/apt/lists/*

@@ -29,6 +29,11 @@ pub const CPUS: &[&str] = &["EPYC-v4", "EPYC-Milan", "EPYC-Genoa", "EPYC-Turin"]
 /// The numbers of CPUs that measurements are given for.
 pub const VCPUS: &[u32] = &[1, 2, 4, 8, 16, 32];
 
+/// What the kernel starts.
+const INIT: &str = "init";
+/// Where the program is when a test image has another one started.
+const REPLACED: &str = "proplet";
+
 /// What an image is made of.
 #[derive(Debug)]
 pub struct Ingredients<'a> {
@@ -42,8 +47,11 @@ pub struct Ingredients<'a> {
     pub program: &'a [u8],
     /// The time that the image says it was made, in seconds since 1970.
     pub date: u64,
-    /// Further files of test images, by path, all of them programs. A sealed image has none.
+    /// Further files of test images, by path, all of them programs. A sealed image has none. One that is called
+    /// `init` is started instead of the program, which is `/proplet` then.
     pub extra: &'a [(String, Vec<u8>)],
+    /// Further modules of test images, by name. A sealed image has none.
+    pub extra_modules: &'a [String],
     /// The packages of the debug flavour. None for the sealed one.
     pub debug: Option<&'a [debug::Package]>,
 }
@@ -77,7 +85,9 @@ pub fn image(ingredients: &Ingredients<'_>) -> Result<Vec<u8>, BuildError> {
         .find(|file| file.path.starts_with("boot/vmlinuz-"))
         .ok_or_else(|| BuildError::package(KERNEL, "it has no kernel"))?;
     let version = vmlinuz.path.trim_start_matches("boot/vmlinuz-");
-    let modules = modules::select(&kernel, modules::WANTED)?;
+    let mut wanted = modules::WANTED.to_vec();
+    wanted.extend(ingredients.extra_modules.iter().map(String::as_str));
+    let modules = modules::select(&kernel, &wanted)?;
     let archive = archive(ingredients, &modules)?.to_bytes();
     let initrd = pack(&archive)?;
     uki::assemble(&Parts {
@@ -103,7 +113,9 @@ fn archive(
     for folder in ["dev", "proc", "run", "sys", "tmp"] {
         archive.folder(folder);
     }
-    archive.file("init", 0o755, ingredients.program);
+    let replaced = ingredients.extra.iter().any(|(path, _)| path == INIT);
+    let program = if replaced { REPLACED } else { INIT };
+    archive.file(program, 0o755, ingredients.program);
     archive.file("etc/hosts", 0o644, "127.0.0.1 localhost\n");
     archive.file("etc/nsswitch.conf", 0o644, "hosts: files dns\n");
     archive.link("etc/resolv.conf", "/run/resolv.conf");

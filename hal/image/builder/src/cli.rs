@@ -77,9 +77,13 @@ struct Build {
     /// measurement of its own
     #[arg(long, value_name = "sealed|debug", default_value_t = Flavour::Sealed)]
     flavour: Flavour,
-    /// A further program of a test image, as PATH=FILE; its measurements are not those of the sealed image
+    /// A further program of a test image, as PATH=FILE; its measurements are not those of the sealed image. One that
+    /// is called init is started instead of the program, which is /proplet then
     #[arg(long, value_name = "PATH=FILE", value_parser = pair)]
     test_program: Vec<(String, PathBuf)>,
+    /// A further module of the kernel in a test image
+    #[arg(long, value_name = "NAME")]
+    test_module: Vec<String>,
     /// Where the image and what belongs to it are written; by default target/image, or target/image-debug
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
@@ -224,8 +228,8 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
         .iter()
         .map(|(path, file)| Ok((path.clone(), read(file)?)))
         .collect::<Result<Vec<_>, BuildError>>()?;
-    if !extra.is_empty() {
-        tell("warning: this is a TEST IMAGE, with programs of your own in it");
+    if !extra.is_empty() || !arguments.test_module.is_empty() {
+        tell("warning: this is a TEST IMAGE, with programs or modules of your own in it");
     }
     tell("putting the image together");
     let image = assemble::image(&Ingredients {
@@ -236,6 +240,7 @@ async fn build(arguments: Build) -> Result<(), BuildError> {
         date: lock.date,
         extra: &extra,
         debug: debug.as_deref(),
+        extra_modules: &arguments.test_module,
     })?;
     let (name, usual) = match flavour {
         Flavour::Sealed => ("proplet.efi", "target/image"),

@@ -74,6 +74,7 @@ fn build(packages: &Packages, program: &[u8]) -> Result<Vec<u8>, BuildError> {
         date: 1_700_000_000,
         extra: &[],
         debug: None,
+        extra_modules: &[],
     })
 }
 
@@ -89,11 +90,7 @@ fn an_image_has_all_parts_and_is_the_same_each_time() {
         pe.contents(".cmdline").unwrap(),
         Some(COMMAND_LINE.as_bytes())
     );
-    let mut archive = Vec::new();
-    let packed = pe.contents(".initrd").unwrap().unwrap();
-    flate2::read::GzDecoder::new(packed)
-        .read_to_end(&mut archive)
-        .unwrap();
+    let archive = unpacked(&image);
     let has = |bytes: &[u8]| archive.windows(bytes.len()).any(|window| window == bytes);
     assert!(has(b"etc/proplet/cmdline\0") && has(COMMAND_LINE.as_bytes()) && has(b"1700000000\n"));
     assert!(has(b"A\nB\n"), "certificates in the order of their names");
@@ -121,6 +118,7 @@ fn the_flavours_differ_in_what_is_measured_and_the_sealed_one_has_no_way_in() {
             program: &program,
             date: 1,
             extra: &[],
+            extra_modules: &[],
             debug,
         });
         image.unwrap()
@@ -160,6 +158,50 @@ fn the_flavours_differ_in_what_is_measured_and_the_sealed_one_has_no_way_in() {
     assert!(Flavour::of_command_line(&line).is_debug());
     let events = |image: &[u8]| proplet_measure::tdx::events(image).unwrap();
     assert_ne!(events(&sealed).rtmr2, events(&debug).rtmr2);
+}
+
+#[test]
+fn a_test_image_may_start_another_program_and_load_more_modules() {
+    let mut packages = packages();
+    let (program, other) = (program(&[1]), program(&[1, 1]));
+    let test_image = |packages: &Packages| {
+        image(&Ingredients {
+            kernel: &packages.kernel,
+            stub: &packages.stub,
+            certificates: &packages.certificates,
+            program: &program,
+            date: 1,
+            extra: &[("init".to_owned(), other.clone())],
+            debug: None,
+            extra_modules: &["qemu-fw-cfg".to_owned()],
+        })
+    };
+    let error = test_image(&packages).unwrap_err();
+    assert!(error.to_string().contains("qemu_fw_cfg"), "{error}");
+    let kernel = pe();
+    let further = xz(&module(b"depends=\0"));
+    let mut files = vec![
+        ("./boot/vmlinuz-6", kernel.as_slice()),
+        ("./lib/modules/6/qemu_fw_cfg.ko.xz", further.as_slice()),
+    ];
+    let names: Vec<_> = modules::WANTED
+        .iter()
+        .map(|name| format!("./lib/modules/6/{name}.ko.xz"))
+        .collect();
+    files.extend(names.iter().map(|name| (name.as_str(), further.as_slice())));
+    packages.kernel = package(&files);
+    let archive = unpacked(&test_image(&packages).unwrap());
+    let at = |bytes: &[u8]| {
+        archive
+            .windows(bytes.len())
+            .position(|window| window == bytes)
+            .unwrap()
+    };
+    assert!(at(b"evdev.ko\nqemu_fw_cfg.ko\n") > 0);
+    // The end of the header, with the length of the name; the name, padded; the contents.
+    let contents = |name: &[u8]| &archive[at(name) + name.len()..];
+    assert!(contents(b"0000000500000000init\0\0").starts_with(&other));
+    assert!(contents(b"0000000800000000proplet\0\0\0").starts_with(&program));
 }
 
 #[test]
