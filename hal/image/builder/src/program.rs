@@ -1,14 +1,14 @@
 //! The program of the image: `proplet` as one static file, the same from every folder.
 //!
 //! Paths of this machine would go into the program by panic messages, so they are written as others: the registry's
-//! folder as `/registry`, this tree as `/proplet`. Versions are those
-//! of `Cargo.lock` and `rust-toolchain.toml`. The C library and compiler are the machine's: with others it is
-//! another program.
+//! folder as `/registry`, this tree as `/proplet`, cargo's folder, where code lies that was generated, as `/target`.
+//! Versions are those of `Cargo.lock` and `rust-toolchain.toml`. The C library and compiler are the machine's: with
+//! others it is another program.
 
-use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 use crate::BuildError;
 
@@ -47,6 +47,11 @@ pub fn build(tree: &Path, target_folder: &Path) -> Result<PathBuf, BuildError> {
         .map(PathBuf::from)
         .or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")))
         .ok_or_else(|| failed("neither CARGO_HOME nor HOME is set".to_owned()))?;
+    // As the compiler sees it, without links and dots.
+    fs::create_dir_all(target_folder).map_err(BuildError::file(target_folder))?;
+    let target_folder = &target_folder
+        .canonicalize()
+        .map_err(BuildError::file(target_folder))?;
     let mut command = Command::new("cargo");
     command
         .args(ARGUMENTS)
@@ -54,7 +59,7 @@ pub fn build(tree: &Path, target_folder: &Path) -> Result<PathBuf, BuildError> {
         .arg("--target-dir")
         .arg(target_folder)
         .current_dir(tree)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(tree, &home))
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(tree, &home, target_folder))
         .env("CARGO_INCREMENTAL", "0");
     // What would change the program without a trace in it.
     for name in [
@@ -77,11 +82,13 @@ pub fn build(tree: &Path, target_folder: &Path) -> Result<PathBuf, BuildError> {
 }
 
 /// The compiler's flags, in the form that takes paths with spaces.
-fn flags(tree: &Path, cargo_home: &Path) -> OsString {
+fn flags(tree: &Path, cargo_home: &Path, target_folder: &Path) -> OsString {
     let mut flags = OsString::from("-Ctarget-feature=+crt-static");
     for (from, to) in [
         (cargo_home.join("registry/src"), "/registry"),
         (tree.to_owned(), "/proplet"),
+        // The last one that fits counts, and this folder may be in the tree.
+        (target_folder.to_owned(), "/target"),
     ] {
         flags.push("\u{1f}--remap-path-prefix=");
         flags.push(from);
@@ -97,7 +104,8 @@ mod tests {
 
     #[test]
     fn paths_of_the_machine_are_written_as_others() {
-        let flags = flags(Path::new("/home/a b/tree"), Path::new("/home/a b/.cargo"));
+        let (tree, home) = (Path::new("/home/a b/tree"), Path::new("/home/a b/.cargo"));
+        let flags = flags(tree, home, Path::new("/home/a b/tree/target"));
         let flags = flags.into_string().unwrap();
         let flags: Vec<_> = flags.split('\u{1f}').collect();
         assert_eq!(
@@ -106,6 +114,7 @@ mod tests {
                 "-Ctarget-feature=+crt-static",
                 "--remap-path-prefix=/home/a b/.cargo/registry/src=/registry",
                 "--remap-path-prefix=/home/a b/tree=/proplet",
+                "--remap-path-prefix=/home/a b/tree/target=/target",
             ]
         );
     }
