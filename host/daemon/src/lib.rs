@@ -13,6 +13,7 @@
 mod answer;
 mod error;
 mod health;
+mod image_proxy;
 mod interfaces;
 pub mod log;
 pub mod message;
@@ -24,7 +25,7 @@ mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
-use proplet_executor::{Executor, Host, harden::harden_process};
+use proplet_executor::{Executor, Host, ImageProxy, harden::harden_process};
 use proplet_hal::{TeeProvider, detection::Detection};
 use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
 use proplet_settings::{ApiKey, BrokerIdentity, ClientCertificate, Settings};
@@ -39,6 +40,7 @@ use tracing::{error, info, warn};
 pub use self::{error::DaemonError, interfaces::InterfaceError, supervisor::Supervisor};
 use self::{
     health::Sources,
+    image_proxy::Images,
     interfaces::Interfaces,
     message::Topics,
     mqtt::{
@@ -48,6 +50,7 @@ use self::{
         delivery::Delivery,
         outbox::{Bounds, Outbox},
         presence::{self, Presence},
+        requests,
     },
     repeats::Repeats,
     service::Service,
@@ -69,6 +72,7 @@ pub struct Daemon {
     opening: Option<Opening>,
     outbox: Outbox,
     supervisor: Supervisor,
+    images: Option<(Arc<Images>, mpsc::Receiver<String>)>,
 }
 
 impl Daemon {
@@ -79,10 +83,14 @@ impl Daemon {
     ///
     /// # Errors
     /// [`DaemonError`].
-    pub fn new(host: Host) -> Result<Self, DaemonError> {
+    pub fn new(mut host: Host) -> Result<Self, DaemonError> {
         harden_process()?;
         let settings = Arc::clone(&host.settings);
         let identity = settings.identity()?;
+        let images = Images::of(&settings);
+        if let Some((images, _)) = &images {
+            host.image_proxy = Some(Arc::clone(images) as Arc<dyn ImageProxy>);
+        }
         let executor = Executor::new(host)?;
         check_credentials(&settings, &identity, &executor)?;
         let (journal, opening) = journal(&settings)?;
@@ -95,6 +103,7 @@ impl Daemon {
             opening,
             outbox,
             supervisor: Supervisor::default(),
+            images,
         })
     }
 
@@ -126,6 +135,7 @@ impl Daemon {
             opening,
             outbox,
             supervisor,
+            images,
         } = self;
         info!("Starting Proplet (Rust) - Instance ID: {}", identity.entity);
         for notice in &settings.notices {
@@ -155,7 +165,8 @@ impl Daemon {
 
         let (link, driver) = Link::new(&settings.mqtt, &identity, &executor)?;
         info!("MQTT client created (TLS: {})", settings.mqtt.address.tls());
-        let topics = Topics::new(&identity.tenant, &identity.channel);
+        let topics =
+            Topics::new(&identity.tenant, &identity.channel).with_image_proxy(images.is_some());
         let (sender, messages) = mpsc::channel(WAITING_MESSAGES);
 
         let mut helpers = JoinSet::new();
@@ -184,6 +195,15 @@ impl Daemon {
         if settings.registry.auth_resource.is_some() {
             helpers.spawn(fetch_registry_credentials(executor.clone()));
         }
+        let images = images.map(|(images, asked)| {
+            info!("Images of plain tasks come from the image proxy");
+            helpers.spawn(requests::run(
+                link.clone(),
+                topics.fetch().to_owned(),
+                asked,
+            ));
+            images
+        });
         let (acknowledgements, acknowledging) = Acknowledgements::new(link.clone());
         helpers.spawn(acknowledging);
 
@@ -230,6 +250,7 @@ impl Daemon {
             topics,
             entity: identity.entity,
             tasks,
+            images,
             outbox,
             repeats: Repeats::default(),
             acknowledgements,

@@ -13,6 +13,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     answer,
+    image_proxy::Images,
     message::{BadStart, Decoded, ResultMessage, Stop, Topics, topics::Command},
     mqtt::{
         Received,
@@ -32,6 +33,8 @@ pub(super) struct Service {
     pub topics: Topics,
     pub entity: String,
     pub tasks: Tasks,
+    /// Images that come in chunks.
+    pub images: Option<Arc<Images>>,
     pub outbox: Outbox,
     pub repeats: Repeats,
     pub acknowledgements: Acknowledgements,
@@ -128,6 +131,12 @@ impl Service {
             Command::Stop => {
                 if let Some(stop) = Stop::from_bytes(&message.payload, &self.entity) {
                     self.stop(&stop);
+                }
+                None
+            }
+            Command::Chunk => {
+                if let Some(images) = &self.images {
+                    images.chunk(&message.payload);
                 }
                 None
             }

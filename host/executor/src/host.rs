@@ -9,6 +9,7 @@ use proplet_types::{Clock, SystemClock};
 use crate::{
     binding::BindingRule,
     harden::{Swap, SwapRule},
+    image_proxy::ImageProxy,
 };
 
 /// The machine that tasks run on, as far as it decides about them.
@@ -29,6 +30,8 @@ pub struct Host {
     pub binding_rule: BindingRule,
     /// The flavour of the VM image.
     pub flavour: Flavour,
+    /// Who fetches images of plain tasks, where the settings say so. Without one this host pulls them itself.
+    pub image_proxy: Option<Arc<dyn ImageProxy>>,
 }
 
 impl Host {
@@ -44,6 +47,7 @@ impl Host {
             swap_rule: SwapRule::default(),
             binding_rule: BindingRule::default(),
             flavour: Flavour::of_machine(Path::new("/")),
+            image_proxy: None,
         }
     }
 }

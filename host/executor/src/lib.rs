@@ -26,6 +26,7 @@ mod for_others;
 pub mod harden;
 mod host;
 mod identity;
+mod image_proxy;
 mod in_clear;
 mod outcome;
 mod process;
@@ -41,6 +42,7 @@ pub use self::{
     error::ExecutorError,
     executor::Executor,
     host::Host,
+    image_proxy::ImageProxy,
     outcome::{TaskError, TaskOutcome},
     process::{CredentialError, KeyBrokerState, Readiness},
     refusal::Refusal,

@@ -81,9 +81,12 @@ impl Credentials {
             "mqtt",
             "client_key",
         )?;
+        let Some(auth_file) = self.registry.auth_file else {
+            return Ok(());
+        };
         add(
-            &mut document.registry.auth_file,
-            self.registry.auth_file,
+            &mut document.registry.get_or_insert_default().auth_file,
+            Some(auth_file),
             "registry",
             "auth_file",
         )

@@ -15,7 +15,8 @@ use super::secret::Secret;
 pub(super) struct Document {
     pub proplet: Proplet,
     pub mqtt: Mqtt,
-    pub registry: Registry,
+    /// None where the table is not there at all: what a file of upstream's looks like.
+    pub registry: Option<Registry>,
     pub kbs: Option<Kbs>,
     pub confidential: Confidential,
     pub attestation: Attestation,
@@ -83,6 +84,7 @@ pub(super) struct Registry {
     pub no_proxy: Vec<String>,
     pub max_layer_bytes: Option<u64>,
     pub timeout_seconds: Option<u64>,
+    pub plain_images: Option<String>,
     pub registries: Vec<String>,
     pub repositories: Vec<String>,
 }

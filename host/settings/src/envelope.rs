@@ -30,7 +30,11 @@ pub(crate) fn refuse_credentials(document: &Document) -> Result<(), SettingsErro
             .as_ref()
             .is_some_and(|address| address.expose().contains('@'))
     };
-    if has_password(&document.registry.proxy) {
+    if document
+        .registry
+        .as_ref()
+        .is_some_and(|registry| has_password(&registry.proxy))
+    {
         return credential("registry", "proxy");
     }
     if document

@@ -35,7 +35,7 @@ pub use self::{
     sections::{
         About, Agent, AllowList, ApiKey, Attestation, BrokerIdentity, CertificateService,
         ClientCertificate, Confidential, Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox,
-        PartialIdentity, Rerun, TokenService,
+        PartialIdentity, PlainImages, Rerun, TokenService,
     },
     settings::Settings,
 };

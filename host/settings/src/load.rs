@@ -161,7 +161,7 @@ impl Settings {
                  so set 5 or less"
             ));
         }
-        let registry = checks::checked_registry(registry, resources.auth)?;
+        let registry = checks::checked_registry(registry, resources.auth, kbs.is_some())?;
         let kbs = kbs.map(checks::checked_kbs).transpose()?;
         let confidential = checks::checked_confidential(confidential)?;
         let http = checks::checked_http(http, environment)?;

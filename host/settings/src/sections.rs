@@ -103,9 +103,20 @@ pub struct Mqtt {
     pub client: Option<ClientCertificate>,
 }
 
+/// Who fetches the images of plain tasks. Encrypted ones are always pulled by this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlainImages {
+    /// This host, from registries.
+    Registry,
+    /// The image proxy of the deployment, which sends them in chunks over the broker.
+    Proxy,
+}
+
 /// Where images may come from, and how they are fetched.
 #[derive(Debug, Clone)]
 pub struct ImageSources {
+    /// Who fetches those of plain tasks.
+    pub plain_images: PlainImages,
     /// Docker's `config.json` with credentials.
     pub auth_file: Option<PathBuf>,
     /// The same as a resource of the key broker.

@@ -15,7 +15,7 @@ pub mod topics;
 use proplet_executor::request::MAX_INPUTS;
 
 pub use self::{
-    outgoing::{Alive, Create, ResultMessage},
+    outgoing::{Alive, Create, Fetch, ResultMessage},
     start::{BadStart, Decoded},
     stop::Stop,
     topics::Topics,

@@ -41,6 +41,13 @@ impl ResultMessage {
     }
 }
 
+/// A request to the image proxy, on `registry/proplet`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fetch<'a> {
+    /// The image, by its name in the task.
+    pub app_name: &'a str,
+}
+
 /// A sign of life, on `control/proplet/alive`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Alive<'a> {

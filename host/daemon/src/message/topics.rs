@@ -8,6 +8,8 @@ pub enum Command {
     Start,
     /// A task is to be stopped.
     Stop,
+    /// A part of a plain image.
+    Chunk,
 }
 
 /// The topics of one channel.
@@ -18,20 +20,34 @@ pub struct Topics {
     create: String,
     alive: String,
     results: String,
+    fetch: String,
+    chunks: String,
+    uses_image_proxy: bool,
 }
 
 impl Topics {
     /// The topics of a tenant's channel.
     #[must_use]
     pub fn new(tenant: &str, channel: &str) -> Self {
-        let topic = |suffix: &str| format!("m/{tenant}/c/{channel}/control/{suffix}");
+        let channel = format!("m/{tenant}/c/{channel}");
+        let topic = |suffix: &str| format!("{channel}/control/{suffix}");
         Self {
             start: topic("manager/start"),
             stop: topic("manager/stop"),
             create: topic("proplet/create"),
             alive: topic("proplet/alive"),
             results: topic("proplet/results"),
+            fetch: format!("{channel}/registry/proplet"),
+            chunks: format!("{channel}/registry/server"),
+            uses_image_proxy: false,
         }
+    }
+
+    /// With the image proxy's chunks among what is listened to.
+    #[must_use]
+    pub fn with_image_proxy(mut self, uses_image_proxy: bool) -> Self {
+        self.uses_image_proxy = uses_image_proxy;
+        self
     }
 
     /// What a message on this topic is; none for topics that are not ours.
@@ -41,6 +57,8 @@ impl Topics {
             Some(Command::Start)
         } else if topic == self.stop {
             Some(Command::Stop)
+        } else if self.uses_image_proxy && topic == self.chunks {
+            Some(Command::Chunk)
         } else {
             None
         }
@@ -48,8 +66,18 @@ impl Topics {
 
     /// Topics to subscribe to.
     #[must_use]
-    pub fn subscriptions(&self) -> [&str; 2] {
-        [&self.start, &self.stop]
+    pub fn subscriptions(&self) -> Vec<&str> {
+        let mut topics = vec![self.start.as_str(), &self.stop];
+        if self.uses_image_proxy {
+            topics.push(&self.chunks);
+        }
+        topics
+    }
+
+    /// Requests to the image proxy go here.
+    #[must_use]
+    pub fn fetch(&self) -> &str {
+        &self.fetch
     }
 
     /// Discovery goes here.
@@ -74,6 +102,19 @@ impl Topics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_are_listened_to_only_where_they_are_used() {
+        let topics = Topics::new("t", "c");
+        let chunks = "m/t/c/c/registry/server";
+        assert_eq!(topics.command(chunks), None);
+        assert!(!topics.subscriptions().contains(&chunks));
+        let topics = topics.with_image_proxy(true);
+        assert_eq!(topics.command(chunks), Some(Command::Chunk));
+        assert!(topics.subscriptions().contains(&chunks));
+        assert_eq!(topics.fetch(), "m/t/c/c/registry/proplet");
+        assert_eq!(topics.command(topics.fetch()), None);
+    }
 
     #[test]
     fn only_exact_topics_are_commands() {

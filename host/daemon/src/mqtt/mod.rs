@@ -10,9 +10,9 @@
 //! is **no last will**: the Manager reads every message on the alive topic as a sign of life, so an
 //! "offline" there would prolong ours.
 //!
-//! Four parts share a connection and none waits for another: [`Driver`] polls the event loop and passes
+//! Five parts share a connection and none waits for another: [`Driver`] polls the event loop and passes
 //! commands on; [`acknowledge`] tells the broker which of them it may forget; [`presence`] subscribes, announces
-//! and beats; [`delivery`] empties the [`outbox`].
+//! and beats; [`delivery`] empties the [`outbox`]; [`requests`] asks the image proxy.
 
 pub mod acknowledge;
 pub(crate) mod backoff;
@@ -24,6 +24,7 @@ mod link;
 pub mod outbox;
 pub mod presence;
 mod receipt;
+pub mod requests;
 mod tls;
 mod trouble;
 

@@ -66,7 +66,7 @@ impl Process {
             confidential: confidential.clone(),
         };
         Ok(Self {
-            sources: Sources::new(&settings, credentials.clone())?,
+            sources: Sources::new(&settings, credentials.clone(), host.image_proxy.take())?,
             ways: Ways::new(&settings)?,
             credentials,
             confidential,

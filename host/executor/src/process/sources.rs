@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use proplet_image::{CredentialSource, ImageReference, Puller, RegistryConfig};
 use proplet_net::reach::Endpoint;
-use proplet_settings::{AllowList, Settings};
+use proplet_settings::{AllowList, PlainImages, Settings};
 use proplet_types::Code;
 
 use super::{
     credentials::{HostCredentials, RegistryCredentials},
     fetch::Fetcher,
 };
-use crate::{error::ExecutorError, host_text, refusal::Refusal, text::Known};
+use crate::{
+    error::ExecutorError, host_text, image_proxy::ImageProxy, refusal::Refusal, text::Known,
+};
 
 /// The clients of registries and of the web.
 pub(crate) struct Sources {
@@ -20,22 +22,49 @@ pub(crate) struct Sources {
     allowed: AllowList,
     /// Where credentials for registries come from, when that is the key broker.
     pub registry_credentials: Option<Arc<RegistryCredentials>>,
+    /// Who fetches plain images in place of this host.
+    proxy: Option<Arc<dyn ImageProxy>>,
 }
 
 impl Sources {
-    pub(super) fn new(settings: &Settings, host: HostCredentials) -> Result<Self, ExecutorError> {
+    pub(super) fn new(
+        settings: &Settings,
+        host: HostCredentials,
+        proxy: Option<Arc<dyn ImageProxy>>,
+    ) -> Result<Self, ExecutorError> {
         let mut config = registry_config(settings)?;
         let uri = settings.registry.auth_resource.clone();
         let credentials = uri.map(|uri| Arc::new(RegistryCredentials::new(host, uri)));
         config.credential_source = credentials
             .clone()
             .map(|source| source as Arc<dyn CredentialSource>);
+        let is_asked = settings.registry.plain_images == PlainImages::Proxy;
         Ok(Self {
             registry_credentials: credentials,
             puller: Puller::new(config.clone())?,
             fetcher: Fetcher::new(&config)?,
             allowed: settings.registry.allowed.clone(),
+            proxy: proxy.filter(|_| is_asked),
         })
+    }
+
+    /// Who fetches an image for a plain task in place of this host: nobody, where the task says that it is one of a
+    /// registry by a scheme, which no name of the proxy's has. An allow-list counts all the same.
+    ///
+    /// # Errors
+    /// `image-not-allowed`, and `image-reference` where there is a list to look it up in.
+    pub(crate) fn proxy_for(&self, image: &str) -> Result<Option<&dyn ImageProxy>, Refusal> {
+        let is_of_registry = ["oci://", "docker://"]
+            .iter()
+            .any(|scheme| image.starts_with(scheme));
+        let Some(proxy) = self.proxy.as_ref().filter(|_| !is_of_registry) else {
+            return Ok(None);
+        };
+        // Deployments give their proxy's own names to images, which need not be references.
+        if self.allowed.hosts().next().is_some() {
+            self.reference(image)?;
+        }
+        Ok(Some(proxy.as_ref()))
     }
 
     /// The reference of an image that the settings allow.

@@ -34,6 +34,10 @@ impl Process {
             let bytes = self.sources.fetch(image).await?;
             return self.plain_file(bytes).await;
         }
+        if let Some(proxy) = self.sources.proxy_for(image)? {
+            let bytes = proxy.component(image).await?;
+            return self.plain_file(bytes).await;
+        }
         let reference = self.sources.reference(image)?;
         let manifest = self.sources.puller.resolve(&reference).await?;
         let wasm = self.sources.puller.pull_plain(&manifest).await?;

@@ -6,13 +6,33 @@ use super::values::{proxy, seconds};
 use crate::{
     document,
     error::SettingsError,
-    sections::{AllowList, ImageSources},
+    sections::{AllowList, ImageSources, PlainImages},
 };
 
+/// A document that says nothing of where images come from or who releases keys, or none at all, is what
+/// upstream's proplet is started with: there, the image proxy fetches plain images.
 pub(crate) fn checked_registry(
-    document: document::Registry,
+    document: Option<document::Registry>,
     auth_resource: Option<ResourceUri>,
+    has_key_broker: bool,
 ) -> Result<ImageSources, SettingsError> {
+    let default = match &document {
+        None if !has_key_broker => PlainImages::Proxy,
+        _ => PlainImages::Registry,
+    };
+    let document = document.unwrap_or_default();
+    let plain_images = match document.plain_images.as_deref() {
+        None => default,
+        Some("registry") => PlainImages::Registry,
+        Some("proxy") => PlainImages::Proxy,
+        Some(_) => {
+            return Err(SettingsError::value(
+                "registry",
+                "plain_images",
+                "must be \"registry\" or \"proxy\"",
+            ));
+        }
+    };
     let folders = |entry: &String| !entry.trim_end_matches("/*").contains('*');
     if !document.repositories.iter().all(folders) {
         return Err(SettingsError::value(
@@ -30,6 +50,7 @@ pub(crate) fn checked_registry(
         ));
     }
     Ok(ImageSources {
+        plain_images,
         proxy,
         auth_file: document.auth_file,
         auth_resource,
@@ -43,4 +64,51 @@ pub(crate) fn checked_registry(
             repositories: document.repositories.into_iter().collect(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Settings, environment::Environment};
+
+    fn parsed(text: Option<&str>) -> Result<PlainImages, SettingsError> {
+        let settings = Settings::parse(text, &Environment::default())?;
+        Ok(settings.registry.plain_images)
+    }
+
+    #[test]
+    fn what_upstream_is_started_with_leaves_images_to_its_proxy() {
+        let identity = "[proplet]\ntenant_id = \"t\"";
+        for upstreams in [None, Some(""), Some(identity)] {
+            assert_eq!(parsed(upstreams).unwrap(), PlainImages::Proxy);
+        }
+        for ours in [
+            "[registry]",
+            "[registry]\nregistries = [\"ghcr.io\"]",
+            "[kbs]\nurl = \"https://kbs.example\"",
+        ] {
+            assert_eq!(parsed(Some(ours)).unwrap(), PlainImages::Registry, "{ours}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_says_who_is_obeyed() {
+        for (text, wanted) in [
+            (
+                "[registry]\nplain_images = \"registry\"",
+                PlainImages::Registry,
+            ),
+            (
+                "[kbs]\nurl = \"https://kbs.example\"\n[registry]\nplain_images = \"proxy\"",
+                PlainImages::Proxy,
+            ),
+        ] {
+            assert_eq!(parsed(Some(text)).unwrap(), wanted, "{text}");
+        }
+        let error = parsed(Some("[registry]\nplain_images = \"Proxy\"")).unwrap_err();
+        assert!(
+            error.to_string().contains("[registry] plain_images"),
+            "{error}"
+        );
+    }
 }

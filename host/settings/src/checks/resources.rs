@@ -27,6 +27,8 @@ pub(crate) fn checked_resources(
         registry,
         ..
     } = document;
+    let registry = registry.as_ref();
+    let auth = registry.and_then(|registry| registry.auth_resource.clone());
     let has_kbs = document.kbs.is_some();
     let parsed = |table, name, given: &Option<String>| match given {
         Some(text) => address(table, name, text, has_kbs).map(Some),
@@ -35,7 +37,7 @@ pub(crate) fn checked_resources(
     let resources = Resources {
         api_key: parsed("proplet", "api_key_resource", &proplet.api_key_resource)?,
         client_key: parsed("mqtt", "client_key_resource", &mqtt.client_key_resource)?,
-        auth: parsed("registry", "auth_resource", &registry.auth_resource)?,
+        auth: parsed("registry", "auth_resource", &auth)?,
     };
     let twice = |table, name, other: &str| {
         let why = format!("there is {other} too, and a credential has one source: remove one");
@@ -64,7 +66,7 @@ pub(crate) fn checked_resources(
             return environment_too(name, "[mqtt] client_key_resource");
         }
     }
-    if resources.auth.is_some() && registry.auth_file.is_some() {
+    if resources.auth.is_some() && registry.is_some_and(|registry| registry.auth_file.is_some()) {
         return twice("registry", "auth_resource", "[registry] auth_file");
     }
     Ok(resources)
