@@ -8,9 +8,44 @@
 //! allow-lists and limits stand in the settings document alone, whose digest is in every claim. A
 //! variable that tries is reported and ignored, never obeyed.
 
+mod file;
+
 use std::{collections::BTreeMap, str::FromStr};
 
 use crate::{error::SettingsError, secret::Secret};
+
+/// Variables that are obeyed, as far as their documentation says.
+const OBEYED: &[&str] = &[
+    "PROPLET_CONFIG_FILE",
+    "PROPLET_CONFIG_SECTION",
+    "PROPLET_CREDENTIALS_FILE",
+    "PROPLET_TENANT_ID",
+    "PROPLET_DOMAIN_ID",
+    "PROPLET_CHANNEL_ID",
+    "PROPLET_ENTITY_ID",
+    "PROPLET_CLIENT_ID",
+    "PROPLET_API_KEY",
+    "PROPLET_CLIENT_KEY",
+    "PROPLET_MANAGER_K8S_NAMESPACE",
+    "PROPLET_DESCRIPTION",
+    "PROPLET_TAGS",
+    "PROPLET_LOCATION",
+    "PROPLET_COLLECT_SYSTEM_INFO",
+    "PROPLET_LIVELINESS_INTERVAL",
+    "PROPLET_LOG_LEVEL",
+    "PROPLET_MQTT_ADDRESS",
+    "PROPLET_MQTT_QOS",
+    "PROPLET_MQTT_KEEP_ALIVE",
+    "PROPLET_MQTT_MAX_PACKET_SIZE",
+    "PROPLET_MQTT_INFLIGHT",
+    "PROPLET_MQTT_REQUEST_CHANNEL_CAPACITY",
+    "PROPLET_MQTT_TLS_CA_CERT",
+    "PROPLET_MQTT_TLS_CLIENT_CERT",
+    "PROPLET_MQTT_TLS_CLIENT_KEY",
+    "PROPLET_HTTP_ENABLED",
+    "PROPLET_HTTP_PROXY_PORT",
+    "PROPLET_DIRS",
+];
 
 /// Variables that deployments of upstream's proplet set and that have no effect here, with the reason
 /// for the log.
@@ -53,11 +88,11 @@ const IGNORED: &[(&str, &str)] = &[
     ),
     (
         "PROPLET_METRICS_PORT",
-        "the metrics server is not part of this version",
+        "/health is served where [health] listen in the settings document says",
     ),
     (
         "PROPLET_METRICS_ENABLED",
-        "the metrics server is not part of this version",
+        "/health is served where [health] listen in the settings document says",
     ),
     (
         "PROPLET_METRICS_INTERVAL",
@@ -74,6 +109,26 @@ const IGNORED: &[(&str, &str)] = &[
     (
         "PROPLET_OTEL_TRACE_RATIO",
         "trace export is not part of this version",
+    ),
+    (
+        "PROPLET_TRACE_RATIO",
+        "trace export is not part of this version",
+    ),
+    (
+        "OCICRYPT_KEYPROVIDER_CONFIG",
+        "there is no key provider to ask: keys are released to this process",
+    ),
+    (
+        "MODEL_REGISTRY_URL",
+        "tasks fetch models themselves, from hosts that [http] lists",
+    ),
+    (
+        "DATA_STORE_URL",
+        "tasks fetch data sets themselves, from hosts that [http] lists",
+    ),
+    (
+        "MANAGER_COORDINATOR_URL",
+        "updates of federated learning go to the Manager as results",
     ),
     (
         "PROPLET_INSTANCE_ID",
@@ -184,15 +239,15 @@ impl Environment {
         }
     }
 
-    /// A number of seconds, with or without the `s` that compose files write.
+    /// A number of seconds, or a time as compose files write it (`10s`, `1m30s`).
     pub(super) fn seconds(&self, name: &'static str) -> Result<Option<u64>, SettingsError> {
         match self.variables.get(name) {
             None => Ok(None),
-            Some(value) => match value.trim().trim_end_matches('s').trim_end().parse() {
-                Ok(seconds) => Ok(Some(seconds)),
-                Err(_) => Err(SettingsError::Variable {
+            Some(value) => match duration(value.trim()) {
+                Some(seconds) => Ok(Some(seconds)),
+                None => Err(SettingsError::Variable {
                     name,
-                    expected: "a whole number of seconds",
+                    expected: "a whole number of seconds, or a time such as 90s or 1m30s",
                 }),
             },
         }
@@ -225,7 +280,19 @@ impl Environment {
 
     /// One line for every variable that is set and has no effect.
     pub(super) fn notices(&self) -> Vec<String> {
-        self.ignored(IGNORED).chain(self.ignored(UNUSED)).collect()
+        let listed = self.ignored(IGNORED).chain(self.ignored(UNUSED));
+        let unknown = self.variables.keys().filter(|name| {
+            let lists = [IGNORED, UNUSED].into_iter().flatten();
+            !OBEYED.contains(&name.as_str())
+                && !OF_SERVICE_MANAGER.contains(&name.as_str())
+                && !lists.into_iter().any(|(known, _)| known == name)
+        });
+        let unknown = unknown.map(|name| {
+            format!(
+                "{name} is ignored: neither this version nor upstream's proplet has such a variable"
+            )
+        });
+        listed.chain(unknown).collect()
     }
 
     fn ignored<'a>(&'a self, list: &'a [(&'a str, &'a str)]) -> impl Iterator<Item = String> + 'a {
@@ -242,12 +309,44 @@ impl FromIterator<(String, String)> for Environment {
             .filter(|(name, value)| {
                 let ours = name.starts_with("PROPLET_");
                 let given = || OF_SERVICE_MANAGER.contains(&name.as_str());
-                let unused = || UNUSED.iter().any(|(unused, _)| unused == name);
-                (ours || given() || unused()) && !value.trim().is_empty()
+                let listed = || {
+                    [IGNORED, UNUSED]
+                        .into_iter()
+                        .flatten()
+                        .any(|(known, _)| known == name)
+                };
+                (ours || given() || listed()) && !value.trim().is_empty()
             })
             .collect();
         Self { variables }
     }
+}
+
+/// Whole seconds of a number of seconds, or of a time as Go writes it: `10s`, `1m30s`, `2h`.
+fn duration(text: &str) -> Option<u64> {
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds);
+    }
+    let mut seconds = 0_u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at(digits);
+        let letters = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
+        let (unit, next) = after.split_at(letters);
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        let part = number.parse::<u64>().ok()?.checked_mul(unit)?;
+        seconds = seconds.checked_add(part)?;
+        rest = next;
+    }
+    (!text.is_empty()).then_some(seconds)
 }
 
 #[cfg(test)]
@@ -298,13 +397,86 @@ mod tests {
 
     #[test]
     fn seconds_may_carry_their_unit() {
-        let good = environment(&[("PROPLET_LIVELINESS_INTERVAL", "10s")]);
-        assert_eq!(
-            good.seconds("PROPLET_LIVELINESS_INTERVAL").unwrap(),
-            Some(10)
+        let seconds = |text| {
+            let variables = environment(&[("PROPLET_LIVELINESS_INTERVAL", text)]);
+            variables.seconds("PROPLET_LIVELINESS_INTERVAL")
+        };
+        for (text, wanted) in [
+            ("10", 10),
+            ("10s", 10),
+            ("10m", 600),
+            ("1m30s", 90),
+            ("2h", 7200),
+        ] {
+            assert_eq!(seconds(text).unwrap(), Some(wanted), "{text}");
+        }
+        for bad in [
+            "10x",
+            "s",
+            "1m30",
+            "-1",
+            "1.5s",
+            "10 s",
+            "99999999999999999999s",
+        ] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// Sources in which variables are read.
+    const SOURCES: &[&str] = &[
+        include_str!("load.rs"),
+        include_str!("broker.rs"),
+        include_str!("upstream.rs"),
+        include_str!("checks/directories.rs"),
+        include_str!("checks/http.rs"),
+        include_str!("checks/identity.rs"),
+        include_str!("checks/mqtt.rs"),
+    ];
+
+    #[test]
+    fn what_is_read_is_listed_and_what_is_listed_is_read() {
+        let mut read = std::collections::BTreeSet::new();
+        for source in SOURCES {
+            for (at, _) in source.match_indices("\"PROPLET_") {
+                let rest = &source[at + 1..];
+                let (name, _) = rest.split_once('"').unwrap();
+                if name
+                    .chars()
+                    .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+                {
+                    read.insert(name);
+                }
+            }
+        }
+        let obeyed: std::collections::BTreeSet<_> = OBEYED.iter().copied().collect();
+        let unlisted: Vec<_> = read.difference(&obeyed).collect();
+        assert!(unlisted.is_empty(), "read, and not in OBEYED: {unlisted:?}");
+        let unread: Vec<_> = obeyed.difference(&read).collect();
+        assert!(unread.is_empty(), "in OBEYED, and not read: {unread:?}");
+        assert!(IGNORED.iter().all(|(name, _)| !obeyed.contains(name)));
+    }
+
+    #[test]
+    fn a_variable_that_nobody_knows_is_named() {
+        let notices = environment(&[("PROPLET_MQTT_ADRESS", "tcp://a")]).notices();
+        assert_eq!(notices.len(), 1);
+        assert!(
+            notices[0].starts_with("PROPLET_MQTT_ADRESS is ignored"),
+            "{notices:?}"
         );
-        let bad = environment(&[("PROPLET_LIVELINESS_INTERVAL", "10m")]);
-        assert!(bad.seconds("PROPLET_LIVELINESS_INTERVAL").is_err());
+        assert!(
+            environment(&[("PROPLET_MQTT_ADDRESS", "tcp://a")])
+                .notices()
+                .is_empty()
+        );
+        let elsewhere = environment(&[
+            ("DATA_STORE_URL", "http://user:password@a"),
+            ("HOME", "/root"),
+        ]);
+        let notices = elsewhere.notices();
+        assert_eq!(notices.len(), 1);
+        assert!(!notices[0].contains("password"), "{notices:?}");
     }
 
     #[test]

@@ -84,6 +84,20 @@ pub enum SettingsError {
         /// What it should be.
         expected: &'static str,
     },
+    /// What is imported with an environment is a settings document already.
+    #[error(
+        "the file is not upstream's config.toml: it has other tables than [manager], [proxy] and [proplet…]. A settings \
+         document needs no import: start with it"
+    )]
+    NotUpstreams,
+    /// A line of an environment file is none.
+    #[error("environment file, line {line}: {why}")]
+    EnvironmentFile {
+        /// Line, counted from 1.
+        line: usize,
+        /// What is wrong there. Never a value.
+        why: &'static str,
+    },
     /// An environment variable is not an address.
     #[error("environment variable PROPLET_MQTT_ADDRESS: {0}")]
     Address(#[from] AddressError),

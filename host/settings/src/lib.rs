@@ -23,11 +23,13 @@ mod document;
 mod envelope;
 pub mod environment;
 mod error;
+pub mod import;
 pub mod init_data;
 mod load;
 pub mod secret;
 mod sections;
 mod settings;
+mod upstream;
 
 pub use self::{
     error::SettingsError,

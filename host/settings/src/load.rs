@@ -18,6 +18,7 @@ use crate::{
     environment::{CREDENTIALS_DIRECTORY, Environment},
     error::{SettingsError, syntax_error},
     settings::Settings,
+    upstream,
 };
 
 /// Name of the credentials document among the credentials that systemd gives to a service.
@@ -28,8 +29,8 @@ pub const MAX_DOCUMENT_BYTES: u64 = 1024 * 1024;
 
 impl Settings {
     /// Where the document is: the file that was given, else the one that `PROPLET_CONFIG_FILE` names, else
-    /// `proplet.toml` in the current directory if there is one. The first two need not exist: then
-    /// [`Settings::load`] says so.
+    /// `proplet.toml` in the current directory if there is one, else upstream's `config.toml` there, where the
+    /// environment does not say who this proplet is. The first two need not exist: then [`Settings::load`] says so.
     fn locate(given: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
         let named = || {
             environment
@@ -37,7 +38,17 @@ impl Settings {
                 .map(PathBuf::from)
         };
         let usual = || Some(PathBuf::from("proplet.toml")).filter(|path| path.is_file());
-        given.map(Path::to_path_buf).or_else(named).or_else(usual)
+        let upstreams = || {
+            let path = Some(PathBuf::from(upstream::FILE)).filter(|path| path.is_file())?;
+            let is_one = !upstream::is_complete(environment)
+                && read_text(&path).is_ok_and(|text| upstream::is_one(&text, environment));
+            is_one.then_some(path)
+        };
+        given
+            .map(Path::to_path_buf)
+            .or_else(named)
+            .or_else(usual)
+            .or_else(upstreams)
     }
 
     /// Where the credentials are: the file that was given, else the one that `PROPLET_CREDENTIALS_FILE` names, else
@@ -59,9 +70,10 @@ impl Settings {
     }
 
     /// Reads the documents and applies the environment. The settings are at `path` when that is given, else
-    /// where `PROPLET_CONFIG_FILE` says, else in `proplet.toml` in the current directory if there is one;
-    /// else there are none. The credentials are at `credentials`, else where `PROPLET_CREDENTIALS_FILE`
-    /// says, else in `credentials.toml` of systemd's `CREDENTIALS_DIRECTORY` if there is one; else there are none.
+    /// where `PROPLET_CONFIG_FILE` says, else in `proplet.toml` in the current directory if there is one,
+    /// else in upstream's `config.toml` there; else there are none. The credentials are at `credentials`, else
+    /// where `PROPLET_CREDENTIALS_FILE` says, else in `credentials.toml` of systemd's `CREDENTIALS_DIRECTORY` if
+    /// there is one; else there are none.
     ///
     /// # Errors
     /// When a file cannot be read, is not such a document, or a value or variable is wrong.
@@ -70,11 +82,21 @@ impl Settings {
         credentials: Option<&Path>,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
-        let path = Self::locate(path, environment);
+        let is_given = path.is_some();
+        let mut path = Self::locate(path, environment);
+        let mut absent = None;
+        // Upstream's proplet does not open a file that it does not need, and its deployments name some that are not
+        // there.
+        if !is_given
+            && upstream::is_complete(environment)
+            && path.as_ref().is_some_and(|path| !path.exists())
+        {
+            absent = path.take();
+        }
         let credentials = Self::locate_credentials(credentials, environment);
         let text = path.as_deref().map(read_text).transpose()?;
         let secrets = credentials.as_deref().map(read_text).transpose()?;
-        let settings = Self::parse_with_credentials(
+        let mut settings = Self::parse_with_credentials(
             text.as_ref().map(|text| text.as_str()),
             secrets.as_ref().map(|text| text.as_str()),
             environment,
@@ -84,6 +106,12 @@ impl Settings {
             path.as_deref(),
             credentials.as_deref(),
         )?;
+        if let Some(absent) = absent {
+            settings.notices.push(format!(
+                "there is no settings document: {}, which PROPLET_CONFIG_FILE names, does not exist",
+                absent.display()
+            ));
+        }
         Ok(settings)
     }
 
@@ -107,8 +135,15 @@ impl Settings {
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
         let (bytes, init_data) = envelope::unwrap(text.unwrap_or_default())?;
-        let mut document: Document = toml::from_str(&bytes)
-            .map_err(|error| syntax_error("settings document", &bytes, &error))?;
+        let upstreams = match &init_data {
+            Some(_) => None,
+            None => upstream::read(&bytes, environment)?,
+        };
+        let mut document: Document = match upstreams {
+            Some(document) => document,
+            None => toml::from_str(&bytes)
+                .map_err(|error| syntax_error("settings document", &bytes, &error))?,
+        };
         if init_data.is_some() {
             envelope::refuse_credentials(&document)?;
         }

@@ -18,7 +18,8 @@ use super::{
 };
 #[cfg(feature = "data-owner")]
 use super::{
-    collateral, encrypt, image, init_data, kbs, keygen, keyprovider, measure, open, policy, verify,
+    collateral, encrypt, image, import, init_data, kbs, keygen, keyprovider, measure, open, policy,
+    verify,
 };
 use crate::output;
 
@@ -120,6 +121,8 @@ async fn dispatch(
         #[cfg(feature = "data-owner")]
         Command::Verify(verify) => verify::run(verify, context, console).await,
         Command::Detect(detect) => detect::run(&detect, files, context, console).await,
+        #[cfg(feature = "data-owner")]
+        Command::Import(import) => import::run(&import, console),
         #[cfg(feature = "data-owner")]
         Command::InitData(InitDataCommand::Make(make)) => init_data::make(&make, console),
         #[cfg(feature = "data-owner")]

@@ -52,6 +52,8 @@ mod helper;
 #[cfg(feature = "data-owner")]
 mod image;
 #[cfg(feature = "data-owner")]
+mod import;
+#[cfg(feature = "data-owner")]
 mod init_data;
 #[cfg(feature = "data-owner")]
 mod kbs;

@@ -90,6 +90,9 @@ pub(super) enum Command {
     /// Say which TEE this machine has, whether it attests, and what is missing
     Detect(Detect),
     #[cfg(feature = "data-owner")]
+    /// Write the settings document that means what an environment file of upstream's proplet means
+    Import(Import),
+    #[cfg(feature = "data-owner")]
     /// Make and read what a confidential VM is started with
     #[command(subcommand)]
     InitData(InitDataCommand),

@@ -89,6 +89,24 @@ As in:
   skopeo copy --encryption-key \\
     provider:attestation-agent:keyid=kbs:///default/key/app::keypath=/keys/app dir:plain oci:encrypted";
 
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct Import {
+    /// The environment file of upstream's proplet: lines of NAME=VALUE
+    #[arg(value_name = "ENVFILE")]
+    pub environment: PathBuf,
+    /// The file that it is used with, upstream's `config.toml`
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+    /// Where the settings document goes; a file that exists is kept
+    #[arg(long, short = 'o', value_name = "FILE", default_value = "proplet.toml")]
+    pub out: PathBuf,
+    /// Where the credentials go, readable for their owner alone; a file that exists is kept
+    #[arg(long, value_name = "FILE", default_value = "credentials.toml")]
+    pub credentials_out: PathBuf,
+}
+
 /// Subcommands of `init-data`.
 #[derive(Debug, Subcommand)]
 pub enum InitDataCommand {
