@@ -321,7 +321,7 @@ stop_vm() {
 }
 
 command_status() {
-    local folder state_word mode ports age now since
+    local folder state_word mode ssh agent cid age now
     now=$(date +%s)
     printf '%-16s %-8s %-9s %-8s %4s %7s %6s %6s %10s %6s %s\n' NAME STATE MODE FLAVOUR CPUS RAM SSH AGENT CID AGE MEASUREMENT
     for folder in "$state/vms"/*/; do
@@ -331,26 +331,26 @@ command_status() {
             printf '%-16s %-8s\n' "$(basename "$folder")" new
             continue
         fi
-        state_word=off age=-
+        # Of a VM that is off nothing is taken.
+        state_word=off age=- ssh='' agent='' cid=''
         if is_running "$folder"; then
             state_word=running
+            ssh=$(value "$folder/vm" ssh)
+            agent=$(value "$folder/vm" agent)
+            cid=$(value "$folder/vm" cid)
             age=$(age_in_words $((now - $(value "$folder/vm" since))))
         fi
         mode=$(value "$folder/vm" mode)
         [ "$mode" != none ] || mode=none/$(value "$folder/vm" accel)
         printf '%-16s %-8s %-9s %-8s %4s %7s %6s %6s %10s %6s %s\n' "$(basename "$folder")" "$state_word" "$mode" \
             "$(value "$folder/vm" flavour)" "$(value "$folder/vm" cpus)" "$(value "$folder/vm" ram)" \
-            "$(or_dash "$(value "$folder/vm" ssh)")" "$(or_dash "$(value "$folder/vm" agent)")" \
-            "$(or_dash "$(value "$folder/vm" cid)")" "$age" \
-            "$(value "$folder/vm" measurement)"
+            "${ssh:--}" "${agent:--}" "${cid:--}" "$age" "$(value "$folder/vm" measurement)"
         # Why a VM switched itself off is the last that it said.
         if [ "$state_word" = off ] && [ -r "$folder/console.log" ]; then
             tail -c 65536 "$folder/console.log" | tr -cd '[:print:]\n' | grep 'POWER OFF' | tail -n 1 | sed 's/^/    /' || true
         fi
     done
 }
-
-or_dash() { printf '%s' "${1:--}"; }
 
 age_in_words() {
     if [ "$1" -lt 120 ]; then

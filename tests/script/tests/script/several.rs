@@ -48,7 +48,16 @@ fn vms_that_start_at_once_have_nothing_in_common() {
         );
     }
     world.call(&["stop", "--all"]).fine().says(&names);
-    assert!(!world.call(&["status"]).fine().out.contains("running"));
+    let status = world.call(&["status"]).fine().out;
+    assert!(!status.contains("running"), "{status}");
+    for line in status.lines().skip(1) {
+        let columns: Vec<_> = line.split_whitespace().collect();
+        assert_eq!(
+            columns[6..10],
+            ["-", "-", "-", "-"],
+            "nothing is taken: {line}"
+        );
+    }
 }
 
 #[test]
