@@ -26,6 +26,12 @@ pub(super) fn recovered(found: Recovered, entity: &str, not_before: Instant) -> 
             warn!("Task {task} ended before the restart; its answer was in memory only");
             (refused(&refusal), Answer::Unkept(code))
         }
+        Some(Answer::Handed) => {
+            warn!(
+                "Task {task} ended before the restart, and whether the broker has its result is not known"
+            );
+            (refused(&unconfirmed()), Answer::Handed)
+        }
         None => {
             warn!("Task {task} was interrupted by the restart; it is not run again");
             let code = Code::Interrupted;
@@ -49,6 +55,17 @@ fn interrupted() -> Refusal {
     )
 }
 
+/// Whether the broker has the result cannot be known. Saying nothing would leave a task without an answer where it has
+/// not, so this is said in words of its own, and a Manager can tell it from a result that surely is lost.
+fn unconfirmed() -> Refusal {
+    Refusal::new(
+        Code::ResultUnconfirmed,
+        "the task ended well and its result was on its way to the broker, which had not acknowledged it when the \
+         proplet restarted, and the proplet no longer has it; where a result of this task was received, it holds, \
+         otherwise start the task again, or set [outbox] plain_results",
+    )
+}
+
 fn in_memory(code: Option<Code>) -> Refusal {
     match code {
         Some(code) => Refusal::new(
@@ -66,6 +83,8 @@ fn in_memory(code: Option<Code>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proplet_outbox::{Journal, Options, Rerun};
 
     use super::*;
@@ -78,6 +97,7 @@ mod tests {
             max_bytes: 1 << 20,
             rerun: Rerun::Allowed,
             seal: None,
+            patience: Duration::from_secs(30),
         };
         let (journal, opening) = Journal::open(options()).unwrap();
         opening.done().await.unwrap();
@@ -101,6 +121,7 @@ mod tests {
                 "\"guest-trapped: ",
             ),
             (Some(Answer::Unkept(None)), "\"result-lost: "),
+            (Some(Answer::Handed), "\"result-unconfirmed: "),
             (None, "\"interrupted: "),
         ] {
             let found = left(answer).await;

@@ -18,8 +18,10 @@ mod interfaces;
 pub mod log;
 pub mod message;
 pub mod mqtt;
+mod places;
 mod repeats;
 mod service;
+mod sparing;
 mod supervisor;
 mod tasks;
 
@@ -31,7 +33,7 @@ use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
 use proplet_settings::{ApiKey, BrokerIdentity, ClientCertificate, Settings};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -53,13 +55,16 @@ use self::{
         requests,
     },
     repeats::Repeats,
-    service::Service,
+    service::{Service, WAITING_REFUSALS},
+    sparing::Sparing,
     supervisor::Facts,
     tasks::Tasks,
 };
 
 /// Messages that may wait between the connection and the daemon.
 const WAITING_MESSAGES: usize = 16;
+/// How long the disk of the outbox may take, at each request and at the end.
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last results may take to reach the broker.
 const FLUSHING: Duration = Duration::from_secs(5);
 
@@ -208,12 +213,14 @@ impl Daemon {
         helpers.spawn(acknowledging);
 
         info!("Starting PropletService");
+        let repeats = Repeats::default();
         let tasks = Tasks::new(
             &settings,
             identity.entity.clone(),
             executor.clone(),
             journal.clone(),
             outbox.clone(),
+            repeats.clone(),
         );
         let facts = Facts {
             broker: settings.mqtt.address.to_string(),
@@ -252,11 +259,13 @@ impl Daemon {
             tasks,
             images,
             outbox,
-            repeats: Repeats::default(),
+            repeats,
             acknowledgements,
             recovered,
             probes,
             settings,
+            refusals: Arc::new(Semaphore::new(WAITING_REFUSALS)),
+            sparing: Sparing::default(),
         };
         service.serve(messages, shutdown).await;
         if timeout(FLUSHING, service.outbox.emptied()).await.is_err() {
@@ -298,6 +307,7 @@ fn journal(settings: &Settings) -> Result<(Journal, Option<Opening>), OpenError>
         },
         // No setting names a sealing root: everything that is stored is sealed or public already.
         seal: None,
+        patience: DISK_PATIENCE,
     })?;
     Ok((journal, Some(opening)))
 }

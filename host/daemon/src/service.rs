@@ -6,10 +6,10 @@ use proplet_executor::{Refusal, Request};
 use proplet_outbox::{Answer, Recovered};
 use proplet_settings::Settings;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::{
     answer,
@@ -21,12 +21,16 @@ use crate::{
         outbox::{Letter, Outbox},
     },
     repeats::Repeats,
+    sparing::{Sparing, warn_sparingly},
     supervisor::Probe,
     tasks::{self, Tasks},
 };
 
 /// How long tasks may take to end once they are told to.
 const STOPPING: Duration = Duration::from_secs(10);
+/// So many refusals may wait for room in the outbox. Their starts are not acknowledged meanwhile, and a broker sends no
+/// more than its window without that.
+pub(super) const WAITING_REFUSALS: usize = 16 * 1024;
 
 /// The receiving side of a daemon.
 pub(super) struct Service {
@@ -43,6 +47,10 @@ pub(super) struct Service {
     /// Who asks whether messages are obeyed.
     pub probes: mpsc::Receiver<Probe>,
     pub settings: Arc<Settings>,
+    /// Room for refusals that wait.
+    pub refusals: Arc<Semaphore>,
+    /// For lines that every stranger can cause.
+    pub sparing: Sparing,
 }
 
 impl Service {
@@ -105,9 +113,12 @@ impl Service {
     /// Does what a message says. It may be acknowledged when what is returned ends; at once when nothing is.
     async fn obey(&mut self, message: &Received, stopping: bool) -> Option<oneshot::Receiver<()>> {
         let not_before = message.at + self.settings.results_not_before;
+        // Until then it is the broker's.
+        let may_wait = message.receipt.is_some();
         let command = self.topics.command(&message.topic);
         if message.retained && command.is_some() {
-            warn!(
+            warn_sparingly!(
+                self.sparing,
                 "A retained message on {} is ignored, because it may have been obeyed before; remove it \
                  from the broker by publishing an empty retained message there",
                 message.topic
@@ -117,16 +128,16 @@ impl Service {
         match command? {
             Command::Start => match Decoded::from_bytes(&message.payload, &self.entity) {
                 Decoded::NotForUs => None,
-                Decoded::Bad(bad) => self.bad_start(bad, not_before).await,
+                Decoded::Bad(bad) => self.bad_start(bad, not_before, may_wait).await,
                 Decoded::Task(start) if stopping => {
-                    self.refuse(&start.task.id, &tasks::stopping(), not_before)
+                    self.refuse(&start.task.id, &tasks::stopping(), not_before, may_wait)
                 }
                 Decoded::Task(start) if self.repeats.is_repeated(message, &start.task.id) => {
                     let id = &start.task.id;
                     info!("The broker delivered the start of task {id} twice");
                     None
                 }
-                Decoded::Task(start) => self.start(*start, not_before).await,
+                Decoded::Task(start) => self.start(*start, not_before, may_wait).await,
             },
             Command::Stop => {
                 if let Some(stop) = Stop::from_bytes(&message.payload, &self.entity) {
@@ -147,11 +158,12 @@ impl Service {
         &mut self,
         request: Request,
         not_before: Instant,
+        may_wait: bool,
     ) -> Option<oneshot::Receiver<()>> {
         let id = request.task.id.clone();
-        info!("Received start command for task: {id}");
         if self.is_pending(&id).await {
-            warn!(
+            warn_sparingly!(
+                self.sparing,
                 "Task {id} runs already or its answer is on its way; the repeated start is ignored"
             );
             return None;
@@ -159,8 +171,14 @@ impl Service {
         self.repeats.remember(&id);
         let (accepted, ready) = oneshot::channel();
         match self.tasks.start(request, not_before, accepted) {
-            Ok(()) => Some(ready),
-            Err(refusal) => self.refuse(&id, &refusal, not_before),
+            Ok(()) => {
+                info!("Received start command for task: {id}");
+                Some(ready)
+            }
+            Err(refusal) => {
+                self.repeats.forget(&id);
+                self.refuse(&id, &refusal, not_before, may_wait)
+            }
         }
     }
 
@@ -174,16 +192,25 @@ impl Service {
         is_pending()
     }
 
-    async fn bad_start(&self, bad: BadStart, not_before: Instant) -> Option<oneshot::Receiver<()>> {
+    async fn bad_start(
+        &self,
+        bad: BadStart,
+        not_before: Instant,
+        may_wait: bool,
+    ) -> Option<oneshot::Receiver<()>> {
         match bad.id {
             // A hostile repetition of a running task's id must not end that task in the Manager's books.
             Some(id) if self.is_pending(&id).await => {
-                warn!("A start command that cannot be read repeats the running task {id}; ignored");
+                warn_sparingly!(
+                    self.sparing,
+                    "A start command that cannot be read repeats the running task {id}; ignored"
+                );
                 None
             }
-            Some(id) => self.refuse(&id, &bad.refusal, not_before),
+            Some(id) => self.refuse(&id, &bad.refusal, not_before, may_wait),
             None => {
-                warn!(
+                warn_sparingly!(
+                    self.sparing,
                     "A start command without a readable id cannot be answered: {}",
                     bad.refusal
                 );
@@ -192,20 +219,29 @@ impl Service {
         }
     }
 
-    /// Answers a start that is not run; what is returned ends when the answer is on the disk.
+    /// Answers a start that is not run; what is returned ends when the answer is on the disk. Where the outbox has no
+    /// room, that is when it has some, if the message waits for its acknowledgement.
     fn refuse(
         &self,
         id: &str,
         refusal: &Refusal,
         not_before: Instant,
+        may_wait: bool,
     ) -> Option<oneshot::Receiver<()>> {
-        warn!("Task {id} refused: {refusal}");
+        warn_sparingly!(self.sparing, "Task {id} refused: {refusal}");
         let payload = ResultMessage::refused(id, &self.entity, refusal).to_payload();
-        let place = match self.outbox.reserve(payload.len()) {
-            Ok(place) => place,
+        let size = payload.len();
+        let place = match self.outbox.reserve_refusal(size) {
+            Ok(place) => Ok(place),
             Err(full) => {
-                error!("The refusal of task {id} is lost: {full}");
-                return None;
+                let waiting = Arc::clone(&self.refusals).try_acquire_owned();
+                match waiting.ok().filter(|_| may_wait) {
+                    Some(waiting) => Err(waiting),
+                    None => {
+                        warn_sparingly!(self.sparing, "The refusal of task {id} is lost: {full}");
+                        return None;
+                    }
+                }
             }
         };
         let on_disk = if self.settings.outbox.plain_results {
@@ -221,8 +257,16 @@ impl Service {
             on_disk,
         };
         let (kept, ready) = oneshot::channel::<()>();
+        let outbox = self.outbox.clone();
+        // Until it has room too: no later start of this id is to be answered before it.
+        let expected = outbox.expect(id);
         tokio::spawn(async move {
+            let place = match place {
+                Ok(place) => place,
+                Err(_waiting) => outbox.reserve_refusal_waiting(size).await,
+            };
             place.put(letter, ()).await;
+            drop(expected);
             drop(kept);
         });
         Some(ready)
@@ -232,10 +276,14 @@ impl Service {
         if self.tasks.stop(&stop.id) {
             info!("Received stop command for task: {}", stop.id);
         } else {
-            warn!(
+            warn_sparingly!(
+                self.sparing,
                 "Received stop command for task {}, which is not running here",
                 stop.id
             );
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

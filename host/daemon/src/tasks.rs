@@ -17,14 +17,16 @@ use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
 use proplet_types::{Code, text::short_line};
 use tokio::{
-    sync::{Semaphore, oneshot, watch},
+    sync::{oneshot, watch},
     time::Instant,
 };
 use tracing::{error, info};
 
 use crate::{
     message::ResultMessage,
-    mqtt::outbox::{Letter, Outbox},
+    mqtt::outbox::{Kind, Letter, Outbox},
+    places::{Owner, Places},
+    repeats::Repeats,
 };
 
 /// The longest text of a stranger in one line of the log, in characters.
@@ -43,6 +45,7 @@ pub(super) struct Tasks {
     shared: Arc<Shared>,
     most: usize,
     most_bytes: usize,
+    started: u64,
     ended: watch::Receiver<usize>,
 }
 
@@ -53,7 +56,8 @@ struct Shared {
     entity: String,
     max_result_bytes: usize,
     plain_results: bool,
-    places: Semaphore,
+    places: Places,
+    repeats: Repeats,
     known: Mutex<HashMap<String, Started>>,
     /// How many are known.
     count: watch::Sender<usize>,
@@ -65,6 +69,28 @@ struct Started {
     cancel: CancelToken,
     /// What its request takes.
     bytes: usize,
+    owner: Owner,
+    /// Its place among all that were started.
+    order: u64,
+    state: Progress,
+    /// Ends the waiting of one that has to make room.
+    displace: CancelToken,
+}
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Waits,
+    Runs,
+    /// It waited, and another owner's has its place.
+    Displaced,
+}
+
+/// What tasks take that run or wait.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    tasks: usize,
+    bytes: usize,
 }
 
 impl Tasks {
@@ -74,6 +100,7 @@ impl Tasks {
         executor: Executor,
         journal: Journal,
         outbox: Outbox,
+        repeats: Repeats,
     ) -> Self {
         let (count, ended) = watch::channel(0);
         let shared = Arc::new(Shared {
@@ -83,7 +110,8 @@ impl Tasks {
             entity,
             max_result_bytes: settings.mqtt.max_result_bytes,
             plain_results: settings.outbox.plain_results,
-            places: Semaphore::new(settings.limits.tasks),
+            places: Places::new(settings.limits.tasks),
+            repeats,
             known: Mutex::default(),
             count,
             stopping: AtomicBool::new(false),
@@ -93,6 +121,7 @@ impl Tasks {
             shared,
             most,
             most_bytes: settings.limits.queue_bytes,
+            started: 0,
             ended,
         }
     }
@@ -100,12 +129,6 @@ impl Tasks {
     /// How many tasks run or wait.
     pub(super) fn count(&self) -> usize {
         *self.ended.borrow()
-    }
-
-    /// What the requests of all tasks take that run or wait, in bytes.
-    fn held_bytes(&self) -> usize {
-        self.shared
-            .with(|known| known.values().map(|task| task.bytes).sum())
     }
 
     /// Whether a task of this id runs or waits.
@@ -126,31 +149,9 @@ impl Tasks {
         not_before: Instant,
         accepted: oneshot::Sender<()>,
     ) -> Result<(), Refusal> {
-        if self.count() >= self.most {
-            return Err(Refusal::new(
-                Code::QueueFull,
-                host_text!(
-                    "{} tasks run or wait on this proplet already; start the task later or elsewhere, \
-                     or raise [limits] queue",
-                    self.most
-                ),
-            ));
-        }
+        let owner = self.shared.owner(&request.source);
         let bytes = request.bytes();
-        let held = self.held_bytes();
-        if held > 0 && held.saturating_add(bytes) > self.most_bytes {
-            return Err(Refusal::new(
-                Code::QueueFull,
-                host_text!(
-                    "the start messages of the tasks that run or wait on this proplet take {} bytes, this \
-                     one {}, and {} are allowed; start the task later or elsewhere, push the component as an \
-                     image instead of sending it as `file`, or raise [limits] queue_bytes",
-                    held,
-                    bytes,
-                    self.most_bytes
-                ),
-            ));
-        }
+        self.room(&owner, bytes)?;
         if let Source::Encrypted { image, .. } = &request.source {
             info!(
                 "Encrypted workload with image_url: {}",
@@ -158,9 +159,14 @@ impl Tasks {
             );
         }
         let cancel = CancelToken::new();
+        self.started = self.started.saturating_add(1);
         let started = Started {
             cancel: cancel.clone(),
             bytes,
+            owner,
+            order: self.started,
+            state: Progress::Waits,
+            displace: CancelToken::new(),
         };
         self.shared
             .with(|known| known.insert(request.task.id.clone(), started));
@@ -173,23 +179,55 @@ impl Tasks {
                 id: id.clone(),
             };
             let is_sealed = matches!(request.source, Source::Encrypted { .. });
-            let (number, outcome, accepted) = match shared.journal.accept(&id).await {
+            let taken = tokio::select! {
+                biased;
+                taken = shared.journal.accept(&id) => taken.map_err(|error| not_accepted(&error)),
+                // A disk that is slow or hangs keeps nobody from stopping it.
+                () = cancel.cancelled() => Err(stopped_early()),
+            };
+            let (number, done, accepted) = match taken {
                 Ok(number) => {
                     // Nobody waits when the message wanted no acknowledgement.
                     let _ = accepted.send(());
                     (Some(number), complete(&shared, request, cancel).await, None)
                 }
-                Err(error) => {
-                    let refusal = TaskOutcome::failed(not_accepted(&error));
-                    (None, refusal, Some(accepted))
-                }
+                Err(refusal) => (None, Done::refused(refusal), Some(accepted)),
             };
-            let letter = shared.letter(id, outcome, number, is_sealed, not_before);
-            let place = shared.outbox.reserve_waiting(letter.payload.len()).await;
+            if done.kind == Kind::Refusal {
+                // The next copy of this start is not one of a task that ran.
+                shared.repeats.forget(&id);
+            }
+            let letter = shared.letter(id, done.outcome, number, is_sealed, not_before);
+            let size = letter.payload.len();
+            let place = match done.kind {
+                Kind::Result => shared.outbox.reserve_waiting(size).await,
+                Kind::Refusal => shared.outbox.reserve_refusal_waiting(size).await,
+            };
             place.put(letter, listed).await;
             drop(accepted);
         });
         Ok(())
+    }
+
+    /// Room for a task of this owner. Where there is none, the owner with the most tasks gives up the one that came
+    /// last of those that wait, if it has more than this one would.
+    fn room(&self, owner: &Owner, bytes: usize) -> Result<(), Refusal> {
+        self.shared.with(|known| {
+            loop {
+                let held = Held::of(known.values());
+                let total = held.bytes.saturating_add(bytes);
+                let refusal = if held.tasks >= self.most {
+                    queue_full(self.most)
+                } else if held.tasks > 0 && total > self.most_bytes {
+                    queue_bytes_full(held.bytes, bytes, self.most_bytes)
+                } else {
+                    return Ok(());
+                };
+                if !displace(known, owner, bytes) {
+                    return Err(refusal);
+                }
+            }
+        })
     }
 
     /// Stops a task. False when there is none of this id.
@@ -234,30 +272,157 @@ fn not_accepted(error: &AcceptError) -> Refusal {
     }
 }
 
-async fn complete(shared: &Arc<Shared>, request: Request, cancel: CancelToken) -> TaskOutcome {
+fn queue_full(most: usize) -> Refusal {
+    Refusal::new(
+        Code::QueueFull,
+        host_text!(
+            "{} tasks run or wait on this proplet already; start the task later or elsewhere, \
+             or raise [limits] queue",
+            most
+        ),
+    )
+}
+
+fn queue_bytes_full(held: usize, bytes: usize, most: usize) -> Refusal {
+    Refusal::new(
+        Code::QueueFull,
+        host_text!(
+            "the start messages of the tasks that run or wait on this proplet take {} bytes, this \
+             one {}, and {} are allowed; start the task later or elsewhere, push the component as an \
+             image instead of sending it as `file`, or raise [limits] queue_bytes",
+            held,
+            bytes,
+            most
+        ),
+    )
+}
+
+fn displaced() -> Refusal {
+    Refusal::new(
+        Code::QueueFull,
+        "as many tasks as the settings allow run or wait on this proplet, and tasks of another owner have their \
+         part of the places; start the task later or elsewhere, or raise [limits] queue",
+    )
+}
+
+fn stopped_early() -> Refusal {
+    Refusal::new(Code::Stopped, "the task was stopped before it began")
+}
+
+impl Held {
+    fn of<'a>(tasks: impl Iterator<Item = &'a Started>) -> Self {
+        tasks.filter(|task| task.state != Progress::Displaced).fold(
+            Self::default(),
+            |held, task| Self {
+                tasks: held.tasks.saturating_add(1),
+                bytes: held.bytes.saturating_add(task.bytes),
+            },
+        )
+    }
+
+    /// What is left when a task is added.
+    fn with(self, bytes: usize) -> Self {
+        Self {
+            tasks: self.tasks.saturating_add(1),
+            bytes: self.bytes.saturating_add(bytes),
+        }
+    }
+}
+
+/// Has the task that came last of those that wait make room, of the owner that holds the most. False when nobody holds
+/// more than this owner would.
+fn displace(known: &mut HashMap<String, Started>, owner: &Owner, bytes: usize) -> bool {
+    let mut held: HashMap<&Owner, Held> = HashMap::new();
+    for task in known.values() {
+        if task.state != Progress::Displaced {
+            let of_owner = held.entry(&task.owner).or_default();
+            *of_owner = of_owner.with(task.bytes);
+        }
+    }
+    let own = held.get(owner).copied().unwrap_or_default().with(bytes);
+    let is_larger = |other: &Held| {
+        other.tasks > own.tasks || (other.tasks == own.tasks && other.bytes > own.bytes)
+    };
+    let largest = held
+        .iter()
+        .filter(|(other, held)| **other != owner && is_larger(held))
+        .max_by_key(|(_, held)| (held.tasks, held.bytes))
+        .map(|(other, _)| (*other).clone());
+    let Some(largest) = largest else {
+        return false;
+    };
+    let last = known
+        .values_mut()
+        .filter(|task| task.owner == largest && task.state == Progress::Waits)
+        .max_by_key(|task| task.order);
+    let Some(last) = last else {
+        return false;
+    };
+    last.state = Progress::Displaced;
+    last.displace.cancel();
+    true
+}
+
+/// How a task that was taken ended.
+struct Done {
+    outcome: TaskOutcome,
+    kind: Kind,
+}
+
+impl Done {
+    /// It was not run.
+    fn refused(refusal: Refusal) -> Self {
+        Self {
+            outcome: TaskOutcome::failed(refusal),
+            kind: Kind::Refusal,
+        }
+    }
+}
+
+async fn complete(shared: &Arc<Shared>, request: Request, cancel: CancelToken) -> Done {
     let running = tokio::spawn(run(Arc::clone(shared), request, cancel));
-    running.await.unwrap_or_else(|_| {
-        TaskOutcome::failed(Refusal::new(
+    running.await.unwrap_or_else(|_| Done {
+        outcome: TaskOutcome::failed(Refusal::new(
             Code::HostFailed,
             "the task broke down inside the proplet; report it with the proplet's log",
-        ))
+        )),
+        kind: Kind::Result,
     })
 }
 
-async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> TaskOutcome {
-    let place = tokio::select! {
+async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> Done {
+    let id = request.task.id.clone();
+    let listed = shared.with(|known| {
+        let task = known.get(&id)?;
+        Some((task.owner.clone(), task.displace.clone()))
+    });
+    let (owner, displace) = listed.unwrap_or((Owner::Plain, CancelToken::new()));
+    let stopped = || Done {
+        outcome: TaskOutcome::failed(stopped_early()),
+        kind: Kind::Result,
+    };
+    let _place = tokio::select! {
         biased;
-        () = cancel.cancelled() => None,
-        place = shared.places.acquire() => place.ok(),
+        () = cancel.cancelled() => return stopped(),
+        () = displace.cancelled() => return Done::refused(displaced()),
+        place = shared.places.acquire(owner) => place,
     };
-    let Some(_place) = place else {
-        return TaskOutcome::failed(Refusal::new(
-            Code::Stopped,
-            "the task was stopped before it began",
-        ));
-    };
-    info!("Executing task {} in spawned task", request.task.id);
-    shared.executor.execute(request, cancel).await
+    let may_run = shared.with(|known| match known.get_mut(&id) {
+        Some(task) if task.state == Progress::Displaced => false,
+        Some(task) => {
+            task.state = Progress::Runs;
+            true
+        }
+        None => true,
+    });
+    if !may_run {
+        return Done::refused(displaced());
+    }
+    info!("Executing task {id} in spawned task");
+    Done {
+        outcome: shared.executor.execute(request, cancel).await,
+        kind: Kind::Result,
+    }
 }
 
 impl Shared {
@@ -266,6 +431,17 @@ impl Shared {
         let changed = change(&mut known);
         self.count.send_replace(known.len());
         changed
+    }
+
+    /// Whose a task is, as far as is known before it runs.
+    fn owner(&self, source: &Source) -> Owner {
+        match source {
+            Source::Plain(_) | Source::File(_) => Owner::Plain,
+            Source::Encrypted { image, .. } => {
+                let owner = self.executor.owner(image);
+                owner.map_or(Owner::Unknown, Owner::Named)
+            }
+        }
     }
 
     /// The answer to a task. What a sealed task says in clear is this host's words, so it may lie on the disk
@@ -349,5 +525,65 @@ struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.shared.with(|known| known.remove(&self.id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(owner: &Owner, order: u64, state: Progress) -> Started {
+        Started {
+            cancel: CancelToken::new(),
+            bytes: 1,
+            owner: owner.clone(),
+            order,
+            state,
+            displace: CancelToken::new(),
+        }
+    }
+
+    fn displaced_ids(known: &HashMap<String, Started>) -> Vec<&str> {
+        let displaced = known
+            .iter()
+            .filter(|(_, task)| task.state == Progress::Displaced);
+        let mut ids: Vec<_> = displaced.map(|(id, _)| id.as_str()).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    #[test]
+    fn the_last_of_the_largest_owner_makes_room_and_nobody_is_left_with_less() {
+        let (many, few) = (Owner::Plain, Owner::Named("few".into()));
+        let mut known = HashMap::new();
+        for order in 0..8 {
+            let state = if order < 2 {
+                Progress::Runs
+            } else {
+                Progress::Waits
+            };
+            known.insert(order.to_string(), started(&many, order, state));
+        }
+        // Nobody makes room for a task of its own owner.
+        assert!(!displace(&mut known, &many, 1));
+        for order in 8..20 {
+            if displace(&mut known, &few, 1) {
+                let task = started(&few, order, Progress::Waits);
+                known.insert(order.to_string(), task);
+            }
+        }
+        // Four each; the other way round there is nothing to take.
+        assert_eq!(displaced_ids(&known), ["4", "5", "6", "7"]);
+        assert!(!displace(&mut known, &many, 1));
+        assert!(known["7"].displace.is_cancelled() && !known["3"].displace.is_cancelled());
+    }
+
+    #[test]
+    fn what_runs_is_left_alone() {
+        let (many, few) = (Owner::Unknown, Owner::Plain);
+        let mut known: HashMap<_, _> = (0..8)
+            .map(|order| (order.to_string(), started(&many, order, Progress::Runs)))
+            .collect();
+        assert!(!displace(&mut known, &few, 1));
     }
 }

@@ -142,6 +142,13 @@ impl Executor {
         }
     }
 
+    /// Whose an encrypted image is: the repository of the key that it was opened with last. None before that.
+    #[must_use]
+    pub fn owner(&self, image: &str) -> Option<Arc<str>> {
+        let confidential = self.0.confidential.as_ref().ok()?;
+        confidential.owners.of(image)
+    }
+
     /// How the key broker was when it was asked last. Asks nobody.
     #[must_use]
     pub fn key_broker(&self) -> KeyBrokerState {

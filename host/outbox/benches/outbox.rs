@@ -83,6 +83,7 @@ async fn journal(path: &Path) -> Journal {
         max_bytes: 1 << 30,
         rerun: Rerun::Allowed,
         seal: None,
+        patience: std::time::Duration::from_secs(30),
     })
     .unwrap();
     opening.done().await.unwrap();

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use proptest::prelude::*;
@@ -20,7 +20,7 @@ use crate::{
 
 /// The state of the disk, which outlives every process that uses it.
 #[derive(Clone, Default)]
-pub(crate) struct Power(Arc<Mutex<Image>>);
+pub(crate) struct Power(Arc<Mutex<Image>>, Arc<Condvar>);
 
 #[derive(Default)]
 struct Image {
@@ -37,6 +37,8 @@ struct Image {
     /// Processes from before the last loss of power must not write any more.
     life: usize,
     aside: usize,
+    /// No step ends.
+    hangs: bool,
 }
 
 enum Step {
@@ -63,6 +65,12 @@ impl Power {
     /// Every step fails so from now on, or none.
     pub(crate) fn fail(&self, kind: Option<io::ErrorKind>) {
         self.image().broken = kind;
+    }
+
+    /// No step ends from now on, or those that wait do.
+    pub(crate) fn hang(&self, hangs: bool) {
+        self.image().hangs = hangs;
+        self.1.notify_all();
     }
 
     /// Writes over what is there.
@@ -153,7 +161,9 @@ impl std::fmt::Debug for FakeBackend {
 
 impl FakeBackend {
     fn step(&self) -> io::Result<MutexGuard<'_, Image>> {
-        let mut image = self.power.image();
+        let image = self.power.image();
+        let answers = self.power.1.wait_while(image, |image| image.hangs);
+        let mut image = answers.unwrap_or_else(PoisonError::into_inner);
         if image.life != self.life || image.left == Some(0) {
             return Err(io::Error::other("power was lost"));
         }

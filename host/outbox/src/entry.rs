@@ -3,10 +3,10 @@
 //! | bytes | |
 //! | --- | --- |
 //! | 1 | version of this form: 1 |
-//! | 1 | 0 accepted, 1 answered, 2 answered in memory |
+//! | 1 | 0 accepted, 1 answered, 2 answered in memory, 3 the same and handed to the broker |
 //! | 2 | length of the id, little endian |
 //! | n | the task's id, UTF-8 |
-//! | rest | of 1: the answer; of 2: the code, or nothing when the task ended well |
+//! | rest | of 1: the answer; of 2: the code, or nothing when the task ended well; of 3: nothing |
 
 use bytes::Bytes;
 use proplet_types::Code;
@@ -16,6 +16,7 @@ const VERSION: u8 = 1;
 const ACCEPTED: u8 = 0;
 const KEPT: u8 = 1;
 const UNKEPT: u8 = 2;
+const HANDED: u8 = 3;
 
 /// An answer, as far as it is on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,9 @@ pub enum Answer {
     Kept(Bytes),
     /// The message was in memory only: the code of a failure, or none of a task that ended well.
     Unkept(Option<Code>),
+    /// The result of a task that ended well was in memory only, and may have been handed to the broker, which did
+    /// not acknowledge it.
+    Handed,
 }
 
 /// What is known of one start.
@@ -58,6 +62,7 @@ impl Entry {
             None => (ACCEPTED, &[]),
             Some(Answer::Kept(message)) => (KEPT, message),
             Some(Answer::Unkept(code)) => (UNKEPT, code.map_or("", Code::as_str).as_bytes()),
+            Some(Answer::Handed) => (HANDED, &[]),
         };
         let mut bytes = Vec::with_capacity(4 + self.task.len() + rest.len());
         bytes.extend([VERSION, kind]);
@@ -86,6 +91,7 @@ impl Entry {
         let answer = match *kind {
             ACCEPTED if rest.is_empty() => None,
             KEPT => Some(Answer::Kept(Bytes::copy_from_slice(rest))),
+            HANDED if rest.is_empty() => Some(Answer::Handed),
             UNKEPT if rest.is_empty() => Some(Answer::Unkept(None)),
             UNKEPT => {
                 let code = std::str::from_utf8(rest)
@@ -116,6 +122,7 @@ mod tests {
             proptest::collection::vec(any::<u8>(), 0..100)
                 .prop_map(|bytes| Some(Answer::Kept(bytes.into()))),
             Just(Some(Answer::Unkept(None))),
+            Just(Some(Answer::Handed)),
             proptest::sample::select(Code::ALL).prop_map(|code| Some(Answer::Unkept(Some(code)))),
         ]
     }
@@ -137,7 +144,7 @@ mod tests {
         }
 
         #[test]
-        fn any_rest_is_an_entry_or_refused(kind in 0_u8..4, rest in proptest::collection::vec(any::<u8>(), 0..80)) {
+        fn any_rest_is_an_entry_or_refused(kind in 0_u8..5, rest in proptest::collection::vec(any::<u8>(), 0..80)) {
             let bytes = [&[VERSION, kind], rest.as_slice()].concat();
             if let Ok(entry) = Entry::decode(&bytes) {
                 prop_assert_eq!(entry.encode().unwrap(), bytes);
@@ -155,7 +162,8 @@ mod tests {
             (b"\x01\x00\x02\x00a\n", "control"),
             (b"\x01\x00\x01\x00\x1b", "control"),
             (b"\x01\x00\x00\x00x", "kind"),
-            (b"\x01\x03\x00\x00", "kind"),
+            (b"\x01\x03\x00\x00x", "kind"),
+            (b"\x01\x04\x00\x00", "kind"),
             (b"\x01\x02\x00\x00no-such", "code"),
         ] {
             let error = Entry::decode(bytes).unwrap_err().to_string();

@@ -1,8 +1,12 @@
 //! What the rest of the host sees of the store.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::timeout,
+};
+use tracing::warn;
 
 use crate::{
     accept::{AcceptError, Rerun},
@@ -13,7 +17,7 @@ use crate::{
     recovered::{Number, Recovered},
     seal::Seal,
     trouble::Trouble,
-    writer::{Operation, Reply, Writer},
+    writer::{Kept, Operation, Reply, Writer},
 };
 
 /// So many requests may wait for the thread that writes.
@@ -29,6 +33,9 @@ pub struct Options {
     pub rerun: Rerun,
     /// Seals the entries.
     pub seal: Option<Arc<dyn Seal>>,
+    /// How long the disk may take. Afterwards tasks are refused and answers wait in memory until it answers, and the
+    /// end of the process waits no longer than this either.
+    pub patience: Duration,
 }
 
 /// The tasks that were accepted and the answers that the broker lacks. Clones share one.
@@ -39,18 +46,23 @@ pub struct Journal(Arc<Shared>);
 pub struct Opening {
     opened: oneshot::Receiver<Result<(), OpenError>>,
     recovered: mpsc::UnboundedReceiver<Recovered>,
+    patience: Duration,
 }
 
 impl Opening {
-    /// Ends when the store was opened, or could not be for now. What an earlier process left in it is there at
-    /// once in the first case, and comes later in the second.
+    /// Ends when the store was opened, or could not be for now, or the disk does not answer. What an earlier process left in it is there at
+    /// once in the first case, and comes later in the others.
     ///
     /// # Errors
     /// [`OpenError`]: what only an operator can change.
     pub async fn done(self) -> Result<mpsc::UnboundedReceiver<Recovered>, OpenError> {
-        match self.opened.await {
-            Ok(opened) => opened.map(|()| self.recovered),
-            Err(_) => Err(OpenError::Thread(std::io::ErrorKind::Other.into())),
+        match timeout(self.patience, self.opened).await {
+            Ok(Ok(opened)) => opened.map(|()| self.recovered),
+            Ok(Err(_)) => Err(OpenError::Thread(std::io::ErrorKind::Other.into())),
+            Err(_) => {
+                warn!("{}. Tasks are refused until it answers", Trouble::Hung);
+                Ok(self.recovered)
+            }
         }
     }
 }
@@ -59,6 +71,8 @@ struct Shared {
     writer: Option<Writer>,
     places: Arc<Semaphore>,
     health: watch::Receiver<Health>,
+    health_sender: Arc<watch::Sender<Health>>,
+    patience: Duration,
 }
 
 impl Journal {
@@ -71,7 +85,8 @@ impl Journal {
             bytes: 0,
             set_aside: None,
         };
-        Self::of(None, watch::channel(health).1)
+        let (sender, health) = watch::channel(health);
+        Self::of(None, (Arc::new(sender), health), Duration::ZERO)
     }
 
     /// A journal over a store, which is being opened from now on. What comes before it is open waits for it.
@@ -92,19 +107,37 @@ impl Journal {
     ) -> Result<(Self, Opening), OpenError> {
         let core = Core::new(disk, options.seal, options.max_bytes, options.rerun);
         let (health_sender, health) = watch::channel(core.health());
+        let health = (Arc::new(health_sender), health);
         let (recovered_sender, recovered) = mpsc::unbounded_channel();
         let (opened_sender, opened) = oneshot::channel();
-        let writer = Writer::start(core, health_sender, opened_sender, recovered_sender)
-            .map_err(OpenError::Thread)?;
-        let opening = Opening { opened, recovered };
-        Ok((Self::of(Some(writer), health), opening))
+        let patience = options.patience;
+        let writer = Writer::start(
+            core,
+            patience,
+            Arc::clone(&health.0),
+            opened_sender,
+            recovered_sender,
+        )
+        .map_err(OpenError::Thread)?;
+        let opening = Opening {
+            opened,
+            recovered,
+            patience,
+        };
+        Ok((Self::of(Some(writer), health, patience), opening))
     }
 
-    fn of(writer: Option<Writer>, health: watch::Receiver<Health>) -> Self {
+    fn of(
+        writer: Option<Writer>,
+        (health_sender, health): (Arc<watch::Sender<Health>>, watch::Receiver<Health>),
+        patience: Duration,
+    ) -> Self {
         Self(Arc::new(Shared {
             writer,
             places: Arc::new(Semaphore::new(MAX_WAITING)),
             health,
+            health_sender,
+            patience,
         }))
     }
 
@@ -120,7 +153,8 @@ impl Journal {
         self.0.writer.is_some()
     }
 
-    /// Accepts a task. Once this has ended well, an interrupted task is reported after a restart.
+    /// Accepts a task. Once this has ended well, an interrupted task is reported after a restart. Who stops waiting
+    /// has not accepted it.
     ///
     /// # Errors
     /// [`AcceptError`]; then nothing was accepted.
@@ -128,12 +162,21 @@ impl Journal {
         let Some(writer) = &self.0.writer else {
             return Ok(Number(0));
         };
-        let accepted = self.ask(writer, |reply| Operation::Accept {
+        if self.is_hung(writer) {
+            return Err(Trouble::Hung.into());
+        }
+        let operation = |reply| Operation::Accept {
             task: task.to_owned(),
             reply,
-        });
-        let accepted = accepted.await.unwrap_or(Err(Trouble::Closed.into()));
-        accepted.map(Number)
+        };
+        let undo = |accepted: Result<u64, AcceptError>| {
+            let number = accepted.ok()?;
+            Some(Operation::Revoke { number })
+        };
+        let accepted = self.ask(writer, operation, undo).await;
+        accepted
+            .unwrap_or_else(|trouble| Err(trouble.into()))
+            .map(Number)
     }
 
     /// Keeps the answer to a task, in the entry that it was accepted in, or in a new one if it was refused.
@@ -150,14 +193,23 @@ impl Journal {
         let Some(writer) = &self.0.writer else {
             return (number, Ok(()));
         };
-        let kept = self.ask(writer, |reply| Operation::Answer {
+        if number.is_none() && self.is_hung(writer) {
+            return (None, Err(Trouble::Hung));
+        }
+        let operation = |reply| Operation::Answer {
             number: number.map(|number| number.0),
             task: task.to_owned(),
             answer,
             reply,
-        });
-        let (number, kept) = kept.await.unwrap_or((None, Err(Trouble::Closed)));
-        (number.map(Number), kept)
+        };
+        let undo = |(made, _): Kept| {
+            let number = made.filter(|_| number.is_none())?;
+            Some(Operation::Forget { number })
+        };
+        match self.ask(writer, operation, undo).await {
+            Ok((number, kept)) => (number.map(Number), kept),
+            Err(trouble) => (number, Err(trouble)),
+        }
     }
 
     /// The broker has the answer. The entry is removed with the next commit.
@@ -175,23 +227,75 @@ impl Journal {
         let Some(writer) = &self.0.writer else {
             return Ok(());
         };
-        let flushed = self.ask(writer, |reply| Operation::Flush { reply });
-        flushed.await.map_or(Err(Trouble::Closed), |(_, kept)| kept)
+        let operation = |reply| Operation::Flush { reply };
+        let flushed = self.ask(writer, operation, |_| None).await;
+        flushed.and_then(|(_, kept)| kept)
     }
 
-    /// None when the thread is gone.
+    /// Whether the disk has not answered for longer than anybody waits.
+    fn is_hung(&self, writer: &Writer) -> bool {
+        writer.busy.is_longer_than(self.0.patience)
+    }
+
+    /// Has the thread do something. `undo` takes back what it did for somebody who did not wait for it.
     async fn ask<T>(
         &self,
         writer: &Writer,
         operation: impl FnOnce(Reply<T>) -> Operation,
-    ) -> Option<T> {
-        let place = Arc::clone(&self.0.places).acquire_owned().await.ok()?;
-        let (sender, answered) = oneshot::channel();
-        writer.send(operation(Reply {
-            sender,
-            _place: place,
-        }));
-        answered.await.ok()
+        undo: impl Fn(T) -> Option<Operation>,
+    ) -> Result<T, Trouble> {
+        let patience = self.0.patience;
+        let asked = async {
+            let places = Arc::clone(&self.0.places).acquire_owned();
+            let place = places.await.map_err(|_| Trouble::Closed)?;
+            let (sender, receiver) = oneshot::channel();
+            let mut asked = Asked {
+                writer,
+                receiver,
+                undo,
+            };
+            writer.send(operation(Reply {
+                sender,
+                _place: place,
+            }));
+            (&mut asked.receiver).await.map_err(|_| Trouble::Closed)
+        };
+        // What was asked for while the disk hangs is done when it answers; nobody waits for that.
+        let patience = if self.is_hung(writer) {
+            Duration::ZERO
+        } else {
+            patience
+        };
+        timeout(patience, asked).await.unwrap_or_else(|_| {
+            self.0.health_sender.send_if_modified(|health| {
+                // It may have answered since; then it has said so, or will.
+                let hangs = self.is_hung(writer);
+                if hangs {
+                    health.state = State::Failing(Trouble::Hung);
+                }
+                hangs
+            });
+            Err(Trouble::Hung)
+        })
+    }
+}
+
+/// Somebody who waits for the thread.
+struct Asked<'a, T, U: Fn(T) -> Option<Operation>> {
+    writer: &'a Writer,
+    receiver: oneshot::Receiver<T>,
+    undo: U,
+}
+
+impl<T, U: Fn(T) -> Option<Operation>> Drop for Asked<'_, T, U> {
+    /// What was done meanwhile, and is not known to whoever asked, is undone; what is done later, the thread undoes.
+    fn drop(&mut self) {
+        self.receiver.close();
+        if let Ok(done) = self.receiver.try_recv()
+            && let Some(operation) = (self.undo)(done)
+        {
+            self.writer.send(operation);
+        }
     }
 }
 

@@ -17,7 +17,8 @@
 //!
 //! **One thread** does all blocking work, so no thread of the runtime waits for a disk. Whatever came
 //! in while a commit ran goes into the next one (group commit): the latency of an entry is at most that of two
-//! commits. Removals wait for the next commit or a tenth of a second, because forgetting one in a crash only sends
+//! commits. A disk that does not answer holds nobody up for longer than [`Options::patience`]: then tasks are refused
+//! and answers stay in memory until it does. Removals wait for the next commit or a tenth of a second, because forgetting one in a crash only sends
 //! an equal answer twice.
 //!
 //! **When the disk fails**, tasks are refused and no answer is lost: the state of the whole journal is in
@@ -26,6 +27,7 @@
 #![deny(missing_docs)]
 
 mod accept;
+mod busy;
 mod core;
 #[cfg(test)]
 mod crashes;

@@ -26,6 +26,9 @@ pub enum Trouble {
     /// What is on the disk is no store, or is broken.
     #[error("the outbox on the disk is damaged ({0})")]
     Damaged(String),
+    /// It takes longer than anybody waits for it.
+    #[error("the disk of the outbox does not answer; look whether it hangs")]
+    Hung,
     /// Anything else that the system says.
     #[error("the outbox cannot be used ({0}); check its disk")]
     Io(String),
@@ -43,6 +46,7 @@ impl Trouble {
             Self::Bound(_) => "bound",
             Self::ReadOnly(_) => "read-only",
             Self::Damaged(_) => "damaged",
+            Self::Hung => "hung",
             Self::Io(_) => "io",
             Self::Closed => "closed",
         }

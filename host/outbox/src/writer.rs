@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
+    },
     thread::{Builder, JoinHandle},
     time::{Duration, Instant},
 };
@@ -11,7 +14,7 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use tracing::{error, warn};
 
 use crate::{
-    accept::AcceptError, core::Core, disk::OpenError, entry::Answer, health::Health,
+    accept::AcceptError, busy::Busy, core::Core, disk::OpenError, entry::Answer, health::Health,
     recovered::Recovered, trouble::Trouble,
 };
 
@@ -37,6 +40,10 @@ pub(crate) enum Operation {
     Forget {
         number: u64,
     },
+    /// Whoever accepted it did not wait for the answer.
+    Revoke {
+        number: u64,
+    },
     Flush {
         reply: Reply<Kept>,
     },
@@ -49,30 +56,39 @@ pub(crate) struct Reply<T> {
 }
 
 impl<T> Reply<T> {
-    pub(crate) fn send(self, answer: T) {
-        // Who does not wait any more does not want to know.
-        let _ = self.sender.send(answer);
+    /// Whether anybody waited for it.
+    pub(crate) fn send(self, answer: T) -> bool {
+        self.sender.send(answer).is_ok()
     }
 }
 
 /// What became of an answer: its number if it has one, and whether it is on the disk.
 pub(crate) type Kept = (Option<u64>, Result<(), Trouble>);
 
-/// The thread. Dropping this ends it once everything is written.
+/// The thread. Dropping this ends it once everything is written, or after a while: then it is left to itself.
 pub(crate) struct Writer {
     sender: Option<Sender<Operation>>,
     thread: Option<JoinHandle<()>>,
+    /// Closed when the thread ends.
+    ended: Mutex<Receiver<()>>,
+    patience: Duration,
+    pub(crate) busy: Busy,
 }
 
 impl Writer {
     /// Starts the thread, which opens the store first.
     pub(crate) fn start(
         core: Core,
-        health: watch::Sender<Health>,
+        patience: Duration,
+        health: Arc<watch::Sender<Health>>,
         opened: oneshot::Sender<Result<(), OpenError>>,
         recovered: UnboundedSender<Recovered>,
     ) -> io::Result<Self> {
         let (sender, operations) = channel();
+        let (alive, ended) = channel();
+        let busy = Busy::default();
+        // From now on, whatever the thread does first.
+        busy.begin();
         let mut work = Work {
             core,
             health,
@@ -81,19 +97,28 @@ impl Writer {
             lazy: None,
             retry: None,
             rest: RETRY.0,
+            busy: busy.clone(),
         };
-        let thread = Builder::new()
-            .name("outbox".to_owned())
-            .spawn(move || match work.open() {
+        let thread = Builder::new().name("outbox".to_owned()).spawn(move || {
+            let _alive: Sender<()> = alive;
+            match work.open() {
                 Ok(()) => {
                     let _ = opened.send(Ok(()));
                     work.run();
                 }
-                Err(error) => drop(opened.send(Err(error))),
-            })?;
+                Err(error) => {
+                    if let Err(Err(error)) = opened.send(Err(error)) {
+                        error!("{error}");
+                    }
+                }
+            }
+        })?;
         Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
+            ended: Mutex::new(ended),
+            patience,
+            busy,
         })
     }
 
@@ -108,6 +133,13 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.sender = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(self.patience) == Err(RecvTimeoutError::Timeout) {
+            error!(
+                "The disk of the outbox does not answer; what is not on it by now is not written"
+            );
+            return;
+        }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -118,7 +150,7 @@ impl Drop for Writer {
 
 struct Work {
     core: Core,
-    health: watch::Sender<Health>,
+    health: Arc<watch::Sender<Health>>,
     recovered: UnboundedSender<Recovered>,
     operations: Receiver<Operation>,
     /// When removals are due.
@@ -126,13 +158,22 @@ struct Work {
     /// When a store that failed is due.
     retry: Option<Instant>,
     rest: Duration,
+    busy: Busy,
 }
 
 /// Those who wait for a commit.
 #[derive(Default)]
 struct Group {
     accepted: Vec<(u64, Reply<Result<u64, AcceptError>>)>,
-    others: Vec<(Option<u64>, Reply<Kept>)>,
+    others: Vec<Waiting>,
+}
+
+/// Somebody who waits for something to be written.
+struct Waiting {
+    number: Option<u64>,
+    /// The number is new, and known to nobody else.
+    is_new: bool,
+    reply: Reply<Kept>,
 }
 
 impl Work {
@@ -140,7 +181,9 @@ impl Work {
         loop {
             let mut group = Group::default();
             let mut open = true;
-            match self.next() {
+            let next = self.next();
+            self.busy.begin();
+            match next {
                 Ok(operation) => {
                     self.stage(operation, &mut group);
                     let more = self.operations.try_iter().take(MAX_GROUP);
@@ -152,6 +195,7 @@ impl Work {
                 Err(RecvTimeoutError::Disconnected) => open = false,
             }
             self.settle(group, !open);
+            self.publish();
             if !open {
                 if self.core.is_dirty() {
                     warn!("The proplet ends, and not everything in the outbox is on the disk");
@@ -178,7 +222,7 @@ impl Work {
         match operation {
             Operation::Accept { task, reply } => match self.core.accept(&task) {
                 Ok(number) => group.accepted.push((number, reply)),
-                Err(error) => reply.send(Err(error)),
+                Err(error) => drop(reply.send(Err(error))),
             },
             Operation::Answer {
                 number,
@@ -186,13 +230,23 @@ impl Work {
                 answer,
                 reply,
             } => {
+                let is_new = number.is_none();
                 let number = self.core.answer(number, &task, answer);
-                group.others.push((number, reply));
+                group.others.push(Waiting {
+                    number,
+                    is_new,
+                    reply,
+                });
             }
             Operation::Forget { number } => self.core.forget(number),
+            Operation::Revoke { number } => self.core.revoke(number),
             Operation::Flush { reply } => {
                 self.retry = self.retry.map(|_| Instant::now());
-                group.others.push((None, reply));
+                group.others.push(Waiting {
+                    number: None,
+                    is_new: false,
+                    reply,
+                });
             }
         }
     }
@@ -223,24 +277,39 @@ impl Work {
                 tracing::debug!("the outbox was not written: {trouble}");
             }
             self.publish();
-            for (number, reply) in group.accepted {
-                reply.send(
-                    committed
-                        .clone()
-                        .map(|()| number)
-                        .map_err(AcceptError::from),
-                );
+            self.tell(group, &committed);
+        }
+        if self.core.is_open() && self.core.is_dirty() {
+            self.lazy.get_or_insert(Instant::now() + LAZY);
+        }
+    }
+
+    /// Tells everybody what became of what they asked for. Who gave up meanwhile has told others that it did not
+    /// happen, so it is undone.
+    fn tell(&mut self, group: Group, committed: &Result<(), Trouble>) {
+        for (number, reply) in group.accepted {
+            let accepted = committed.clone().map(|()| number);
+            let is_known = reply.send(accepted.map_err(AcceptError::from));
+            if !is_known && committed.is_ok() {
+                self.core.revoke(number);
             }
-            for (number, reply) in group.others {
-                reply.send((number, committed.clone()));
+        }
+        for Waiting {
+            number,
+            is_new,
+            reply,
+        } in group.others
+        {
+            let is_known = reply.send((number, committed.clone()));
+            if let Some(number) = number.filter(|_| is_new && !is_known) {
+                self.core.forget(number);
             }
-        } else if self.core.is_open() && self.core.is_dirty() {
-            self.lazy.get_or_insert(now + LAZY);
         }
     }
 
     /// Opens the store, and passes on what was in it.
     fn open(&mut self) -> Result<(), OpenError> {
+        self.busy.begin();
         let opened = self.core.open();
         let now = Instant::now();
         if self.core.is_open() {
@@ -260,7 +329,9 @@ impl Work {
         Ok(())
     }
 
+    /// The disk answered, and this is how it is.
     fn publish(&self) {
+        self.busy.end();
         let health = self.core.health();
         self.health.send_if_modified(|known| {
             let changed = *known != health;

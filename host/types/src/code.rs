@@ -135,6 +135,8 @@ codes! {
     KbsNoEvidence = "kbs-no-evidence", Failed;
     /// The key broker does not answer.
     KbsUnavailable = "kbs-unavailable", Unavailable;
+    /// Too many components that are new here had this machine attest in a short time.
+    KbsLimited = "kbs-limited", Unavailable;
     /// The key broker's answer breaks the protocol.
     KbsProtocol = "kbs-protocol", Failed;
     /// The key broker's answer is larger than is accepted.
@@ -279,8 +281,11 @@ codes! {
     ResultFailed = "result-failed", Failed;
     /// The result is larger than the settings let out.
     ResultTooLarge = "result-too-large", Failed;
-    /// The task ended well, and the proplet restarted before the broker had its result.
+    /// The task ended well, and the proplet restarted before it handed the result to the broker.
     ResultLost = "result-lost", Failed;
+    /// The task ended well, and the proplet restarted after it handed the result to the broker and before that was
+    /// acknowledged.
+    ResultUnconfirmed = "result-unconfirmed", Failed;
     /// The broker does not take the result.
     ResultUndeliverable = "result-undeliverable", Failed;
     /// The receipt could not be made or signed.

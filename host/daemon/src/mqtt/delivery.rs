@@ -11,11 +11,11 @@ use proplet_outbox::Answer;
 use proplet_types::Code;
 use rumqttc::PublishOptions;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{
     link::Link,
-    outbox::{Item, Outbox},
+    outbox::{Item, Kind, Outbox},
 };
 use crate::message::ResultMessage;
 
@@ -53,6 +53,7 @@ impl Delivery {
         };
         loop {
             let connected = connection.borrow_and_update().is_some();
+            self.outbox.set_connected(connected);
             let now = Instant::now();
             while connected && in_flight.len() < allowed {
                 let Some(item) = self.outbox.take(now) else {
@@ -81,6 +82,9 @@ impl Delivery {
     }
 
     async fn send(&self, item: Item) -> (Item, bool) {
+        if item.unmarked {
+            self.outbox.mark(item.id).await;
+        }
         let options = PublishOptions::new(self.link.qos);
         let client = &self.link.client;
         let sending = client.publish_tracked(&self.topic, item.payload.clone(), options);
@@ -94,7 +98,11 @@ impl Delivery {
     /// Looks at what became of a message, and says how many may be in flight from now on.
     async fn done(&self, item: &Item, sent: bool, allowed: usize) -> usize {
         if sent {
-            info!("Successfully published result for task {}", item.task);
+            match item.kind {
+                Kind::Result => info!("Successfully published result for task {}", item.task),
+                // There may be as many as somebody cares to ask for.
+                Kind::Refusal => debug!("Successfully published the refusal of task {}", item.task),
+            }
             self.outbox.delivered(item.id);
             return allowed.saturating_mul(2).min(self.window.max(1));
         }

@@ -5,6 +5,9 @@
 //! outbox until the broker acknowledged it, and goes out again on the next connection. The Manager
 //! overwrites a result by an equal one, so a repeated message does no harm.
 //!
+//! Refusals may have half of the room, and go out beside the results, so that whoever is refused a thousand times holds up
+//! nobody's result. A start whose refusal has no room yet is not acknowledged, so it is still the broker's.
+//!
 //! [`Outbox`] decides what goes out when. An answer has its place before it is made: in memory, where its bytes
 //! lie until the broker has them, and in the [`Journal`], which outlives the process. It is sent only after the
 //! journal has it, so that what the Manager knows, a restart knows too.
@@ -26,6 +29,9 @@ use tracing::warn;
 
 /// The longest time that an answer waits for its time.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// Of so many messages in a row one is a refusal, when there are both.
+const RESULTS_IN_A_ROW: usize = 3;
 
 /// The outbox takes no more.
 #[derive(Debug, Error, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +62,15 @@ pub struct Letter {
     pub on_disk: Answer,
 }
 
+/// What a message is to its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// What became of it.
+    Result,
+    /// It was not run.
+    Refusal,
+}
+
 /// A message that is in flight.
 #[derive(Debug, Clone)]
 pub struct Item {
@@ -67,6 +82,10 @@ pub struct Item {
     pub payload: Bytes,
     /// How often it was sent without an acknowledgement.
     pub attempts: u32,
+    /// What it is.
+    pub kind: Kind,
+    /// That it is handed to the broker is to be on the disk first.
+    pub unmarked: bool,
 }
 
 /// Messages that wait for their time and for the broker. Clones share one outbox.
@@ -79,6 +98,8 @@ struct Shared {
     state: Mutex<State>,
     added: Notify,
     removed: Notify,
+    /// Who waits for room for a refusal has a turn, in the order of asking.
+    turn: tokio::sync::Mutex<()>,
     /// Rises with every change of what waits.
     changes: watch::Sender<u64>,
     settling: mpsc::Sender<oneshot::Sender<()>>,
@@ -89,7 +110,15 @@ struct State {
     /// Messages that wait, or have a place to.
     entries: usize,
     bytes: usize,
-    queue: VecDeque<Waiting>,
+    results: VecDeque<Waiting>,
+    refusals: VecDeque<Waiting>,
+    /// Refusals that wait, or have a place to.
+    refusal_entries: usize,
+    refusal_bytes: usize,
+    /// Results that went out since the last refusal.
+    in_a_row: usize,
+    /// Whether there is a connection, so that what comes in goes out at once.
+    connected: bool,
     /// How many messages wait, by task.
     tasks: HashMap<String, usize>,
     settlements: Option<Settlements>,
@@ -106,14 +135,29 @@ struct Waiting {
     due: Instant,
     in_flight: bool,
     attempts: u32,
+    kind: Kind,
+    on_disk: Answer,
 }
 
 /// Room for one message. Dropping it gives the room back.
 pub struct Place {
     outbox: Outbox,
     bytes: usize,
+    kind: Kind,
     /// A message has taken the room over.
     is_taken: bool,
+}
+
+/// An answer that is on its way into the outbox.
+pub struct Expected {
+    outbox: Outbox,
+    task: String,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.outbox.with(|state| state.settle(&self.task));
+    }
 }
 
 impl Outbox {
@@ -128,12 +172,18 @@ impl Outbox {
                 last_id: 0,
                 entries: 0,
                 bytes: 0,
-                queue: VecDeque::new(),
+                results: VecDeque::new(),
+                refusals: VecDeque::new(),
+                refusal_entries: 0,
+                refusal_bytes: 0,
+                in_a_row: 0,
+                connected: false,
                 tasks: HashMap::new(),
                 settlements: Some(settlements),
             }),
             added: Notify::new(),
             removed: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
             changes: watch::Sender::new(0),
             settling,
         }))
@@ -144,8 +194,26 @@ impl Outbox {
     /// # Errors
     /// [`OutboxFull`].
     pub fn reserve(&self, bytes: usize) -> Result<Place, OutboxFull> {
+        self.room(bytes, Kind::Result)
+    }
+
+    /// Room for a refusal of this size. Refusals have half of all room.
+    ///
+    /// # Errors
+    /// [`OutboxFull`].
+    pub fn reserve_refusal(&self, bytes: usize) -> Result<Place, OutboxFull> {
+        self.room(bytes, Kind::Refusal)
+    }
+
+    fn room(&self, bytes: usize, kind: Kind) -> Result<Place, OutboxFull> {
         let bounds = self.0.bounds;
         self.with(|state| {
+            if kind == Kind::Refusal && state.refusal_entries > 0 {
+                let total = state.refusal_bytes.saturating_add(bytes);
+                if state.refusal_entries >= bounds.entries / 2 || total > bounds.bytes / 2 {
+                    return Err(OutboxFull);
+                }
+            }
             let total = state.bytes.saturating_add(bytes);
             // One message always fits, however large: otherwise it could never be delivered.
             if state.entries >= bounds.entries || (total > bounds.bytes && state.entries > 0) {
@@ -153,9 +221,14 @@ impl Outbox {
             }
             state.entries = state.entries.saturating_add(1);
             state.bytes = total;
+            if kind == Kind::Refusal {
+                state.refusal_entries = state.refusal_entries.saturating_add(1);
+                state.refusal_bytes = state.refusal_bytes.saturating_add(bytes);
+            }
             Ok(Place {
                 outbox: self.clone(),
                 bytes,
+                kind,
                 is_taken: false,
             })
         })
@@ -173,12 +246,24 @@ impl Outbox {
         }
     }
 
+    /// As [`Outbox::reserve_refusal`], waiting for room.
+    pub async fn reserve_refusal_waiting(&self, bytes: usize) -> Place {
+        let _turn = self.0.turn.lock().await;
+        loop {
+            let removed = self.0.removed.notified();
+            match self.reserve_refusal(bytes) {
+                Ok(place) => return place,
+                Err(OutboxFull) => removed.await,
+            }
+        }
+    }
+
     /// Takes in what an earlier process left. It has its entry in the journal, and room whatever the bounds are.
     pub fn recovered(&self, letter: Letter) {
         self.with(|state| {
             state.entries = state.entries.saturating_add(1);
             state.bytes = state.bytes.saturating_add(letter.payload.len());
-            state.enqueue(letter);
+            state.enqueue(letter, Kind::Result);
         });
         self.changed();
     }
@@ -195,11 +280,20 @@ impl Outbox {
         self.with(|state| state.tasks.contains_key(task))
     }
 
-    /// The tasks whose answers wait, in the order in which they came.
+    /// Has an answer to this task count as waiting, which has no room yet.
+    pub fn expect(&self, task: &str) -> Expected {
+        self.with(|state| state.expect(task));
+        Expected {
+            outbox: self.clone(),
+            task: task.to_owned(),
+        }
+    }
+
+    /// The tasks whose answers wait: results in the order in which they came, then refusals.
     #[must_use]
     pub fn tasks(&self) -> Vec<String> {
         self.with(|state| {
-            let tasks = state.queue.iter();
+            let tasks = state.results.iter().chain(&state.refusals);
             tasks.map(|waiting| waiting.task.clone()).collect()
         })
     }
@@ -232,19 +326,23 @@ impl Outbox {
     }
 
     /// The requests of [`Outbox::settled`]; whoever empties the outbox takes them once.
-    pub(super) fn settlements(&self) -> Option<Settlements> {
+    pub(crate) fn settlements(&self) -> Option<Settlements> {
         self.with(|state| state.settlements.take())
     }
 
-    /// The oldest message that is due and not in flight; from now on it is in flight.
-    pub(super) fn take(&self, now: Instant) -> Option<Item> {
+    /// Whether what comes in goes out at once.
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.with(|state| state.connected = connected);
+    }
+
+    /// The oldest result that is due and not in flight, or now and then such a refusal; from now on it is in flight.
+    pub(crate) fn take(&self, now: Instant) -> Option<Item> {
         self.with(|state| {
-            let waiting = state
-                .queue
-                .iter_mut()
-                .find(|waiting| !waiting.in_flight && waiting.due <= now)?;
+            let waiting = state.next(now)?;
             waiting.in_flight = true;
             Some(Item {
+                kind: waiting.kind,
+                unmarked: waiting.number.is_some() && waiting.on_disk == Answer::Unkept(None),
                 id: waiting.id,
                 task: waiting.task.clone(),
                 payload: waiting.payload.clone(),
@@ -256,7 +354,8 @@ impl Outbox {
     /// When the next message that waits for its time is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.with(|state| {
-            let waiting = state.queue.iter().filter(|waiting| !waiting.in_flight);
+            let waiting = state.results.iter().chain(&state.refusals);
+            let waiting = waiting.filter(|waiting| !waiting.in_flight);
             waiting.map(|waiting| waiting.due).min()
         })
     }
@@ -267,7 +366,7 @@ impl Outbox {
     }
 
     /// The broker has it: forget it.
-    pub(super) fn delivered(&self, id: u64) {
+    pub(crate) fn delivered(&self, id: u64) {
         let number = self.with(|state| state.remove(id));
         if let Some(number) = number {
             self.0.journal.forget(number);
@@ -288,6 +387,20 @@ impl Outbox {
         });
     }
 
+    /// Puts on the disk that a result is handed to the broker, before it is: a restart must not call a result lost that
+    /// the Manager may have.
+    pub(super) async fn mark(&self, id: u64) {
+        let known = self.with(|state| {
+            let waiting = state.find(id)?;
+            waiting.on_disk = Answer::Handed;
+            Some((waiting.number, waiting.task.clone()))
+        });
+        if let Some((number, task)) = known {
+            // What the disk does not take is sent all the same.
+            let _ = self.0.journal.answer(number, &task, Answer::Handed).await;
+        }
+    }
+
     /// Puts another message in the place of one that cannot be delivered.
     pub(super) async fn replace(&self, id: u64, payload: Bytes, on_disk: Answer) {
         let known = self.with(|state| {
@@ -297,7 +410,8 @@ impl Outbox {
         let Some((number, task)) = known else {
             return;
         };
-        let (number, _) = self.0.journal.answer(number, &task, on_disk).await;
+        let answered = self.0.journal.answer(number, &task, on_disk.clone());
+        let (number, _) = answered.await;
         self.with(|state| {
             let Some(waiting) = state.find(id) else {
                 return;
@@ -305,8 +419,13 @@ impl Outbox {
             let new = payload.len();
             let old = std::mem::replace(&mut waiting.payload, payload).len();
             waiting.number = number;
+            waiting.on_disk = on_disk;
             waiting.attempts = 0;
             waiting.in_flight = false;
+            if waiting.kind == Kind::Refusal {
+                let refusals = state.refusal_bytes.saturating_sub(old);
+                state.refusal_bytes = refusals.saturating_add(new);
+            }
             state.bytes = state.bytes.saturating_sub(old).saturating_add(new);
         });
     }
@@ -331,6 +450,10 @@ impl Place {
     /// An answer that cannot be put on the disk now waits all the same; the journal writes it later.
     pub async fn put(mut self, mut letter: Letter, busy: impl Send) {
         let outbox = self.outbox.clone();
+        // One commit does for both, where it goes out as soon as it is there.
+        if letter.on_disk == Answer::Unkept(None) && outbox.with(|state| state.connected) {
+            letter.on_disk = Answer::Handed;
+        }
         let (number, kept) = outbox
             .0
             .journal
@@ -349,7 +472,13 @@ impl Place {
                 .bytes
                 .saturating_sub(self.bytes)
                 .saturating_add(letter.payload.len());
-            state.enqueue(letter);
+            if self.kind == Kind::Refusal {
+                state.refusal_bytes = state
+                    .refusal_bytes
+                    .saturating_sub(self.bytes)
+                    .saturating_add(letter.payload.len());
+            }
+            state.enqueue(letter, self.kind);
             drop(busy);
         });
         outbox.changed();
@@ -364,17 +493,26 @@ impl Drop for Place {
         self.outbox.with(|state| {
             state.entries = state.entries.saturating_sub(1);
             state.bytes = state.bytes.saturating_sub(self.bytes);
+            if self.kind == Kind::Refusal {
+                state.refusal_entries = state.refusal_entries.saturating_sub(1);
+                state.refusal_bytes = state.refusal_bytes.saturating_sub(self.bytes);
+            }
         });
         self.outbox.0.removed.notify_waiters();
     }
 }
 
 impl State {
-    fn enqueue(&mut self, letter: Letter) {
+    fn enqueue(&mut self, letter: Letter, kind: Kind) {
         self.last_id = self.last_id.saturating_add(1);
-        let waiting = self.tasks.entry(letter.task.clone()).or_default();
-        *waiting = waiting.saturating_add(1);
-        self.queue.push_back(Waiting {
+        self.expect(&letter.task);
+        let queue = match kind {
+            Kind::Result => &mut self.results,
+            Kind::Refusal => &mut self.refusals,
+        };
+        queue.push_back(Waiting {
+            kind,
+            on_disk: letter.on_disk,
             id: self.last_id,
             task: letter.task,
             payload: letter.payload,
@@ -386,21 +524,64 @@ impl State {
     }
 
     fn remove(&mut self, id: u64) -> Option<Number> {
-        let index = self.queue.iter().position(|waiting| waiting.id == id)?;
-        let done = self.queue.remove(index)?;
+        let taken = [&mut self.results, &mut self.refusals]
+            .into_iter()
+            .find_map(|queue| {
+                let index = queue.iter().position(|waiting| waiting.id == id)?;
+                queue.remove(index)
+            });
+        let done = taken?;
+        if done.kind == Kind::Refusal {
+            self.refusal_entries = self.refusal_entries.saturating_sub(1);
+            self.refusal_bytes = self.refusal_bytes.saturating_sub(done.payload.len());
+        }
         self.entries = self.entries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(done.payload.len());
-        if let Some(waiting) = self.tasks.get_mut(&done.task) {
-            *waiting = waiting.saturating_sub(1);
-            if *waiting == 0 {
-                self.tasks.remove(&done.task);
-            }
-        }
+        self.settle(&done.task);
         done.number
     }
 
+    /// One more answer to this task waits.
+    fn expect(&mut self, task: &str) {
+        let waiting = self.tasks.entry(task.to_owned()).or_default();
+        *waiting = waiting.saturating_add(1);
+    }
+
+    /// One less does.
+    fn settle(&mut self, task: &str) {
+        if let Some(waiting) = self.tasks.get_mut(task) {
+            *waiting = waiting.saturating_sub(1);
+            if *waiting == 0 {
+                self.tasks.remove(task);
+            }
+        }
+    }
+
     fn find(&mut self, id: u64) -> Option<&mut Waiting> {
-        self.queue.iter_mut().find(|waiting| waiting.id == id)
+        let mut waiting = self.results.iter_mut().chain(&mut self.refusals);
+        waiting.find(|waiting| waiting.id == id)
+    }
+
+    /// The next message to go out.
+    fn next(&mut self, now: Instant) -> Option<&mut Waiting> {
+        let ready = |queue: &VecDeque<Waiting>| {
+            queue
+                .iter()
+                .position(|waiting| !waiting.in_flight && waiting.due <= now)
+        };
+        let (result, refusal) = (ready(&self.results), ready(&self.refusals));
+        match (result, refusal) {
+            (Some(result), None) => self.results.get_mut(result),
+            (Some(result), Some(_)) if self.in_a_row < RESULTS_IN_A_ROW => {
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                self.results.get_mut(result)
+            }
+            (_, Some(refusal)) => {
+                self.in_a_row = 0;
+                self.refusals.get_mut(refusal)
+            }
+            (None, None) => None,
+        }
     }
 }
 

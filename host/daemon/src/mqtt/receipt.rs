@@ -12,6 +12,17 @@ pub struct Receipt {
     pub(super) connection: u64,
 }
 
+#[cfg(test)]
+impl Receipt {
+    /// That of a message with this packet id, on the first connection.
+    pub(crate) fn of(id: u16) -> Self {
+        Self {
+            acknowledgement: ManualAck::PubAck(PubAck::new(id)),
+            connection: 1,
+        }
+    }
+}
+
 /// The messages of one connection that wait for their acknowledgement, by packet id.
 #[derive(Debug, Default)]
 pub(super) struct Unacknowledged(HashSet<u16>);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proplet_settings::Settings;
 
-use super::{trusted_host::TrustedHost, warm::Warm};
+use super::{owners::Owners, trusted_host::TrustedHost, warm::Warm};
 use crate::{
     binding::{Binding, BindingRule},
     flight::Flight,
@@ -15,6 +15,7 @@ use crate::{
 pub(crate) struct Confidential {
     pub host: Arc<TrustedHost>,
     pub warm: Warm,
+    pub owners: Owners,
     binding_rule: BindingRule,
     /// The TEE's value is fixed for the life of the VM, so it is asked for once. An error is not kept.
     binding: Flight<(), Binding, Binding>,
@@ -25,6 +26,7 @@ impl Confidential {
         Self {
             host: Arc::new(host),
             warm: Warm::default(),
+            owners: Owners::default(),
             binding_rule,
             binding: Flight::default(),
         }

@@ -5,6 +5,7 @@ mod confidential;
 mod credentials;
 mod fetch;
 mod gate;
+mod owners;
 mod reach;
 mod readiness;
 mod shared;

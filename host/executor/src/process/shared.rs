@@ -18,6 +18,9 @@ use crate::{
     refusal::Refusal,
 };
 
+/// The most places that the engine has, for tasks and requests together.
+const MAX_PLACES: u32 = 1000;
+
 /// Everything that tasks share.
 pub(crate) struct Process {
     pub settings: Arc<Settings>,
@@ -52,10 +55,15 @@ impl Process {
         let receipt_key = ReceiptKey::generate().map_err(|error| setup(&error))?;
         let receipt_key = Arc::new(receipt_key);
         let settings_digest = settings.digest;
+        let tasks = u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX);
+        // Places cost address space, so there are none where nothing is served.
+        let requests = settings.http.listen.map_or(0, |_| settings.http.requests);
+        // The daemon gives a place over the count to an owner who has none. Where the engine has no more places, such
+        // a task waits for one.
+        let is_room = tasks.saturating_add(requests) < MAX_PLACES;
         let runtime = Runtime::new(RuntimeConfig {
-            concurrent_tasks: u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX),
-            // Places cost address space, so there are none where nothing is served.
-            concurrent_requests: settings.http.listen.map_or(0, |_| settings.http.requests),
+            concurrent_tasks: tasks.saturating_add(u32::from(is_room)),
+            concurrent_requests: requests,
             max_component_bytes: settings.registry.max_layer_bytes,
             compile_ms: settings.limits.compile_ms,
             ..RuntimeConfig::default()

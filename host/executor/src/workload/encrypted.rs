@@ -32,6 +32,21 @@ impl Process {
         image: &str,
         expected_key: Option<ResourceUri>,
     ) -> Result<Arc<Workload>, Refusal> {
+        let workload = self.opened(confidential, image, expected_key).await?;
+        if let Road::Encrypted(release) = &workload.road {
+            confidential
+                .owners
+                .remember(image, release.kid.repository());
+        }
+        Ok(workload)
+    }
+
+    async fn opened(
+        &self,
+        confidential: &Confidential,
+        image: &str,
+        expected_key: Option<ResourceUri>,
+    ) -> Result<Arc<Workload>, Refusal> {
         confidential.pass(&self.settings).await?;
         let reference: ImageReference = self.sources.reference(image)?;
         let allowed = self.pull_policy(expected_key);

@@ -11,6 +11,7 @@ fn options(rerun: Rerun) -> Options {
         max_bytes: 1 << 20,
         rerun,
         seal: None,
+        patience: Duration::from_secs(30),
     }
 }
 
@@ -254,4 +255,138 @@ async fn a_folder_that_only_an_operator_can_mend_is_an_error() {
     let refused = second.accept("a").await.unwrap_err();
     assert_eq!(refused, AcceptError::Unavailable(Trouble::Closed));
     journal.accept("a").await.unwrap();
+}
+
+fn impatient(patience: u64) -> Options {
+    Options {
+        patience: Duration::from_millis(patience),
+        ..options(Rerun::Never)
+    }
+}
+
+/// What the next process finds, once the disk answers and this one has ended.
+async fn left(power: &Power, journal: Journal) -> Vec<(String, Option<Answer>)> {
+    power.hang(false);
+    drop(journal);
+    let found = open(power).await.1.into_iter();
+    found
+        .map(|found| (found.entry.task, found.entry.answer))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_holds_nobody_up_and_nothing_is_promised() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, impatient(50)).await;
+    let running = journal.accept("running").await.unwrap();
+    power.hang(true);
+    let hung = AcceptError::Unavailable(Trouble::Hung);
+    // The first is given up in time, and the next need not wait at all.
+    for task in ["first", "second"] {
+        assert_eq!(journal.accept(task).await.unwrap_err(), hung);
+    }
+    assert_eq!(state(&journal), State::Failing(Trouble::Hung));
+    let answer = Answer::Unkept(Some(Code::OutboxUnavailable));
+    for task in ["first", "second"] {
+        let (number, kept) = journal.answer(None, task, answer.clone()).await;
+        assert_eq!((number, kept), (None, Err(Trouble::Hung)));
+    }
+    // The answer to what runs is written when the disk answers.
+    let result = Answer::Kept("a result".into());
+    let (number, kept) = journal
+        .answer(Some(running), "running", result.clone())
+        .await;
+    assert_eq!((number, kept), (Some(running), Err(Trouble::Hung)));
+    power.hang(false);
+    let mut health = journal.health();
+    let good = health.wait_for(|health| health.state == State::Good);
+    drop(
+        tokio::time::timeout(Duration::from_secs(30), good)
+            .await
+            .unwrap(),
+    );
+    // What was refused did not run, so it may.
+    journal.accept("first").await.unwrap();
+    let found = left(&power, journal).await;
+    let expected = [
+        ("running".to_owned(), Some(result)),
+        ("first".to_owned(), None),
+    ];
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn what_nobody_waited_for_is_undone() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, impatient(20_000)).await;
+    power.hang(true);
+    // Given up while the disk is at it, and while the thread has not begun with it.
+    for task in ["a", "b"] {
+        let accepting = journal.accept(task);
+        tokio::time::timeout(Duration::from_millis(20), accepting)
+            .await
+            .unwrap_err();
+        let answering = journal.answer(None, task, Answer::Unkept(Some(Code::Stopped)));
+        tokio::time::timeout(Duration::from_millis(20), answering)
+            .await
+            .unwrap_err();
+    }
+    power.hang(false);
+    for task in ["a", "b"] {
+        journal.accept(task).await.unwrap();
+    }
+    let found = left(&power, journal).await;
+    assert_eq!(found, [("a".to_owned(), None), ("b".to_owned(), None)]);
+}
+
+/// What was done before somebody gave up, and was not looked at yet.
+#[tokio::test]
+async fn an_entry_whose_number_nobody_took_is_undone() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, impatient(20_000)).await;
+    {
+        let accepting = std::pin::pin!(journal.accept("a"));
+        let mut accepting = Some(accepting);
+        // One look has it asked for, and no second one takes the answer.
+        let waiting = std::future::poll_fn(|context| {
+            let looked = accepting.as_mut().unwrap().as_mut().poll(context);
+            std::task::Poll::Ready(looked.is_pending())
+        });
+        assert!(waiting.await);
+        // The thread takes them in order: it has answered by now.
+        journal.accept("b").await.unwrap();
+        accepting.take();
+    }
+    journal.flush().await.unwrap();
+    let found = left(&power, journal).await;
+    assert_eq!(found, [("b".to_owned(), None)]);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_does_not_hold_the_end_up() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, impatient(50)).await;
+    power.hang(true);
+    journal.accept("a").await.unwrap_err();
+    assert_eq!(journal.flush().await, Err(Trouble::Hung));
+    // Returns; without a bound it never would.
+    drop(journal);
+    power.hang(false);
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_at_the_start_does_not_hold_it_up() {
+    let power = Power::default();
+    let (journal, _) = open(&power).await;
+    let earlier = journal.accept("earlier").await.unwrap();
+    drop(journal);
+    power.hang(true);
+    let disk = Box::new(power.disk());
+    let (journal, opening) = Journal::over(disk, impatient(50)).unwrap();
+    let mut recovered = opening.done().await.unwrap();
+    let refused = journal.accept("now").await.unwrap_err();
+    assert_eq!(refused, AcceptError::Unavailable(Trouble::Hung));
+    power.hang(false);
+    assert_eq!(recovered.recv().await.unwrap().number, earlier);
+    journal.accept("now").await.unwrap();
 }

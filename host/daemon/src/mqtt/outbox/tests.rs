@@ -165,3 +165,117 @@ async fn nobody_waits_for_acknowledgements_that_nobody_looks_at() {
         .await
         .unwrap();
 }
+
+async fn refuse(outbox: &Outbox, task: &str, now: Instant) {
+    let place = outbox.reserve_refusal(1).unwrap();
+    place.put(letter(task, "x", now), ()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_have_half_of_the_room_and_wait_in_line_for_more() {
+    let now = Instant::now();
+    for (entries, bytes) in [(4, 1000), (100, 4)] {
+        let outbox = outbox(entries, bytes);
+        for task in ["1", "2"] {
+            refuse(&outbox, task, now).await;
+        }
+        assert!(outbox.reserve_refusal(1).is_err());
+        let mut waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let outbox = outbox.clone();
+                Box::pin(async move { outbox.reserve_refusal_waiting(1).await })
+            })
+            .collect();
+        for place in &mut waiting {
+            let long = Duration::from_secs(3600);
+            assert!(timeout(long, place.as_mut()).await.is_err());
+        }
+        // Results have theirs, whoever is refused.
+        for task in ["a", "b"] {
+            submit(&outbox, task, "x", now).await;
+        }
+        let refusal = loop {
+            let item = outbox.take(now).unwrap();
+            if item.kind == Kind::Refusal {
+                break item;
+            }
+        };
+        outbox.delivered(refusal.id);
+        let place = waiting.remove(0).await;
+        let again = timeout(Duration::from_secs(3600), waiting[0].as_mut()).await;
+        assert!(again.is_err());
+        // Room that is not used goes to the next.
+        drop(place);
+        waiting.remove(0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_overtake_refusals_which_do_not_starve() {
+    let outbox = outbox(2000, 100_000);
+    let now = Instant::now();
+    for number in 0..500 {
+        refuse(&outbox, &format!("r{number}"), now).await;
+    }
+    for number in 0..12 {
+        submit(&outbox, &number.to_string(), "x", now).await;
+    }
+    let order: Vec<_> = (0..20).map(|_| outbox.take(now).unwrap().kind).collect();
+    let (results, rest) = order.split_at(16);
+    for four in results.chunks(4) {
+        assert_eq!(
+            four.iter().filter(|kind| **kind == Kind::Refusal).count(),
+            1
+        );
+    }
+    assert_eq!(results[0], Kind::Result);
+    assert!(rest.iter().all(|kind| *kind == Kind::Refusal));
+    assert_eq!(outbox.tasks().len(), 512);
+}
+
+/// What a restart says of a result that was in memory only.
+async fn left(connected: bool, handed: bool) -> Answer {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || proplet_outbox::Options {
+        path: folder.path().join("outbox"),
+        max_bytes: 1 << 20,
+        rerun: proplet_outbox::Rerun::Allowed,
+        seal: None,
+        patience: Duration::from_secs(30),
+    };
+    let (journal, opening) = Journal::open(options()).unwrap();
+    opening.done().await.unwrap();
+    let entries = Bounds {
+        entries: 9,
+        bytes: 99,
+    };
+    let outbox = Outbox::new(journal.clone(), entries);
+    outbox.set_connected(connected);
+    let now = Instant::now();
+    let accepted = Letter {
+        number: Some(journal.accept("a").await.unwrap()),
+        ..letter("a", "a result", now)
+    };
+    outbox.reserve(8).unwrap().put(accepted, ()).await;
+    if handed {
+        let item = outbox.take(now).unwrap();
+        // Nothing more is to be written where it was known to go out at once.
+        assert_eq!(item.unmarked, !connected);
+        if item.unmarked {
+            outbox.mark(item.id).await;
+            outbox.returned(item.id);
+            assert!(!outbox.take(now).unwrap().unmarked);
+        }
+    }
+    drop((outbox, journal));
+    let (_journal, opening) = Journal::open(options()).unwrap();
+    let found = opening.done().await.unwrap().recv().await.unwrap();
+    found.entry.answer.unwrap()
+}
+
+#[tokio::test]
+async fn a_result_that_the_broker_may_have_is_not_called_lost() {
+    assert_eq!(left(false, false).await, Answer::Unkept(None));
+    assert_eq!(left(false, true).await, Answer::Handed);
+    assert_eq!(left(true, true).await, Answer::Handed);
+}

@@ -1,0 +1,231 @@
+//! Who runs next.
+//!
+//! Tasks come from one Manager for owners who do not know each other, so what one of them sends must not hold up the
+//! others. An owner is the repository of the key that an image was opened with, known once it was; all other encrypted
+//! images share one part, and so do all plain tasks, since nobody vouches for whose they are.
+//!
+//! A free place goes to whoever runs the fewest tasks, in turn among equals. Where one owner holds all places, the
+//! first task of another has one over the count, so that nobody waits for tasks which run as long as they may.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+/// Whose a task is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// Encrypted under a key of this repository.
+    Named(Arc<str>),
+    /// Encrypted, and never opened here so far.
+    Unknown,
+    /// In clear.
+    Plain,
+}
+
+/// The places in which tasks run.
+#[derive(Clone)]
+pub(super) struct Places(Arc<Mutex<State>>);
+
+struct State {
+    most: usize,
+    running: HashMap<Owner, usize>,
+    waiting: HashMap<Owner, VecDeque<oneshot::Sender<Place>>>,
+    /// Those who wait; whoever is first has its turn among equals.
+    turns: VecDeque<Owner>,
+}
+
+/// A place. Dropping it lets the next task run.
+pub(super) struct Place {
+    places: Places,
+    owner: Owner,
+}
+
+impl Places {
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            most: most.max(1),
+            running: HashMap::new(),
+            waiting: HashMap::new(),
+            turns: VecDeque::new(),
+        })))
+    }
+
+    /// A place, when its owner's turn comes.
+    pub(super) async fn acquire(&self, owner: Owner) -> Place {
+        let place = {
+            let mut state = self.lock();
+            let (sender, place) = oneshot::channel();
+            let waiting = state.waiting.entry(owner.clone()).or_default();
+            waiting.push_back(sender);
+            if waiting.len() == 1 {
+                state.turns.push_back(owner.clone());
+            }
+            place
+        };
+        self.hand_out();
+        // The sender stays until it has sent.
+        place.await.unwrap_or_else(|_| Place {
+            places: self.clone(),
+            owner,
+        })
+    }
+
+    /// Gives places to those whose turn it is.
+    fn hand_out(&self) {
+        loop {
+            let (sender, place) = {
+                let mut state = self.lock();
+                let Some((owner, sender)) = state.next() else {
+                    return;
+                };
+                let running = state.running.entry(owner.clone()).or_default();
+                *running = running.saturating_add(1);
+                let places = self.clone();
+                (sender, Place { places, owner })
+            };
+            // Who does not wait any more drops the place, which comes back here; not under the lock.
+            drop(sender.send(place));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Who has the next place, if there is one.
+    fn next(&mut self) -> Option<(Owner, oneshot::Sender<Place>)> {
+        self.leave();
+        let total: usize = self.running.values().sum();
+        let runs = |owner: &Owner| self.running.get(owner).copied().unwrap_or(0);
+        let index = if total < self.most {
+            let turns = self.turns.iter().enumerate();
+            turns.min_by_key(|(index, owner)| (runs(owner), *index))?.0
+        } else if total == self.most && self.most > 1 && self.running.len() == 1 {
+            self.turns.iter().position(|owner| runs(owner) == 0)?
+        } else {
+            return None;
+        };
+        let owner = self.turns.remove(index)?;
+        let waiting = self.waiting.get_mut(&owner)?;
+        let sender = waiting.pop_front()?;
+        if waiting.is_empty() {
+            self.waiting.remove(&owner);
+        } else {
+            self.turns.push_back(owner.clone());
+        }
+        Some((owner, sender))
+    }
+
+    /// Forgets those who do not wait any more.
+    fn leave(&mut self) {
+        self.waiting.retain(|_, waiting| {
+            while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+                waiting.pop_front();
+            }
+            !waiting.is_empty()
+        });
+        let waiting = &self.waiting;
+        self.turns.retain(|owner| waiting.contains_key(owner));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        {
+            let mut state = self.places.lock();
+            if let Some(running) = state.running.get_mut(&self.owner) {
+                *running = running.saturating_sub(1);
+                if *running == 0 {
+                    state.running.remove(&self.owner);
+                }
+            }
+        }
+        self.places.hand_out();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn named(name: &str) -> Owner {
+        Owner::Named(name.into())
+    }
+
+    #[tokio::test]
+    async fn places_are_bounded_and_go_round() {
+        let places = Places::new(2);
+        let first = places.acquire(named("a")).await;
+        let second = places.acquire(named("b")).await;
+        let mut waiting: Vec<_> = ["a", "a", "c"]
+            .map(|name| Box::pin(places.acquire(named(name))))
+            .into();
+        for wait in &mut waiting {
+            assert!(wait.now_or_never().is_none());
+        }
+        // The one who runs nothing comes first, though it came last.
+        drop(second);
+        let third = waiting.pop().unwrap().now_or_never().unwrap();
+        assert_eq!(third.owner, named("c"));
+        drop(third);
+        let mut later = waiting.pop().unwrap();
+        assert!(later.as_mut().now_or_never().is_none());
+        let fourth = waiting.pop().unwrap().now_or_never().unwrap();
+        assert!(later.as_mut().now_or_never().is_none());
+        drop((first, fourth));
+        later.now_or_never().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_holds_all_places_keeps_nobody_else_waiting() {
+        let places = Places::new(2);
+        let hogs = [
+            places.acquire(Owner::Plain).await,
+            places.acquire(Owner::Plain).await,
+        ];
+        let modest = places.acquire(named("a")).now_or_never().unwrap();
+        // One over the count, and no more.
+        let mut another = Box::pin(places.acquire(named("b")));
+        assert!(another.as_mut().now_or_never().is_none());
+        drop(modest);
+        another.now_or_never().unwrap();
+        drop(hogs);
+        // With a single place there is none to give.
+        let single = Places::new(1);
+        let _hog = single.acquire(Owner::Plain).await;
+        assert!(single.acquire(named("a")).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_leaves_takes_no_place() {
+        let places = Places::new(1);
+        let held = places.acquire(Owner::Unknown).await;
+        let mut leaves = Box::pin(places.acquire(Owner::Plain));
+        assert!(leaves.as_mut().now_or_never().is_none());
+        let mut stays = Box::pin(places.acquire(Owner::Plain));
+        assert!(stays.as_mut().now_or_never().is_none());
+        drop(leaves);
+        drop(held);
+        drop(stays.now_or_never().unwrap());
+        assert!(places.lock().running.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_place_that_nobody_took_goes_to_the_next() {
+        let places = Places::new(1);
+        let held = places.acquire(Owner::Plain).await;
+        let mut given = Box::pin(places.acquire(Owner::Plain));
+        assert!(given.as_mut().now_or_never().is_none());
+        drop(held);
+        // It was handed to somebody who left before looking.
+        drop(given);
+        places.acquire(named("a")).now_or_never().unwrap();
+    }
+}

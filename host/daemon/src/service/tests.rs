@@ -1,0 +1,219 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use proplet_executor::{Executor, Host};
+use proplet_outbox::Journal;
+use proplet_settings::environment::Environment;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::*;
+use crate::mqtt::{Link, outbox::Bounds};
+
+const ENTITY: &str = "proplet-1";
+const LONG: Duration = Duration::from_secs(60);
+
+struct Scene {
+    service: Service,
+    outbox: Outbox,
+    _link: (Link, crate::mqtt::Driver),
+}
+
+impl Scene {
+    fn new(limits: &str, bounds: Bounds) -> Self {
+        let text = format!(
+            "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\napi_key = \"k\"\n\
+             results_not_before_ms = 0\n[limits]\n{limits}"
+        );
+        let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
+        let settings = Arc::new(settings);
+        let identity = settings.identity().unwrap();
+        let executor = Executor::new(Host::new(Arc::clone(&settings), None)).unwrap();
+        let (link, driver) = Link::new(&settings.mqtt, &identity, &executor).unwrap();
+        let journal = Journal::in_memory();
+        let outbox = Outbox::new(journal.clone(), bounds);
+        // Nobody empties it but the test.
+        drop(outbox.settlements());
+        let repeats = Repeats::default();
+        let tasks = Tasks::new(
+            &settings,
+            ENTITY.to_owned(),
+            executor,
+            journal,
+            outbox.clone(),
+            repeats.clone(),
+        );
+        let service = Service {
+            topics: Topics::new("t", "c"),
+            entity: ENTITY.to_owned(),
+            tasks,
+            images: None,
+            outbox: outbox.clone(),
+            repeats,
+            acknowledgements: Acknowledgements::new(link.clone()).0,
+            recovered: mpsc::unbounded_channel().1,
+            probes: mpsc::channel(1).1,
+            settings,
+            refusals: Arc::new(Semaphore::new(WAITING_REFUSALS)),
+            sparing: Sparing::default(),
+        };
+        Self {
+            service,
+            outbox,
+            _link: (link, driver),
+        }
+    }
+
+    async fn receive(&mut self, message: Received) -> Option<oneshot::Receiver<()>> {
+        self.service.obey(&message, false).await
+    }
+
+    /// The next answer, which the broker takes.
+    async fn answer(&self) -> Value {
+        let mut changes = self.outbox.changes();
+        timeout(LONG, async {
+            loop {
+                if let Some(item) = self.outbox.take(Instant::now() + LONG) {
+                    self.outbox.delivered(item.id);
+                    return serde_json::from_slice(&item.payload).unwrap();
+                }
+                changes.changed().await.unwrap();
+            }
+        })
+        .await
+        .expect("no answer")
+    }
+}
+
+fn bounds(entries: usize) -> Bounds {
+    Bounds {
+        entries,
+        bytes: 1 << 20,
+    }
+}
+
+fn message(suffix: &str, body: &Value) -> Received {
+    Received {
+        topic: format!("m/t/c/c/control/manager/{suffix}"),
+        payload: Bytes::from(body.to_string()),
+        retained: false,
+        duplicate: false,
+        receipt: Some(crate::mqtt::Receipt::of(7)),
+        at: Instant::now(),
+    }
+}
+
+fn start(id: &str, name: &str, wat: &str) -> Received {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let file = STANDARD.encode(wat::parse_str(wat).unwrap());
+    let body = json!({"id": id, "name": name, "file": file, "proplet_id": ENTITY, "inputs": []});
+    message("start", &body)
+}
+
+fn spin(id: &str) -> Received {
+    start(
+        id,
+        "spin",
+        "(module (func (export \"spin\") (loop $again (br $again))))",
+    )
+}
+
+fn seven(id: &str) -> Received {
+    start(
+        id,
+        "seven",
+        "(module (func (export \"seven\") (result i32) i32.const 7))",
+    )
+}
+
+/// A start that is refused at once.
+fn bad(id: &str) -> Received {
+    message(
+        "start",
+        &json!({"id": id, "name": "a", "proplet_id": ENTITY}),
+    )
+}
+
+fn code(answer: &Value) -> &str {
+    let error = answer["error"].as_str().unwrap_or_default();
+    error.split(':').next().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_is_not_acknowledged_before_its_refusal_has_room() {
+    let mut scene = Scene::new("", bounds(4));
+    let mut ready = Vec::new();
+    for number in 0..50 {
+        let accepted = scene.receive(bad(&number.to_string())).await;
+        ready.push(accepted.expect("a refusal was lost"));
+    }
+    // A later start of an id whose refusal waits does not overtake it.
+    assert!(scene.receive(seven("49")).await.is_none());
+    let mut answered = Vec::new();
+    for number in 0..50 {
+        // At most two are in the outbox; the rest is the broker's.
+        let is_early = |ready: &mut oneshot::Receiver<()>| {
+            !matches!(ready.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+        };
+        let early = ready.iter_mut().map(is_early);
+        assert!(early.filter(|early| *early).count() <= number + 2);
+        let answer = scene.answer().await;
+        assert_eq!(code(&answer), "task-invalid");
+        answered.push(answer["task_id"].as_str().unwrap().to_owned());
+    }
+    answered.sort_by_key(|id| id.parse::<usize>().unwrap());
+    let all: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+    assert_eq!(answered, all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_without_acknowledgement_does_not_wait_for_room() {
+    let mut scene = Scene::new("", bounds(1));
+    for id in ["a", "b"] {
+        let mut message = bad(id);
+        message.receipt = None;
+        let taken = scene.receive(message).await.is_some();
+        assert_eq!(taken, id == "a");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_a_start_that_found_the_queue_full_is_answered() {
+    let mut scene = Scene::new("tasks = 1\nqueue = 0\n", bounds(100));
+    scene.receive(spin("spins")).await.unwrap().await.unwrap();
+    let copy = || Received {
+        duplicate: true,
+        ..seven("b")
+    };
+    scene.receive(seven("b")).await.unwrap();
+    assert_eq!(code(&scene.answer().await), "queue-full");
+    // Still full: refused again.
+    scene.receive(copy()).await.unwrap();
+    assert_eq!(code(&scene.answer().await), "queue-full");
+    let stop = message("stop", &json!({"id": "spins", "proplet_id": ENTITY}));
+    assert!(scene.receive(stop).await.is_none());
+    assert_eq!(code(&scene.answer().await), "stopped");
+    // Not full any more: it runs. And then it was run, and a further copy is none of its own.
+    scene.receive(copy()).await.unwrap().await.unwrap();
+    assert_eq!(scene.answer().await["results"], "7");
+    assert!(scene.receive(copy()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_and_a_shutdown_do_not_wait_for_a_full_queue() {
+    let mut scene = Scene::new("tasks = 1\nqueue = 8\n", bounds(100));
+    for number in 0..4 {
+        scene.receive(spin(&number.to_string())).await.unwrap();
+    }
+    let stop = message("stop", &json!({"id": "3", "proplet_id": ENTITY}));
+    scene.receive(stop).await;
+    let answer = scene.answer().await;
+    assert_eq!(
+        (answer["task_id"].as_str(), code(&answer)),
+        (Some("3"), "stopped")
+    );
+    scene.service.tasks.stop_all();
+    for _ in 0..3 {
+        assert_eq!(code(&scene.answer().await), "proplet-stopping");
+    }
+}
