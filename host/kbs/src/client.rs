@@ -162,7 +162,8 @@ impl KbsClient {
         let deadline = inner.deadline();
         let attest = || {
             let server = inner.handshake_server();
-            inner.in_time_with(server, deadline, inner.attested(requester))
+            let attested = inner.attested(requester, uri.repository());
+            inner.in_time_with(server, deadline, attested)
         };
         let mut session = attest().await?;
         match inner
@@ -188,7 +189,7 @@ impl KbsClient {
         let deadline = self.inner.deadline();
         let session = self
             .inner
-            .in_time(deadline, self.inner.attested(None))
+            .in_time(deadline, self.inner.attested(None, ""))
             .await?;
         Ok(session.id)
     }
@@ -305,6 +306,7 @@ impl Inner {
     async fn attested(
         self: &Arc<Self>,
         requester: Option<&Requester>,
+        repository: &str,
     ) -> Result<Arc<Session>, KbsError> {
         self.sessions
             .of(requester)
@@ -312,7 +314,9 @@ impl Inner {
                 let (inner, requester) = (self.clone(), requester.cloned());
                 // Its own deadline, not the caller's: others who join it may have more time left.
                 let deadline = inner.deadline();
+                let permitted = inner.sessions.permit(requester.as_ref(), repository);
                 async move {
+                    permitted?;
                     let handshake = inner.handshake(requester, deadline);
                     let server = inner.handshake_server();
                     inner.in_time_with(server, deadline, handshake).await

@@ -242,6 +242,14 @@ pub enum KbsError {
         /// The cause in words.
         detail: String,
     },
+    /// Too many components that are new here had this machine attest; nothing was sent.
+    #[error(
+        "too many components that are new on this machine asked for keys in a short time, and each costs an attestation; start the task again in {seconds} s"
+    )]
+    Limited {
+        /// When there is room for one more.
+        seconds: u64,
+    },
     /// The KBS answered with something that is not the protocol.
     #[error(
         "the answer of the KBS to {request} is not understood: {detail}; check that the KBS URL leads to a Trustee KBS of protocol {VERSION}"
@@ -296,6 +304,7 @@ impl KbsError {
             Self::TokenRefused { .. } => Code::KbsTokenRefused,
             Self::Evidence(_) => Code::KbsNoEvidence,
             Self::Unavailable { .. } => Code::KbsUnavailable,
+            Self::Limited { .. } => Code::KbsLimited,
             Self::Protocol { .. } => Code::KbsProtocol,
             Self::TooLarge { .. } => Code::KbsTooLarge,
             Self::AdminRefused { .. } => Code::KbsAdminRefused,

@@ -25,6 +25,7 @@
 #![deny(missing_docs)]
 
 pub mod admin;
+mod allowance;
 pub mod attestation_service;
 mod bound;
 mod client;

@@ -10,6 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
+use crate::KbsError;
+use crate::allowance::Allowance;
 use crate::protocol::Requester;
 use crate::session::{Session, Sessions};
 
@@ -27,6 +31,7 @@ pub(crate) struct Pool {
 struct Bound {
     clock: u64,
     sessions: HashMap<Requester, Entry>,
+    allowance: Allowance,
 }
 
 struct Entry {
@@ -76,9 +81,35 @@ impl Pool {
         let Some(requester) = requester else {
             return;
         };
-        if let Some(entry) = self.lock().used(requester) {
+        let mut bound = self.lock();
+        bound.allowance.know(repository);
+        if let Some(entry) = bound.used(requester) {
             entry.owner.get_or_insert_with(|| repository.to_owned());
         }
+    }
+
+    /// Whether there may be a handshake now, for a component that asks for something of this repository.
+    pub(crate) fn permit(
+        &self,
+        requester: Option<&Requester>,
+        repository: &str,
+    ) -> Result<(), KbsError> {
+        let Some(requester) = requester else {
+            return Ok(());
+        };
+        let mut bound = self.lock();
+        let entry = bound.sessions.get(requester);
+        if entry.is_some_and(|entry| entry.owner.is_some()) {
+            return Ok(());
+        }
+        let spent = bound.allowance.spend(repository, Instant::now());
+        spent.map_err(|wait| KbsError::Limited {
+            seconds: wait
+                .as_millis()
+                .div_ceil(1000)
+                .try_into()
+                .unwrap_or(u64::MAX),
+        })
     }
 
     /// The live session of a component, which counts as used, or the VM's own.
@@ -147,7 +178,6 @@ mod tests {
 
     use proplet_jose::jwk::PrivateKey;
     use proplet_types::Digest;
-    use tokio::time::Instant;
     use zeroize::Zeroizing;
 
     use super::*;

@@ -71,7 +71,9 @@ fn secret_error(error: KbsError) -> SecretError {
         KbsError::NotFound { .. } => SecretError::NotFound(words),
         KbsError::ForeignHost { .. } => SecretError::NotGranted(words),
         KbsError::TooLarge { limit, .. } => SecretError::TooLarge(limit as u64),
-        KbsError::Unavailable { .. } | KbsError::Evidence(_) => SecretError::Unavailable(words),
+        KbsError::Unavailable { .. } | KbsError::Limited { .. } | KbsError::Evidence(_) => {
+            SecretError::Unavailable(words)
+        }
         _ => SecretError::Other(words),
     }
 }

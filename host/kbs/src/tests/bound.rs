@@ -256,6 +256,41 @@ async fn each_component_has_a_session_of_its_own() {
     }
 }
 
+/// Whoever starts tasks chooses the images, and each would cost a quote and a handshake.
+#[tokio::test]
+async fn components_that_nothing_is_released_to_attest_at_a_bounded_rate() {
+    let server = started(amiable(300)).await;
+    let client = client(passport(&server.url()));
+    let known = component(255);
+    client.resource_for(&uri(), &known).await.unwrap();
+    let before = count(&server, "attest");
+    server.set_policy(Policy::DenyAll);
+    let began = tokio::time::Instant::now();
+    let foreign: ResourceUri = "kbs:///mallory/key/any".parse().unwrap();
+    let mut limited = 0;
+    for number in 0..120 {
+        let error = client.resource_for(&foreign, &component(number)).await;
+        match error.unwrap_err() {
+            KbsError::Denied { .. } => {}
+            KbsError::Limited { seconds } => {
+                assert!((1..=64).contains(&seconds), "{seconds}");
+                limited += 1;
+            }
+            error => panic!("{error}"),
+        }
+    }
+    let allowed = 64 + usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let handshakes = count(&server, "attest") - before;
+    assert!((64..=allowed).contains(&handshakes), "{handshakes}");
+    assert_eq!(limited, 120 - handshakes);
+    let words = KbsError::Limited { seconds: 7 };
+    assert_eq!(words.code(), "kbs-limited");
+    // Who was released something before is not among them: neither in its session nor with new components.
+    server.set_policy(Policy::AllowAll);
+    client.resource_for(&uri(), &known).await.unwrap();
+    client.resource_for(&uri(), &component(254)).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_session_is_the_repositorys_that_something_was_released_of() {
     let server = started(amiable(300)).await;
