@@ -3,10 +3,14 @@
 //!
 //! The daemon is a process of its own, and a line between it and the broker sees every packet. Whatever the daemon
 //! acknowledged counts as accepted. In the end every accepted task has an answer; no task began twice, by the logs
-//! of all its processes; answers that came more than once are the same bytes where they are on disk; and
-//! what must not be on disk is in no file.
+//! of all its processes; answers that came more than once are the same bytes where they are on disk;
+//! no result that the Manager has is called lost; and what must not be on disk is in no file.
+//!
+//! Plain tasks are killed with their results on disk and without, and encrypted ones, whose results are on disk sealed.
 //!
 //! `PROPLET_KILL_TASKS` says how many tasks there are: 500 unless it says otherwise.
+
+pub(crate) mod sealed;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,13 +27,68 @@ use proplet_testkit::{
     link::{Fate, Kind, Link, Packet, Sender, Weather},
 };
 use serde_json::Value;
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{sync::watch, time::timeout};
 
-const ENTITY: &str = "proplet-1";
-/// In the result of every task, and of no file.
+use self::sealed::Sealed;
+use crate::machine::{ENTITY, Mosquitto, PATIENCE, present};
+
+/// In the result of every task, and in no file.
 const MARKER: &str = "4711471147";
-/// How long anything may take before it counts as never.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// In the start message of every task, and in no file.
+const INPUT: &str = "4711471140";
+
+/// What is killed.
+enum Form {
+    /// Plain tasks, whose results may be on the disk or not.
+    Plain { on_disk: bool },
+    /// Encrypted ones.
+    Encrypted(Box<Sealed>),
+}
+
+impl Form {
+    fn task(&self, id: &str) -> Task {
+        match self {
+            Self::Plain { .. } => task(id),
+            Self::Encrypted(sealed) => sealed.task(id),
+        }
+    }
+
+    /// What the settings say of it.
+    fn settings(&self) -> String {
+        match self {
+            Self::Plain { on_disk } => format!("plain_results = {on_disk}\n"),
+            Self::Encrypted(sealed) => sealed.settings(),
+        }
+    }
+
+    /// What must be in no file.
+    fn secrets(&self) -> Vec<&'static str> {
+        match self {
+            Self::Plain { on_disk: true } => Vec::new(),
+            Self::Plain { on_disk: false } => vec![MARKER, INPUT],
+            Self::Encrypted(_) => vec![MARKER, INPUT, sealed::CANARY],
+        }
+    }
+
+    /// Whether an answer may be followed by another one to the same task.
+    fn may_follow(&self, first: &Value, answer: &Value) -> bool {
+        let error = answer["error"].as_str().unwrap_or_default();
+        let in_memory = matches!(self, Self::Plain { on_disk: false });
+        // Of a result that was in memory the restart says that the broker may have it. That it is lost it says only
+        // where nobody has it.
+        first == answer || (in_memory && error.starts_with("result-unconfirmed: "))
+    }
+}
+
+impl std::fmt::Display for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain { on_disk: true } => "plain, results on disk",
+            Self::Plain { on_disk: false } => "plain, results in memory",
+            Self::Encrypted(_) => "encrypted",
+        })
+    }
+}
 
 /// The points of a task's life that can be seen on the line, for one quality of service: its start and that
 /// start's acknowledgement, its result and that result's. A kill is at the first packet of this kind after it
@@ -180,47 +239,6 @@ impl Seen {
     }
 }
 
-struct Mosquitto {
-    child: Child,
-    port: u16,
-}
-
-impl Mosquitto {
-    async fn start(folder: &Path) -> Self {
-        let port = {
-            let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-            listener.local_addr().unwrap().port()
-        };
-        let config = folder.join("mosquitto.conf");
-        let text = format!(
-            "user root\npersistence false\nallow_anonymous true\nlistener {port} 127.0.0.1\n\
-             max_queued_messages 0\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        let child = Command::new("mosquitto")
-            .arg("-c")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("mosquitto did not start; is it installed?");
-        let up = async {
-            while TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(PATIENCE, up).await.unwrap();
-        Self { child, port }
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// A task whose result holds the marker, and whose inputs do not.
 fn task(id: &str) -> Task {
     let adder = wat::parse_str(
@@ -229,7 +247,7 @@ fn task(id: &str) -> Task {
     )
     .unwrap();
     Task {
-        inputs: vec!["4711471140".into(), "7".into()],
+        inputs: vec![INPUT.into(), "7".into()],
         proplet_id: ENTITY.into(),
         ..Task::plain(id, "add", adder)
     }
@@ -239,23 +257,10 @@ fn tasks() -> usize {
     std::env::var("PROPLET_KILL_TASKS").map_or(500, |number| number.parse().unwrap())
 }
 
-/// Waits until a daemon that was started after so many beats were heard is there.
-async fn present(manager: &Manager, beats: usize) {
-    timeout(PATIENCE, async {
-        while manager
-            .messages("control/proplet/alive", beats + 1)
-            .await
-            .is_err()
-        {}
-    })
-    .await
-    .expect("the daemon did not come back");
-}
-
 /// Kills a daemon through all points, `tasks` tasks long.
-async fn ordeal(qos: u8, plain_results: bool, tasks: usize) {
+async fn ordeal(qos: u8, form: Form, tasks: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let mosquitto = Mosquitto::start(folder.path()).await;
+    let mosquitto = Mosquitto::start(folder.path(), &[]).await;
     let manager = Manager::connect_to(mosquitto.port, "t", "c").await.unwrap();
     let link = Link::to(mosquitto.port, u64::from(qos) + 40).await.unwrap();
     link.set_weather(Weather {
@@ -268,9 +273,10 @@ async fn ordeal(qos: u8, plain_results: bool, tasks: usize) {
     let text = format!(
         "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\napi_key = \"k\"\n\
          heartbeat_seconds = 1\n[mqtt]\naddress = \"{}\"\nqos = {qos}\n\
-         [outbox]\npath = \"{}\"\nplain_results = {plain_results}\n",
+         [outbox]\npath = \"{}\"\n{}",
         link.url(),
-        store.display()
+        store.display(),
+        form.settings()
     );
     std::fs::write(&settings, text).unwrap();
     let victim = Victim {
@@ -315,7 +321,7 @@ async fn ordeal(qos: u8, plain_results: bool, tasks: usize) {
         let before = *kills.borrow_and_update();
         seen.lock().unwrap().armed = point;
         for id in tasks {
-            manager.start(&task(id)).await.unwrap();
+            manager.start(&form.task(id)).await.unwrap();
         }
         match point {
             Some(point) => {
@@ -352,26 +358,24 @@ async fn ordeal(qos: u8, plain_results: bool, tasks: usize) {
         let code = match answer["error"].as_str() {
             Some(error) => error.split(':').next().unwrap().to_owned(),
             None => {
-                assert_eq!(answer["results"], MARKER);
+                match &form {
+                    Form::Plain { .. } => assert_eq!(answer["results"], MARKER),
+                    Form::Encrypted(sealed) => sealed.look(answer["results"].as_str().unwrap()),
+                }
                 "done".to_owned()
             }
         };
         *codes.entry(code).or_default() += 1;
         let id = answer["task_id"].as_str().unwrap().to_owned();
         let first = answers.entry(id).or_insert_with(|| answer.clone());
-        // What is in memory only can be replaced by the news that it was lost, and by nothing else.
-        let is_lost = |answer: &Value| {
-            let error = answer["error"].as_str().unwrap_or_default();
-            !plain_results && error.starts_with("result-lost: ")
-        };
-        assert!(*first == answer || is_lost(&answer), "{first} {answer}");
+        assert!(form.may_follow(first, &answer), "{first} {answer}");
     }
-    if !plain_results {
-        for path in files(folder.path()) {
-            let bytes = std::fs::read(&path).unwrap();
-            let holds = bytes
-                .windows(MARKER.len())
-                .any(|window| window == MARKER.as_bytes());
+    let searched = files(folder.path());
+    for path in &searched {
+        let bytes = std::fs::read(path).unwrap();
+        for secret in form.secrets() {
+            let secret = secret.as_bytes();
+            let holds = bytes.windows(secret.len()).any(|window| window == secret);
             assert!(!holds, "{}", path.display());
         }
     }
@@ -382,12 +386,13 @@ async fn ordeal(qos: u8, plain_results: bool, tasks: usize) {
         "{codes:?}"
     );
     println!(
-        "qos {qos}, plain results on disk {plain_results}: {} kills at points, {} sent, {} accepted, {} began, \
-         answers {codes:?}, none lost, none twice",
+        "{form}, qos {qos}: {} kills at points, {} sent, {} accepted, {} began, answers {codes:?}, none lost, none \
+         twice; {} files searched",
         *killed.borrow(),
         tasks,
         accepted.len(),
         began.len(),
+        searched.len(),
     );
 }
 
@@ -408,7 +413,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 #[ignore = "needs mosquitto and some minutes; .ci/run installs and runs it"]
 async fn nothing_accepted_is_lost_and_nothing_runs_twice() {
     let tasks = tasks();
-    for (qos, plain_results) in [(1, true), (2, true), (2, false)] {
-        ordeal(qos, plain_results, tasks.div_ceil(3)).await;
+    let plain = |on_disk| Form::Plain { on_disk };
+    let sealed = || async { Form::Encrypted(Box::new(Sealed::start().await)) };
+    for (qos, form) in [
+        (1, plain(true)),
+        (2, plain(false)),
+        (1, sealed().await),
+        (2, sealed().await),
+    ] {
+        ordeal(qos, form, tasks.div_ceil(4)).await;
     }
 }

@@ -7,6 +7,11 @@
     clippy::print_stdout
 )]
 
+mod disks;
 mod flaps;
+mod hostile;
 mod kill;
+mod machine;
+mod networks;
 mod restarts;
+mod services;
