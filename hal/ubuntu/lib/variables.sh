@@ -36,6 +36,7 @@ declare -A without_effect=(
     [PROPLET_ENABLE_MONITORING]='there are no metrics messages'
     [PROPLET_OTEL_URL]='there is no export of traces'
     [PROPLET_OTEL_TRACE_RATIO]='there is no export of traces'
+    [PROPLET_TRACE_RATIO]='there is no export of traces'
     [PROPLET_INSTANCE_ID]='a proplet is known by its entity id'
     [PROPLET_MQTT_TIMEOUT]='there is no such timeout'
     [PROPLET_HTTP_TLS_CA_CERT]='[http] ca_pem is in the settings'
@@ -77,7 +78,7 @@ check_names() {
     one_of PROPLET_API_KEY PROPLET_CLIENT_KEY
     while IFS= read -r found; do
         case $found in
-            PROPLET_CONFIG_FILE | PROPLET_CREDENTIALS_FILE)
+            PROPLET_CONFIG_FILE | PROPLET_CONFIG_SECTION | PROPLET_CREDENTIALS_FILE)
                 problem "$found is for the daemon itself: name the VM's settings with PROPLET_SETTINGS"
                 ;;
             PROPLET_*)

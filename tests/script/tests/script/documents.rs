@@ -128,6 +128,23 @@ fn all_that_upstreams_proplet_takes_is_carried_or_named() {
 }
 
 #[test]
+fn every_variable_of_the_daemon_is_known_here() {
+    let page = fs::read_to_string(super::world::sources().join("docs/settings.md")).unwrap();
+    let names: std::collections::BTreeSet<_> = page
+        .split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_')
+        .filter(|word| word.len() > "PROPLET_".len() && word.starts_with("PROPLET_"))
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    let mut world = World::new(Machine::Nothing);
+    for name in names {
+        world.set(name, "x");
+    }
+    // Some of them contradict each other; none is unheard of.
+    let said = world.call(&["build"]);
+    assert!(!said.err.contains("is no variable"), "{}", said.err);
+}
+
+#[test]
 fn files_that_variables_name_go_into_the_vm() {
     let mut world = World::new(Machine::Nothing);
     let ca = world.write("a folder/ca,1.pem", "-----BEGIN CERTIFICATE-----\n");
