@@ -1,0 +1,133 @@
+//! Each kind of task stopped, started again, and started twice.
+
+use std::net::TcpListener;
+
+use proplet_jose::jwk::PrivateKey;
+use proplet_lab::{KEY_ID, workload::with_recipients};
+use proplet_testkit::{
+    broker::Outcome,
+    guests::{GuestName, build},
+    tee::FakeSnp,
+};
+use tokio::net::TcpStream;
+
+use super::*;
+
+/// A task of a kind, which goes on until it is stopped.
+struct Kind {
+    task: Task,
+    /// How it ends when it is stopped: with this code, or well.
+    code: Option<&'static str>,
+    is_sealed: bool,
+}
+
+impl Kind {
+    fn plain(task: Task) -> Self {
+        Self {
+            task,
+            code: Some("stopped"),
+            is_sealed: false,
+        }
+    }
+
+    fn check(&self, outcome: &Outcome) {
+        let error = outcome.error.as_deref();
+        let code = error.and_then(|error| error.split_once(": "));
+        assert_eq!(code.map(|(code, _)| code), self.code, "{outcome:?}");
+        let is_sealed = outcome.results.starts_with("{\"");
+        assert_eq!(is_sealed, self.is_sealed, "{outcome:?}");
+    }
+}
+
+fn free_address() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_start_again_and_start_twice() {
+    let address = free_address();
+    let images = HashMap::from([("spinner".to_owned(), spinner())]);
+    let more = format!("[http]\nlisten = \"{address}\"\n");
+    let scene = Scene::set(Some(Arc::new(FakeSnp::new())), images, "", &more).await;
+    let services = &scene.services;
+    let manager = &services.manager;
+
+    let reader = PrivateKey::generate_p256().unwrap();
+    let policy = with_recipients("version = 1\n", &[reader.public().clone()]);
+    let key_id = KEY_ID.parse().unwrap();
+    let component = spinner();
+    let published = services.publish("team/spin", &component, Some(&policy), key_id);
+    let (_, encrypted) = published.await.unwrap();
+    let server = tokio::task::spawn_blocking(|| build(GuestName::WebServer).unwrap());
+    let server = server.await.unwrap().bytes.clone();
+
+    let of = |task: Task| Task {
+        proplet_id: PROPLET.into(),
+        ..task
+    };
+    let kinds = [
+        Kind::plain(of(Task::plain("file", "spin", spinner()))),
+        Kind::plain(plain_image("chunks", "spin", "spinner", &[])),
+        Kind {
+            code: None,
+            ..Kind::plain(of(Task::plain("http", "serve", server)))
+        },
+        Kind {
+            is_sealed: true,
+            ..Kind::plain(of(Task::encrypted(
+                "sealed",
+                "spin",
+                &encrypted.to_string(),
+            )))
+        },
+    ];
+    for kind in &kinds {
+        let id = &kind.task.id;
+        for round in 1..=2 {
+            manager.start(&kind.task).await.unwrap();
+            if kind.code.is_none() {
+                // It has begun once somebody answers.
+                while TcpStream::connect(address).await.is_err() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            // The same start once more, and one that cannot be read: the answer to the first is theirs too.
+            manager.start(&kind.task).await.unwrap();
+            let unreadable = format!("{{\"id\":\"{id}\",\"name\":");
+            manager
+                .send("control/manager/start", unreadable)
+                .await
+                .unwrap();
+            if kind.is_sealed {
+                // Recipients are known once the key was released.
+                while services.key_broker.counts().attested == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            manager.stop(&kind.task).await.unwrap();
+            let outcomes = loop {
+                let all = manager
+                    .messages("control/proplet/results", 1)
+                    .await
+                    .unwrap();
+                let ours: Vec<_> = all.into_iter().filter(|m| m["task_id"] == **id).collect();
+                if ours.len() >= round {
+                    break ours;
+                }
+                tokio::task::yield_now().await;
+            };
+            let outcome = serde_json::from_value(outcomes[round - 1].clone()).unwrap();
+            let outcome: Outcome = outcome;
+            if !kind.is_sealed {
+                kind.check(&outcome);
+            } else {
+                // A stop may come before the recipients are known; then there is nobody to seal to.
+                let error = outcome.error.unwrap();
+                assert!(error.starts_with("stopped: "), "{error}");
+            }
+            assert_eq!(manager.results_so_far(id), round);
+        }
+    }
+    scene.end().await;
+}
