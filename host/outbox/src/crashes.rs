@@ -39,6 +39,8 @@ struct Image {
     aside: usize,
     /// No step ends.
     hangs: bool,
+    /// No step ends from the write on that has these bytes.
+    hangs_at: Option<Vec<u8>>,
 }
 
 enum Step {
@@ -73,6 +75,15 @@ impl Power {
         self.1.notify_all();
     }
 
+    /// No step ends from the write on that has these bytes in it.
+    pub(crate) fn hang_at(&self, bytes: &[u8]) {
+        self.image().hangs_at = Some(bytes.to_vec());
+    }
+
+    pub(crate) fn hangs(&self) -> bool {
+        self.image().hangs
+    }
+
     /// Writes over what is there.
     pub(crate) fn damage(&self, change: impl FnOnce(&mut Vec<u8>)) {
         let mut image = self.image();
@@ -86,11 +97,7 @@ impl Power {
     }
 
     pub(crate) fn holds(&self, bytes: &[u8]) -> bool {
-        let image = self.image();
-        image
-            .seen
-            .windows(bytes.len())
-            .any(|window| window == bytes)
+        has(&self.image().seen, bytes)
     }
 
     /// Power comes back: of each step that was not synced, `fate` says how much of it is there, in 256ths.
@@ -121,6 +128,10 @@ impl Power {
         image.left = None;
         image.life += 1;
     }
+}
+
+fn has(all: &[u8], bytes: &[u8]) -> bool {
+    all.windows(bytes.len()).any(|window| window == bytes)
 }
 
 pub(crate) struct FakeDisk {
@@ -206,6 +217,12 @@ impl StorageBackend for FakeBackend {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        {
+            let mut image = self.power.image();
+            if image.hangs_at.take_if(|bytes| has(data, bytes)).is_some() {
+                image.hangs = true;
+            }
+        }
         let mut image = self.step()?;
         let (start, end) = (offset as usize, offset as usize + data.len());
         if image.seen.len() < end {

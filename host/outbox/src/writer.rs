@@ -264,6 +264,8 @@ impl Work {
         let is_due = self.lazy.is_some_and(|due| due <= now);
         if is_urgent || is_due {
             self.lazy = None;
+            // Opening the store had an answer of its own.
+            self.busy.begin();
             let committed = if self.core.is_dirty() || !self.core.is_open() {
                 self.core.commit()
             } else {

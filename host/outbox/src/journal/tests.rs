@@ -315,6 +315,32 @@ async fn a_disk_that_hangs_holds_nobody_up_and_nothing_is_promised() {
     assert_eq!(found, expected);
 }
 
+/// Opening it went well, so it is the commit that is waited for.
+#[tokio::test]
+async fn a_disk_that_hangs_once_it_was_opened_anew_is_noticed() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, impatient(50)).await;
+    let running = journal.accept("running").await.unwrap();
+    power.fail(Some(ErrorKind::Other));
+    let result = Answer::Kept("a result".into());
+    let (_, kept) = journal
+        .answer(Some(running), "running", result.clone())
+        .await;
+    kept.unwrap_err();
+    power.hang_at(b"a result");
+    power.fail(None);
+    while !power.hangs() {
+        let _ = journal.flush().await;
+    }
+    // The first may be given up before the disk has had its time.
+    for _ in 0..2 {
+        assert_eq!(journal.flush().await, Err(Trouble::Hung));
+    }
+    assert_eq!(state(&journal), State::Failing(Trouble::Hung));
+    let found = left(&power, journal).await;
+    assert_eq!(found, [("running".to_owned(), Some(result))]);
+}
+
 #[tokio::test]
 async fn what_nobody_waited_for_is_undone() {
     let power = Power::default();
