@@ -218,8 +218,13 @@ impl Client {
         if let Ok(answered) = timeout(PATIENCE, answered).await {
             answered?;
         }
+        let mut lost: BTreeMap<String, u64> = BTreeMap::new();
+        for waiting in self.waiting.values() {
+            let what = format!("{:?}", waiting.expected);
+            *lost.entry(what).or_default() += 1;
+        }
         Ok(Faults {
-            lost: self.waiting.len() as u64,
+            lost,
             wrong: std::mem::take(&mut self.wrong),
         })
     }
@@ -233,8 +238,8 @@ impl Drop for Client {
 
 /// What was not as it should be.
 pub struct Faults {
-    /// Tasks whose answer never came.
-    pub lost: u64,
+    /// Tasks whose answer never came, by what it should have been.
+    pub lost: BTreeMap<String, u64>,
     /// Answers that should have been others, by what they were.
     pub wrong: BTreeMap<String, u64>,
 }

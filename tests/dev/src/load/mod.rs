@@ -152,12 +152,22 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
     } else {
         print_line(&summary.to_string());
     }
-    world.stop().await?;
-    Ok(if summary.wrong() == 0 {
+    let is_right = summary.wrong() == 0;
+    if let Some(folder) = world.stop(!is_right).await? {
+        crate::terminal::complain(&Wrong { folder });
+    }
+    Ok(if is_right {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(1)
     })
+}
+
+/// What to look at.
+#[derive(Debug, thiserror::Error)]
+#[error("not every task had the answer that it should have; the daemon's log is kept in {}", folder.display())]
+struct Wrong {
+    folder: PathBuf,
 }
 
 /// When the next task is to be sent.

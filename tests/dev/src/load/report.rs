@@ -51,7 +51,7 @@ pub struct Summary {
     daemon_us_per_task: f64,
     daemon: Held,
     answers: BTreeMap<String, u64>,
-    lost: u64,
+    lost: BTreeMap<String, u64>,
     wrong: BTreeMap<String, u64>,
 }
 
@@ -98,7 +98,7 @@ impl Summary {
 
     /// Tasks without an answer, and answers that should have been others.
     pub fn wrong(&self) -> u64 {
-        self.lost + self.wrong.values().sum::<u64>()
+        self.lost.values().chain(self.wrong.values()).sum()
     }
 }
 
@@ -146,8 +146,8 @@ impl fmt::Display for Summary {
             .map(|(code, count)| format!("{code} {count}"))
             .collect();
         write!(f, "answers: {}", codes.join(", "))?;
-        if self.lost > 0 {
-            write!(f, "\nWITHOUT AN ANSWER: {}", self.lost)?;
+        for (what, count) in &self.lost {
+            write!(f, "\nWITHOUT AN ANSWER: {what}, {count}")?;
         }
         for (what, count) in &self.wrong {
             write!(f, "\nWRONG: {what}, {count}")?;
@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_counted_as_wrong() {
         let faults = Faults {
-            lost: 2,
+            lost: BTreeMap::from([("Done".to_owned(), 2)]),
             wrong: BTreeMap::from([("a second answer".to_owned(), 3)]),
         };
         let none = BTreeMap::new();
@@ -198,6 +198,6 @@ mod tests {
             faults,
         );
         assert_eq!(summary.wrong(), 5);
-        assert!(summary.to_string().contains("WITHOUT AN ANSWER: 2"));
+        assert!(summary.to_string().contains("WITHOUT AN ANSWER: Done, 2"));
     }
 }

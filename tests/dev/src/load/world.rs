@@ -37,7 +37,7 @@ pub struct World {
     port: u16,
     store: Option<PathBuf>,
     _sources: Sources,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -87,7 +87,7 @@ impl World {
             port,
             store,
             _sources: sources,
-            _folder: folder,
+            folder,
         })
     }
 
@@ -110,11 +110,12 @@ impl World {
         Ok(machine::held(self.daemon.id(), self.store.as_deref())?)
     }
 
-    /// Stops the daemon as an operator does, and then everything else.
-    pub async fn stop(self) -> Result<(), Box<dyn Error>> {
-        let Self { daemon, .. } = self;
+    /// Stops the daemon as an operator does, and then everything else. Its log and outbox are kept when something
+    /// was wrong; then this says where.
+    pub async fn stop(self, is_kept: bool) -> Result<Option<PathBuf>, Box<dyn Error>> {
+        let Self { daemon, folder, .. } = self;
         tokio::task::spawn_blocking(move || daemon.terminate()).await??;
-        Ok(())
+        Ok(is_kept.then(|| folder.keep()))
     }
 }
 
