@@ -29,16 +29,50 @@ self=$(realpath "${BASH_SOURCE[0]}")
 here=$(dirname "$self")
 state=${XDG_STATE_HOME:-${HOME:?neither XDG_STATE_HOME nor HOME is set}/.local/state}/proplet
 
-# The tree of the sources, if there is one, and the folder with the other parts of this script.
+# Whether none but this user, root and the owner of this script can change files and folders. What that owner writes
+# is obeyed anyway. A group may write that has nobody in it but the owner: Ubuntu gives each user one.
+only_ours() {
+    local path owner group mode owner_name group_name members
+    for path in "$@"; do
+        read -r owner group mode owner_name group_name < <(stat -Lc '%u %g %a %U %G' -- "$path" 2>/dev/null) || return 1
+        case $owner in
+            "$EUID" | 0 | "$script_owner") ;;
+            *) return 1 ;;
+        esac
+        [ $((8#$mode & 8#002)) -eq 0 ] || return 1
+        [ $((8#$mode & 8#020)) -ne 0 ] || continue
+        [ "$owner_name" = "$group_name" ] || return 1
+        members=$(getent group "$group") || return 1
+        members=${members##*:}
+        [ -z "$members" ] || [ "$members" = "$owner_name" ] || return 1
+    done
+}
+parts_are_ours() { only_ours "$1" "$1"/{variables,machine,image,vm}.sh; }
+tree_is_ours() { only_ours "$1" "$1/hal" "$1/hal/ubuntu" && parts_are_ours "$1/hal/ubuntu/lib"; }
+others_may_change() { say "others than you may change $1 or the parts of the script in it, so it is not used; PROPLET_TREE names a tree of sources that is meant"; }
+
+# The tree of the sources, if there is one, and the folder with the other parts of this script. What is only found, and
+# was not named, is taken from nobody else: a script in a folder below /tmp has a folder above it where all may write.
 find_parts() {
-    local folder=$here
+    local folder=$here script_owner
+    script_owner=$(stat -c %u -- "$self")
     tree=${PROPLET_TREE:-}
     while [ -z "$tree" ] && [ "$folder" != / ]; do
-        [ ! -e "$folder/hal/image/builder/Cargo.toml" ] || tree=$folder
+        if [ -e "$folder/hal/image/builder/Cargo.toml" ]; then
+            if ! tree_is_ours "$folder"; then
+                others_may_change "$folder"
+                break
+            fi
+            tree=$folder
+        fi
         folder=$(dirname "$folder")
     done
     if [ -z "$tree" ] && [ ! -d "$here/lib" ] && [ -r "$state/tree" ]; then
         tree=$(<"$state/tree")
+        if ! tree_is_ours "$tree"; then
+            others_may_change "$tree"
+            tree=
+        fi
     fi
     # Paths that stay right in other folders.
     [ -z "$tree" ] || tree=$(realpath -m "$tree")
@@ -46,11 +80,13 @@ find_parts() {
         CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
         export CARGO_TARGET_DIR
     fi
-    parts=$here/lib
+    parts=$(realpath -m "$here/lib")
     is_copy=
     if [ ! -e "$parts/variables.sh" ]; then
         parts=$tree/hal/ubuntu/lib
         is_copy=yes
+    elif ! parts_are_ours "$parts"; then
+        die "others than you may change $parts, which has the other parts of this script: see to owners and modes (chmod go-w)"
     fi
     [ -e "$parts/variables.sh" ] || die "this copy does not find the rest of it: set PROPLET_TREE to the tree of proplet's sources"
 }

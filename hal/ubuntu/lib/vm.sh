@@ -103,6 +103,8 @@ make_documents() {
 
 # Those that `build` made, or such as the variables say now.
 documents_are_there() {
+    # What a call that was killed left.
+    rm -rf "$vm/now"
     if [ ! -e "$vm/documents" ]; then
         make_documents "$vm"
         return
@@ -111,12 +113,15 @@ documents_are_there() {
     problems=()
     check_needed
     [ "${#problems[@]}" -eq 0 ] || return 0
-    local now
-    now=$(mktemp -d)
+    # They hold what the documents hold, so they are kept where those are, and no longer than they are looked at.
+    local now=$vm/now
+    trap 'rm -rf "$vm/now"' EXIT
+    mkdir "$now"
     if make_documents "$now" 2>/dev/null && ! { cmp -s "$now/operator.img" "$vm/operator.img" && cmp -s "$now/initdata.img" "$vm/initdata.img"; }; then
         say "the variables or settings are others than when '$0 build' made the documents of $name: the VM is started with those, and 'build' makes them anew"
     fi
     rm -rf "$now"
+    trap - EXIT
 }
 
 # --- what no two VMs may have both

@@ -178,6 +178,7 @@ fn what_building_takes_is_named_before() {
         "cat",
         "sha256sum",
         "tail",
+        "stat",
     ] {
         let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
             .map(|folder| folder.join(name))

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use proplet_hal::init_data::InitData;
 use proplet_init::OperatorDocument;
@@ -248,4 +249,47 @@ fn run_takes_what_build_made() {
     }
     let said = world.tries().fine();
     assert!(!said.err.contains("others than"), "{}", said.err);
+}
+
+/// A builder whose making of documents is the last that the script sees.
+const KILLS: &str = r#"#!/bin/bash
+"$REAL_BUILDER" "$@" || exit
+[ "$1 $2" != "vm documents" ] || { echo "$4" >"$MADE"; trap '' TERM; kill -TERM 0; }
+"#;
+
+#[test]
+fn a_call_that_is_ended_leaves_no_key_behind() {
+    let mut world = World::new(Machine::Nothing);
+    world.call(&["build"]).fine();
+    let before = files(&world);
+    let builder = world.write("builder", KILLS);
+    fs::set_permissions(&builder, fs::Permissions::from_mode(0o755)).unwrap();
+    let made = world.path("made").to_str().unwrap().to_owned();
+    let elsewhere = world.path("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    world.set("TMPDIR", elsewhere.to_str().unwrap());
+    world.set("PROPLET_IMAGE_BUILDER", &builder);
+    world.set("REAL_BUILDER", super::world::BUILDER);
+    world.set("MADE", &made);
+    let output = world.command(&["run"]).process_group(0).output().unwrap();
+    assert!(!World::told(output).ok, "it was to be ended");
+    let made = fs::read_to_string(made).unwrap();
+    assert!(!std::path::Path::new(made.trim()).exists(), "{made}");
+    assert_eq!(fs::read_dir(elsewhere).unwrap().count(), 0);
+    assert_eq!(files(&world), before);
+
+    // One that could do nothing any more is cleaned up after.
+    world.write("home/.local/state/proplet/vms/proplet/now/operator.img", "");
+    world.set("PROPLET_IMAGE_BUILDER", super::world::BUILDER);
+    world.tries().fine();
+    assert!(!world.vm("proplet").join("now").exists());
+}
+
+fn files(world: &World) -> Vec<std::ffi::OsString> {
+    let mut names: Vec<_> = fs::read_dir(world.vm("proplet"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    names
 }

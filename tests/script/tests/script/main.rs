@@ -12,4 +12,5 @@ mod documents;
 mod machines;
 mod refusals;
 mod several;
+mod trees;
 mod world;
