@@ -49,15 +49,26 @@ impl Sources {
     }
 
     /// Who fetches an image for a plain task in place of this host: nobody, where the task says that it is one of a
-    /// registry by a scheme, which no name of the proxy's has. An allow-list counts all the same.
+    /// registry by a scheme, which no name of the proxy's has. Nor where it names a digest: nothing that comes from the
+    /// proxy could be compared with one, since it sends a component without its manifest. An allow-list counts all the
+    /// same.
     ///
     /// # Errors
     /// `image-not-allowed`, and `image-reference` where there is a list to look it up in.
     pub(crate) fn proxy_for(&self, image: &str) -> Result<Option<&dyn ImageProxy>, Refusal> {
-        let is_of_registry = ["oci://", "docker://"]
-            .iter()
-            .any(|scheme| image.starts_with(scheme));
-        let Some(proxy) = self.proxy.as_ref().filter(|_| !is_of_registry) else {
+        // As references are read: without the space around, and schemes in upper and lower case.
+        let name = image.trim();
+        let is_of_registry = ["oci://", "docker://"].iter().any(|scheme| {
+            let start = name.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        });
+        // What stands after an `@` is a digest, or the reference is refused.
+        let is_pinned = name.contains('@');
+        let Some(proxy) = self
+            .proxy
+            .as_ref()
+            .filter(|_| !is_of_registry && !is_pinned)
+        else {
             return Ok(None);
         };
         // Deployments give their proxy's own names to images, which need not be references.
@@ -122,4 +133,71 @@ fn registry_config(settings: &Settings) -> Result<RegistryConfig, ExecutorError>
         deadline: registry.timeout,
         ..RegistryConfig::default()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proplet_settings::environment::Environment;
+
+    use super::*;
+
+    struct Nobody;
+
+    #[async_trait::async_trait]
+    impl ImageProxy for Nobody {
+        async fn component(&self, image: &str) -> Result<Vec<u8>, Refusal> {
+            Err(Refusal::new(
+                Code::RegistryUnavailable,
+                host_text!("{}", Known::of_request(image)),
+            ))
+        }
+    }
+
+    /// Sources of a host with a proxy, with this settings document.
+    fn sources(text: &str) -> Sources {
+        let settings = Settings::parse(Some(text), &Environment::default()).unwrap();
+        let host = HostCredentials {
+            settings: Arc::new(settings.clone()),
+            confidential: Err(Refusal::new(Code::NoTee, "no TEE in this test")),
+        };
+        Sources::new(&settings, host, Some(Arc::new(Nobody))).unwrap()
+    }
+
+    fn is_asked(sources: &Sources, image: &str) -> bool {
+        sources.proxy_for(image).unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn the_proxy_is_asked_for_names_that_it_can_answer() {
+        let sources = sources("");
+        for image in ["registry.example/a:1", "a", "Some App"] {
+            assert!(is_asked(&sources, image), "{image}");
+        }
+        for image in ["oci://registry.example/a", "Docker://a", " OCI://a"] {
+            assert!(!is_asked(&sources, image), "{image}");
+        }
+        let direct = self::sources("[registry]");
+        assert!(!is_asked(&direct, "registry.example/a:1"));
+    }
+
+    #[tokio::test]
+    async fn what_a_digest_names_is_pulled_here_and_compared() {
+        let digest = proplet_types::Digest::of(b"image");
+        let listed = "[registry]\nplain_images = \"proxy\"\nregistries = [\"registry.example\"]";
+        for text in ["", listed] {
+            let sources = sources(text);
+            for name in ["registry.example/a", "registry.example/a:1"] {
+                let image = format!("{name}@{digest}");
+                assert!(!is_asked(&sources, &image), "{image}");
+                let reference = sources.reference(&image).unwrap();
+                assert_eq!(reference.digest(), Some(digest));
+            }
+            // A digest of another kind is nothing that can be left unchecked.
+            for image in ["registry.example/a@sha512:00", "a@b", "a@"] {
+                assert!(!is_asked(&sources, image), "{image}");
+                let refusal = sources.reference(image).unwrap_err();
+                assert_eq!(refusal.code(), Code::ImageReference, "{image}");
+            }
+        }
+    }
 }
