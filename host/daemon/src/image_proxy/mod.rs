@@ -30,6 +30,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use self::assembly::{Assembly, Broken, Chunk, Step};
+use crate::sparing::{Sparing, warn_sparingly};
 
 /// Images that are put together at once. Tasks with others wait for a place.
 const MAX_IMAGES: usize = 4;
@@ -51,6 +52,8 @@ pub(super) struct Images {
     waited: Mutex<HashMap<String, Waited>>,
     places: Arc<Semaphore>,
     requests: mpsc::Sender<String>,
+    /// Anybody on the channel can send chunks.
+    sparing: Sparing,
 }
 
 struct Waited {
@@ -77,6 +80,7 @@ impl Images {
             waited: Mutex::default(),
             places: Arc::new(Semaphore::new(MAX_IMAGES)),
             requests,
+            sparing: Sparing::default(),
         };
         (Arc::new(images), asked)
     }
@@ -90,7 +94,8 @@ impl Images {
         let chunk: Chunk<'_> = match serde_json::from_slice(payload) {
             Ok(chunk) => chunk,
             Err(_) => {
-                warn!(
+                warn_sparingly!(
+                    self.sparing,
                     "A chunk of an image is ignored: it is not a JSON object with a chunk's members"
                 );
                 return;
@@ -107,7 +112,10 @@ impl Images {
             }
             Ok(Step::Ignored(why)) => {
                 let name = short_line(&chunk.app_name, MAX_LOGGED);
-                warn!("A chunk of the image {name} is ignored: {why}");
+                warn_sparingly!(
+                    self.sparing,
+                    "A chunk of the image {name} is ignored: {why}"
+                );
                 return;
             }
             Ok(Step::Whole(bytes)) => Ok(Bytes::from(bytes)),

@@ -194,6 +194,43 @@ async fn a_few_images_at_once_and_the_others_wait_their_turn() {
     scene.assert_empty();
 }
 
+/// What is written to the log.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_bad_chunks_is_a_few_lines() {
+    let scene = Scene::set(100);
+    let waiter = scene.waiter("a").await;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(log, || {
+        for _ in 0..1000 {
+            scene.images.chunk(b"not a chunk");
+            scene.chunk("a", 7, 2, b"beyond the last");
+        }
+    });
+    let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let count = written.matches("is ignored").count();
+    assert!((1..=100).contains(&count), "{count} lines");
+    scene.chunk("a", 0, 1, b"a");
+    assert_eq!(ended(waiter).await.unwrap(), b"a");
+}
+
 proptest::proptest! {
     #[test]
     fn any_bytes_are_a_chunk_or_not(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
