@@ -5,7 +5,11 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, Visitor, value},
+    forward_to_deserialize_any,
+};
 
 use super::secret::Secret;
 
@@ -26,6 +30,42 @@ pub(super) struct Document {
     pub health: Health,
     pub http: Http,
     pub directories: Vec<Directory>,
+}
+
+impl Document {
+    /// The names of its tables, as it is read: there is no second list that could lack one.
+    pub(super) fn tables() -> &'static [&'static str] {
+        let mut names: &'static [&'static str] = &[];
+        // It only says what it would take, and is given nothing.
+        let _ = Self::deserialize(Names(&mut names));
+        names
+    }
+}
+
+/// Keeps the names that a structure asks for.
+struct Names<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for Names<'_> {
+    type Error = value::Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+        Err(Self::Error::custom("there is only a structure's names"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +108,7 @@ pub(super) struct Mqtt {
     #[serde(deserialize_with = "path")]
     pub client_key: Option<PathBuf>,
     pub client_key_resource: Option<String>,
+    pub allow_plain_credentials: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

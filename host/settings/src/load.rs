@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::Read as _,
+    io::{ErrorKind, Read as _},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -37,7 +37,7 @@ impl Settings {
                 .text(&["PROPLET_CONFIG_FILE"])
                 .map(PathBuf::from)
         };
-        let usual = || Some(PathBuf::from("proplet.toml")).filter(|path| path.is_file());
+        let usual = || Some(PathBuf::from("proplet.toml")).filter(|path| !is_absent(path));
         let upstreams = || {
             let path = Some(PathBuf::from(upstream::FILE)).filter(|path| path.is_file())?;
             let is_one = !upstream::is_complete(environment)
@@ -85,11 +85,15 @@ impl Settings {
         let is_given = path.is_some();
         let mut path = Self::locate(path, environment);
         let mut absent = None;
-        // Upstream's proplet does not open a file that it does not need, and its deployments name some that are not
-        // there.
+        // Upstream's proplet does not open a file that it does not need, and its deployments name a `config.toml` that
+        // is not there. Any other name was somebody's wish, and what is there and cannot be reached may be a document
+        // of ours: without it, what it forbids would be allowed.
+        let may_be_absent = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name == upstream::FILE) && is_absent(path)
+        };
         if !is_given
             && upstream::is_complete(environment)
-            && path.as_ref().is_some_and(|path| !path.exists())
+            && path.as_ref().is_some_and(may_be_absent)
         {
             absent = path.take();
         }
@@ -139,6 +143,7 @@ impl Settings {
             Some(_) => None,
             None => upstream::read(&bytes, environment)?,
         };
+        let is_ours = text.is_some() && upstreams.is_none();
         let mut document: Document = match upstreams {
             Some(document) => document,
             None => toml::from_str(&bytes)
@@ -147,6 +152,8 @@ impl Settings {
         if init_data.is_some() {
             envelope::refuse_credentials(&document)?;
         }
+        // Nobody measures the credentials, so they are not asked.
+        let usual_images = checks::usual_plain_images(&document);
         if let Some(credentials) = credentials {
             Credentials::parse(credentials)?.complete(&mut document)?;
         }
@@ -177,12 +184,25 @@ impl Settings {
             ));
         }
         let owns_key = checks::owns_key(&proplet, environment);
+        let allows_plain = mqtt.allow_plain_credentials;
         let (mqtt, notice) =
             checks::checked_mqtt(mqtt, owns_key, resources.client_key, environment)?;
+        if resources.api_key.is_some() {
+            checks::check_way_of_key(&mqtt.address, allows_plain)?;
+        }
         let (directories, unused) =
             checks::checked_directories(directories, kbs.is_some(), environment)?;
         let mut notices = environment.notices();
         notices.extend(notice);
+        if let Some(section) = environment.text(&[upstream::SECTION_VARIABLE])
+            && is_ours
+            && section != "proplet"
+        {
+            notices.push(format!(
+                "{} is ignored: the settings document is no config.toml of upstream's",
+                upstream::SECTION_VARIABLE
+            ));
+        }
         if resources.api_key.is_some() && !mqtt.address.tls() {
             notices.push(format!(
                 "{} is a plain broker: the key that api_key_resource names goes there in clear; write mqtts://",
@@ -196,7 +216,7 @@ impl Settings {
                  so set 5 or less"
             ));
         }
-        let registry = checks::checked_registry(registry, resources.auth, kbs.is_some())?;
+        let registry = checks::checked_registry(registry, resources.auth, usual_images)?;
         let kbs = kbs.map(checks::checked_kbs).transpose()?;
         let confidential = checks::checked_confidential(confidential)?;
         let http = checks::checked_http(http, environment)?;
@@ -229,6 +249,12 @@ impl Settings {
         checks::check_apart(&settings)?;
         Ok(settings)
     }
+}
+
+/// Whether there surely is nothing at this path, not even a link that leads nowhere.
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Reads a document whole. It may hold a credential, so the text is wiped when dropped.

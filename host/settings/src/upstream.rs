@@ -2,7 +2,8 @@
 //!
 //! Upstream's proplet reads four names of one table of it; other tables are the Manager's and the image proxy's. A
 //! document of ours never looks like that: what has a table of ours besides `[proplet]`, or one that nobody knows, is
-//! read as ours, with its mistakes named.
+//! read as ours, with its mistakes named. That holds whatever the environment names: who writes only the environment of
+//! a VM must not have tables of its document dropped.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,7 @@ use crate::{
 pub(super) const FILE: &str = "config.toml";
 /// The table that is read unless the environment names another.
 const SECTION: &str = "proplet";
-const SECTION_VARIABLE: &str = "PROPLET_CONFIG_SECTION";
+pub(super) const SECTION_VARIABLE: &str = "PROPLET_CONFIG_SECTION";
 /// Tables of upstream's other programs.
 const OTHERS: [&str; 2] = ["manager", "proxy"];
 
@@ -97,7 +98,8 @@ pub(super) fn has_no_other_tables(text: &str, environment: &Environment) -> bool
 }
 
 fn is_upstreams(name: &str, wanted: &str) -> bool {
-    OTHERS.contains(&name) || name == wanted || name.starts_with(SECTION)
+    let is_ours = name != SECTION && Document::tables().contains(&name);
+    !is_ours && (OTHERS.contains(&name) || name == wanted || name.starts_with(SECTION))
 }
 
 /// Whether the environment has all four names, so that upstream would not open its file.
@@ -178,5 +180,27 @@ mod tests {
         let ours = "[proplet]\nentity_id = \"p\"\n[kbs]\nurl = \"https://kbs.example\"";
         let settings = parse(ours, &[("PROPLET_CONFIG_SECTION", "proplet")]).unwrap();
         assert!(settings.kbs.is_some());
+    }
+
+    #[test]
+    fn the_environment_has_no_table_of_ours_dropped() {
+        let tables = Document::tables();
+        for known in ["proplet", "mqtt", "registry", "kbs", "directories"] {
+            assert!(tables.contains(&known), "{tables:?}");
+        }
+        let text = "[proplet]\nentity_id = \"p\"\n[registry]\nregistries = [\"ghcr.io\"]\n";
+        let registry = parse(text, &[("PROPLET_CONFIG_SECTION", "registry")]).unwrap();
+        assert_eq!(registry.identity.entity.as_deref(), Some("p"));
+        assert!(!registry.registry.allowed.permits("docker.io", "a/b"));
+        assert_eq!(registry.registry.plain_images, PlainImages::Registry);
+        let notice = registry.notices.first().unwrap();
+        assert!(notice.contains("PROPLET_CONFIG_SECTION"), "{notice}");
+        for name in tables.iter().filter(|name| **name != SECTION) {
+            let text = format!("[proplet]\nentity_id = \"p\"\n[{name}]\n");
+            let environment = [(SECTION_VARIABLE.to_owned(), (*name).to_owned())];
+            let environment = environment.into_iter().collect();
+            assert!(read(&text, &environment).unwrap().is_none(), "{name}");
+            assert!(!has_no_other_tables(&text, &environment), "{name}");
+        }
     }
 }

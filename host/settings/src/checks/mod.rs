@@ -27,8 +27,8 @@ pub(super) use self::{
     identity::{about, owns_key, partial_identity},
     kbs::checked_kbs,
     limits::checked_limits,
-    mqtt::checked_mqtt,
+    mqtt::{check_way_of_key, checked_mqtt},
     outbox::{checked_health, checked_outbox},
-    registry::checked_registry,
+    registry::{checked_registry, usual_plain_images},
     resources::checked_resources,
 };

@@ -1,10 +1,11 @@
 //! `[mqtt]`: the connection to the broker.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use proplet_types::ResourceUri;
 
 use crate::{
+    address::BrokerAddress,
     broker::{self, Broker, Documented},
     document,
     environment::Environment,
@@ -14,6 +15,30 @@ use crate::{
 
 /// Bytes of a packet that are kept for the topic and the header of a message.
 const PACKET_OVERHEAD: usize = 2048;
+
+/// A key that only a verified host is given must not cross a network in clear, unless the document says so.
+///
+/// # Errors
+/// When the broker is plain and not on this machine.
+pub(crate) fn check_way_of_key(
+    address: &BrokerAddress,
+    allows_plain: bool,
+) -> Result<(), SettingsError> {
+    let host = address.host();
+    let is_here = host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    if address.tls() || is_here || allows_plain {
+        return Ok(());
+    }
+    Err(SettingsError::value(
+        "mqtt",
+        "address",
+        format!(
+            "{address} is plain, and the key that [proplet] api_key_resource names would go there in clear: write \
+             mqtts://, or set allow_plain_credentials = true"
+        ),
+    ))
+}
 
 pub(crate) fn checked_mqtt(
     document: document::Mqtt,

@@ -9,20 +9,23 @@ use crate::{
     sections::{AllowList, ImageSources, PlainImages},
 };
 
-/// A document that says nothing of where images come from or who releases keys, or none at all, is what
-/// upstream's proplet is started with: there, the image proxy fetches plain images.
+/// Who fetches plain images unless the settings document says it. A document that says nothing of where images come
+/// from or who releases keys, or none at all, is what upstream's proplet is started with: there, the image proxy does.
+pub(crate) fn usual_plain_images(document: &document::Document) -> PlainImages {
+    match (&document.registry, &document.kbs) {
+        (None, None) => PlainImages::Proxy,
+        _ => PlainImages::Registry,
+    }
+}
+
 pub(crate) fn checked_registry(
     document: Option<document::Registry>,
     auth_resource: Option<ResourceUri>,
-    has_key_broker: bool,
+    usual: PlainImages,
 ) -> Result<ImageSources, SettingsError> {
-    let default = match &document {
-        None if !has_key_broker => PlainImages::Proxy,
-        _ => PlainImages::Registry,
-    };
     let document = document.unwrap_or_default();
     let plain_images = match document.plain_images.as_deref() {
-        None => default,
+        None => usual,
         Some("registry") => PlainImages::Registry,
         Some("proxy") => PlainImages::Proxy,
         Some(_) => {
@@ -88,6 +91,26 @@ mod tests {
             "[kbs]\nurl = \"https://kbs.example\"",
         ] {
             assert_eq!(parsed(Some(ours)).unwrap(), PlainImages::Registry, "{ours}");
+        }
+    }
+
+    /// They are on a disk of the host's, and decide nothing about whom this proplet trusts.
+    #[test]
+    fn credentials_do_not_decide_who_fetches_images() {
+        let auth = Some("[registry]\nauth_file = \"/a\"");
+        for (text, wanted) in [
+            (None, PlainImages::Proxy),
+            (Some("[proplet]\ntenant_id = \"t\""), PlainImages::Proxy),
+            (Some("[registry]"), PlainImages::Registry),
+            (
+                Some("[kbs]\nurl = \"https://kbs.example\""),
+                PlainImages::Registry,
+            ),
+        ] {
+            let settings =
+                Settings::parse_with_credentials(text, auth, &Environment::default()).unwrap();
+            assert_eq!(settings.registry.plain_images, wanted, "{text:?}");
+            assert_eq!(settings.registry.auth_file, Some("/a".into()));
         }
     }
 

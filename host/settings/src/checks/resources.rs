@@ -264,12 +264,40 @@ mod tests {
             &ca,
             &["PROPLET_MQTT_TLS_CA_CERT"],
         );
-        let plain = format!("{API_KEY}[mqtt]\naddress = \"mqtt://broker\"\n{KBS}");
-        let notices = settings(&plain, &[]).unwrap().notices;
-        assert!(
-            notices.iter().any(|notice| notice.contains("in clear")),
-            "{notices:?}"
-        );
+    }
+
+    #[test]
+    fn the_key_crosses_no_network_in_clear_unless_the_document_says_so() {
+        let with = |address: &str, more: &str| {
+            format!("{API_KEY}[mqtt]\naddress = {address:?}\n{more}{KBS}")
+        };
+        for address in [
+            "mqtt://broker",
+            "tcp://192.0.2.1",
+            "localhost.example:1883",
+            "10.0.0.1",
+        ] {
+            refused(
+                &with(address, ""),
+                &[],
+                &["[mqtt] address", "in clear", "allow_plain_credentials"],
+            );
+            refused(
+                &with(address, "allow_plain_credentials = false\n"),
+                &[],
+                &["in clear"],
+            );
+            let said = with(address, "allow_plain_credentials = true\n");
+            let notices = settings(&said, &[]).unwrap().notices;
+            assert!(
+                notices.iter().any(|notice| notice.contains("in clear")),
+                "{notices:?}"
+            );
+        }
+        for here in ["mqtt://localhost", "127.0.0.1:1883", "tcp://[::1]:1883"] {
+            settings(&with(here, ""), &[]).unwrap();
+        }
+        settings(&with("mqtts://broker", ""), &[]).unwrap();
     }
 
     #[test]

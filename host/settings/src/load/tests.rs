@@ -117,6 +117,47 @@ fn the_document_is_where_it_was_said_to_be() {
 }
 
 #[test]
+fn only_upstreams_own_file_may_be_absent_and_only_surely() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = |path: &Path| {
+        let identity = [
+            ("PROPLET_TENANT_ID", "t"),
+            ("PROPLET_CHANNEL_ID", "c"),
+            ("PROPLET_ENTITY_ID", "e"),
+            ("PROPLET_API_KEY", "k"),
+            ("PROPLET_CONFIG_FILE", path.to_str().unwrap()),
+        ];
+        Settings::load(None, None, &environment(&identity))
+    };
+    for name in ["config.toml", "no/such/folder/config.toml"] {
+        let settings = load(&folder.path().join(name)).unwrap();
+        assert!(!settings.has_document);
+        let notices = &settings.notices;
+        assert!(
+            notices.iter().any(|notice| notice.contains(name)),
+            "{notices:?}"
+        );
+    }
+    let refused = |path: &Path| {
+        let error = load(path).unwrap_err();
+        assert!(matches!(error, SettingsError::Read { .. }), "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()));
+    };
+    refused(&folder.path().join("proplet.tmol"));
+    refused(&folder.path().join("config.toml.d"));
+    // There, and out of reach: whatever stands between, root and others see the same of these.
+    let document = folder.path().join("proplet.toml");
+    std::fs::write(&document, "").unwrap();
+    refused(&document.join("config.toml"));
+    let dangling = folder.path().join("config.toml");
+    std::os::unix::fs::symlink(folder.path().join("away"), &dangling).unwrap();
+    refused(&dangling);
+    std::fs::remove_file(&dangling).unwrap();
+    std::os::unix::fs::symlink(&dangling, &dangling).unwrap();
+    refused(&dangling);
+}
+
+#[test]
 fn a_file_that_is_no_document_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let load = || Settings::load(Some(file.path()), None, &Environment::default());
