@@ -265,8 +265,13 @@ impl Service {
                 Ok(place) => place,
                 Err(_waiting) => outbox.reserve_refusal_waiting(size).await,
             };
-            place.put(letter, ()).await;
+            let task = letter.task.clone();
+            let is_kept = place.put(letter, ()).await;
             drop(expected);
+            if !is_kept {
+                // Neither the disk nor the broker has it so far: the start is still the broker's.
+                outbox.answered(&task).await;
+            }
             drop(kept);
         });
         Some(ready)

@@ -203,7 +203,12 @@ impl Tasks {
                 Kind::Result => shared.outbox.reserve_waiting(size).await,
                 Kind::Refusal => shared.outbox.reserve_refusal_waiting(size).await,
             };
-            place.put(letter, listed).await;
+            let task = letter.task.clone();
+            let is_kept = place.put(letter, listed).await;
+            if accepted.is_some() && !is_kept {
+                // Neither the disk nor the broker has the refusal so far: the start is still the broker's.
+                shared.outbox.answered(&task).await;
+            }
             drop(accepted);
         });
         Ok(())

@@ -304,6 +304,17 @@ impl Outbox {
         self.0.changes.subscribe()
     }
 
+    /// Ends when no answer to this task waits.
+    pub async fn answered(&self, task: &str) {
+        loop {
+            let removed = self.0.removed.notified();
+            if !self.is_waiting(task) {
+                return;
+            }
+            removed.await;
+        }
+    }
+
     /// Ends when every message is with the broker.
     pub async fn emptied(&self) {
         loop {
@@ -448,7 +459,9 @@ impl Place {
     /// that the task runs does so until the outbox says that its answer waits.
     ///
     /// An answer that cannot be put on the disk now waits all the same; the journal writes it later.
-    pub async fn put(mut self, mut letter: Letter, busy: impl Send) {
+    ///
+    /// Whether the disk has it.
+    pub async fn put(mut self, mut letter: Letter, busy: impl Send) -> bool {
         let outbox = self.outbox.clone();
         // One commit does for both, where it goes out as soon as it is there.
         if letter.on_disk == Answer::Unkept(None) && outbox.with(|state| state.connected) {
@@ -459,6 +472,7 @@ impl Place {
             .journal
             .answer(letter.number, &letter.task, letter.on_disk.clone())
             .await;
+        let is_kept = kept.is_ok();
         if let Err(trouble) = kept {
             warn!(
                 "The answer to task {} is in memory only: {trouble}",
@@ -482,6 +496,7 @@ impl Place {
             drop(busy);
         });
         outbox.changed();
+        is_kept
     }
 }
 
