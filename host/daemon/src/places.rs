@@ -4,8 +4,10 @@
 //! others. An owner is the repository of the key that an image was opened with, known once it was; all other encrypted
 //! images share one part, and so do all plain tasks, since nobody vouches for whose they are.
 //!
-//! A free place goes to whoever runs the fewest tasks, in turn among equals. Where one owner holds all places, the
-//! first task of another has one over the count, so that nobody waits for tasks which run as long as they may.
+//! A free place goes to whoever runs the fewest tasks, in turn among equals. Where all are taken and one owner at most
+//! is among those who hold them, the first task of another owner has one over the count, so that no owner waits for
+//! the tasks of one which run as long as they may. It is for owners only: anybody can send plain tasks and images that
+//! were never opened, so they would take it for whoever holds the rest. Two owners who act together can hold it too.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -23,6 +25,12 @@ pub(super) enum Owner {
     Unknown,
     /// In clear.
     Plain,
+}
+
+impl Owner {
+    fn is_named(&self) -> bool {
+        matches!(self, Self::Named(_))
+    }
 }
 
 /// The places in which tasks run.
@@ -105,8 +113,9 @@ impl State {
         let index = if total < self.most {
             let turns = self.turns.iter().enumerate();
             turns.min_by_key(|(index, owner)| (runs(owner), *index))?.0
-        } else if total == self.most && self.most > 1 && self.running.len() == 1 {
-            self.turns.iter().position(|owner| runs(owner) == 0)?
+        } else if total == self.most && self.most > 1 && self.owners() <= 1 {
+            let mut turns = self.turns.iter();
+            turns.position(|owner| owner.is_named() && runs(owner) == 0)?
         } else {
             return None;
         };
@@ -121,12 +130,15 @@ impl State {
         Some((owner, sender))
     }
 
+    /// How many owners run anything.
+    fn owners(&self) -> usize {
+        self.running.keys().filter(|owner| owner.is_named()).count()
+    }
+
     /// Forgets those who do not wait any more.
     fn leave(&mut self) {
         self.waiting.retain(|_, waiting| {
-            while waiting.front().is_some_and(oneshot::Sender::is_closed) {
-                waiting.pop_front();
-            }
+            waiting.retain(|sender| !sender.is_closed());
             !waiting.is_empty()
         });
         let waiting = &self.waiting;
@@ -201,6 +213,53 @@ mod tests {
         let single = Places::new(1);
         let _hog = single.acquire(Owner::Plain).await;
         assert!(single.acquire(named("a")).now_or_never().is_none());
+    }
+
+    /// An owner who holds all places cannot take the one over the count as somebody nobody vouches for, nor have
+    /// those count as owners.
+    #[tokio::test]
+    async fn the_place_over_the_count_is_for_another_owner_only() {
+        for filler in [Owner::Plain, Owner::Unknown] {
+            let places = Places::new(2);
+            let _hogs = [
+                places.acquire(named("hog")).await,
+                places.acquire(named("hog")).await,
+            ];
+            let mut filling = Box::pin(places.acquire(filler.clone()));
+            assert!(filling.as_mut().now_or_never().is_none());
+            assert!(places.acquire(named("hog")).now_or_never().is_none());
+            let _modest = places.acquire(named("a")).now_or_never().unwrap();
+            assert!(filling.as_mut().now_or_never().is_none());
+
+            let places = Places::new(2);
+            let _hogs = [
+                places.acquire(filler).await,
+                places.acquire(named("hog")).await,
+            ];
+            let _modest = places.acquire(named("a")).now_or_never().unwrap();
+            // One over the count in all.
+            assert!(places.acquire(named("b")).now_or_never().is_none());
+        }
+        let places = Places::new(2);
+        let _hogs = [
+            places.acquire(Owner::Plain).await,
+            places.acquire(Owner::Unknown).await,
+        ];
+        places.acquire(named("a")).now_or_never().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_leaves_is_forgotten_behind_one_who_stays() {
+        let places = Places::new(1);
+        let _held = places.acquire(Owner::Plain).await;
+        let mut stays = Box::pin(places.acquire(Owner::Plain));
+        assert!(stays.as_mut().now_or_never().is_none());
+        for _ in 0..100 {
+            assert!(places.acquire(Owner::Plain).now_or_never().is_none());
+        }
+        // The one who stays, and the last, whom nothing has looked for since.
+        let waiting: usize = places.lock().waiting.values().map(VecDeque::len).sum();
+        assert!((1..=2).contains(&waiting), "{waiting}");
     }
 
     #[tokio::test]
