@@ -1,9 +1,10 @@
 //! How many handshakes components cost that nothing was released to.
 //!
 //! Where the KBS is told which component asks, each component has a session of its own, which takes a quote and a
-//! verification, and whoever starts tasks chooses the images. So their number in time is bounded, by owner: an owner
-//! is a repository that something was released from, and those who ask for anything else share one part. Renewals of
-//! sessions in which something was released are free: the pool bounds them.
+//! verification, and whoever starts tasks chooses the images. So their number in time is bounded, by owner: whose a
+//! component is says the caller, who knows it of images that were opened before. What an image says of itself, which
+//! key it asks for, makes nobody an owner, nor that the KBS releases that key: it would to any image that names it. All
+//! others share one part. Renewals of sessions in which something was released are free: the pool bounds them.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 const BURST: u32 = 64;
 /// And one more in this time.
 const EVERY: Duration = Duration::from_secs(1);
-/// Owners that have a part of their own.
+/// Owners that have a part of their own at the same time.
 const MAX_OWNERS: usize = 256;
 
 #[derive(Default)]
@@ -43,24 +44,23 @@ impl Spent {
 }
 
 impl Allowance {
-    /// Something was released from this repository: it has a part of its own from now on.
-    pub(crate) fn know(&mut self, repository: &str) {
-        if self.owners.contains_key(repository) {
-            return;
+    /// Spends a handshake of this owner, or of all those that nobody knows, or says how long that has to wait.
+    pub(crate) fn spend(&mut self, owner: Option<&str>, now: Instant) -> Result<(), Duration> {
+        match owner {
+            Some(owner) => self.part(owner).spend(now),
+            None => self.others.spend(now),
         }
-        if self.owners.len() >= MAX_OWNERS {
+    }
+
+    /// An owner's own part. A new one takes the place of the one that has spent least.
+    fn part(&mut self, owner: &str) -> &mut Spent {
+        if self.owners.len() >= MAX_OWNERS && !self.owners.contains_key(owner) {
             let least = self.owners.iter().min_by_key(|(_, spent)| spent.0);
             if let Some(least) = least.map(|(owner, _)| owner.clone()) {
                 self.owners.remove(&least);
             }
         }
-        self.owners.insert(repository.to_owned(), Spent::default());
-    }
-
-    /// Spends a handshake of whoever asks for something of this repository, or says how long that has to wait.
-    pub(crate) fn spend(&mut self, repository: &str, now: Instant) -> Result<(), Duration> {
-        let spent = self.owners.get_mut(repository);
-        spent.unwrap_or(&mut self.others).spend(now)
+        self.owners.entry(owner.to_owned()).or_default()
     }
 }
 
@@ -68,46 +68,43 @@ impl Allowance {
 mod tests {
     use super::*;
 
-    fn spent(allowance: &mut Allowance, repository: &str, now: Instant) -> usize {
+    fn spent(allowance: &mut Allowance, owner: Option<&str>, now: Instant) -> usize {
         (0..10 * BURST)
-            .take_while(|_| allowance.spend(repository, now).is_ok())
+            .take_while(|_| allowance.spend(owner, now).is_ok())
             .count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_and_then_one_at_a_time() {
-        let mut allowance = Allowance::default();
-        let now = Instant::now();
-        assert_eq!(spent(&mut allowance, "a", now), BURST as usize);
-        // Names that nothing was released from have nothing of their own.
-        assert_eq!(allowance.spend("b", now), Err(EVERY));
-        assert_eq!(spent(&mut allowance, "b", now + EVERY), 1);
-        let later = now + EVERY * (BURST + 1) * 2;
-        assert_eq!(spent(&mut allowance, "c", later), BURST as usize);
+        for owner in [None, Some("owner")] {
+            let mut allowance = Allowance::default();
+            let now = Instant::now();
+            assert_eq!(spent(&mut allowance, owner, now), BURST as usize);
+            assert_eq!(allowance.spend(owner, now), Err(EVERY));
+            assert_eq!(spent(&mut allowance, owner, now + EVERY), 1);
+            let later = now + EVERY * (BURST + 1) * 2;
+            assert_eq!(spent(&mut allowance, owner, later), BURST as usize);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_owner_has_a_part_of_its_own() {
         let mut allowance = Allowance::default();
         let now = Instant::now();
-        allowance.know("owner");
-        assert_eq!(spent(&mut allowance, "anything", now), BURST as usize);
-        assert_eq!(spent(&mut allowance, "owner", now), BURST as usize);
-        // Being known again earns nothing.
-        allowance.know("owner");
-        assert!(allowance.spend("owner", now).is_err());
+        for owner in [None, Some("mallory"), Some("owner")] {
+            assert_eq!(spent(&mut allowance, owner, now), BURST as usize);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn owners_are_bounded_and_those_who_spend_are_remembered() {
         let mut allowance = Allowance::default();
         let now = Instant::now();
-        allowance.know("spends");
-        spent(&mut allowance, "spends", now);
+        spent(&mut allowance, Some("spends"), now);
         for number in 0..2 * MAX_OWNERS {
-            allowance.know(&number.to_string());
+            allowance.spend(Some(&number.to_string()), now).unwrap();
         }
         assert_eq!(allowance.owners.len(), MAX_OWNERS);
-        assert!(allowance.spend("spends", now).is_err());
+        assert!(allowance.spend(Some("spends"), now).is_err());
     }
 }

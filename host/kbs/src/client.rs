@@ -136,33 +136,38 @@ impl KbsClient {
     /// [`KbsError`]: `Denied` and `NotFound` are the KBS's last word, `Unavailable` may pass,
     /// everything else needs a person.
     pub async fn resource(&self, uri: &ResourceUri) -> Result<Resource, KbsError> {
-        self.resource_of(uri, None).await
+        self.resource_of(uri, None, None).await
     }
 
     /// Gets a resource on behalf of a component, with a session in which the KBS is told which component it
     /// is. Where [`KbsConfig::component_bound`] is not set, this is [`KbsClient::resource`].
     ///
+    /// If that costs an attestation, it counts against `owner`: the repository whose the component is known to be, by
+    /// more than what it asks for. None where nobody knows.
+    ///
     /// # Errors
-    /// As [`KbsClient::resource`].
+    /// As [`KbsClient::resource`], and `Limited`.
     pub async fn resource_for(
         &self,
         uri: &ResourceUri,
         requester: &Requester,
+        owner: Option<&str>,
     ) -> Result<Resource, KbsError> {
-        self.resource_of(uri, self.told(requester)).await
+        self.resource_of(uri, self.told(requester), owner).await
     }
 
     async fn resource_of(
         &self,
         uri: &ResourceUri,
         requester: Option<&Requester>,
+        owner: Option<&str>,
     ) -> Result<Resource, KbsError> {
         let inner = &self.inner;
         inner.http.base().check_host(uri)?;
         let deadline = inner.deadline();
         let attest = || {
             let server = inner.handshake_server();
-            let attested = inner.attested(requester, uri.repository());
+            let attested = inner.attested(requester, owner);
             inner.in_time_with(server, deadline, attested)
         };
         let mut session = attest().await?;
@@ -189,7 +194,7 @@ impl KbsClient {
         let deadline = self.inner.deadline();
         let session = self
             .inner
-            .in_time(deadline, self.inner.attested(None, ""))
+            .in_time(deadline, self.inner.attested(None, None))
             .await?;
         Ok(session.id)
     }
@@ -306,7 +311,7 @@ impl Inner {
     async fn attested(
         self: &Arc<Self>,
         requester: Option<&Requester>,
-        repository: &str,
+        owner: Option<&str>,
     ) -> Result<Arc<Session>, KbsError> {
         self.sessions
             .of(requester)
@@ -314,7 +319,7 @@ impl Inner {
                 let (inner, requester) = (self.clone(), requester.cloned());
                 // Its own deadline, not the caller's: others who join it may have more time left.
                 let deadline = inner.deadline();
-                let permitted = inner.sessions.permit(requester.as_ref(), repository);
+                let permitted = inner.sessions.permit(requester.as_ref(), owner);
                 async move {
                     permitted?;
                     let handshake = inner.handshake(requester, deadline);

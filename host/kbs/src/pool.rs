@@ -82,17 +82,16 @@ impl Pool {
             return;
         };
         let mut bound = self.lock();
-        bound.allowance.know(repository);
         if let Some(entry) = bound.used(requester) {
             entry.owner.get_or_insert_with(|| repository.to_owned());
         }
     }
 
-    /// Whether there may be a handshake now, for a component that asks for something of this repository.
+    /// Whether there may be a handshake now, for a component that is known to be this owner's.
     pub(crate) fn permit(
         &self,
         requester: Option<&Requester>,
-        repository: &str,
+        owner: Option<&str>,
     ) -> Result<(), KbsError> {
         let Some(requester) = requester else {
             return Ok(());
@@ -102,7 +101,7 @@ impl Pool {
         if entry.is_some_and(|entry| entry.owner.is_some()) {
             return Ok(());
         }
-        let spent = bound.allowance.spend(repository, Instant::now());
+        let spent = bound.allowance.spend(owner, Instant::now());
         spent.map_err(|wait| KbsError::Limited {
             seconds: wait
                 .as_millis()

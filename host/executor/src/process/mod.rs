@@ -20,6 +20,6 @@ pub(crate) use self::{
     confidential::Confidential,
     reach::{OutOfReach, Reach},
     shared::Process,
-    vault::ImageKeys,
+    vault::{ImageKeys, NewImage},
 };
 pub use self::{credentials::CredentialError, readiness::Readiness, vault::KeyBrokerState};

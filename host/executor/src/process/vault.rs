@@ -13,7 +13,7 @@
 //! who puts a missing secret in place need not wait for the session's end.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -106,8 +106,8 @@ impl Vault {
     }
 
     /// The bytes of a resource on behalf of a component, from memory when its session is alive. A refusal
-    /// comes from memory too, when it is the key broker's last word. `owner` is the repository whose part of
-    /// the memory it takes.
+    /// comes from memory too, when it is the key broker's last word. `owner` is the repository that the component was
+    /// opened with: the memory is taken of its part, and so is an attestation.
     pub(crate) async fn resource(
         &self,
         uri: &ResourceUri,
@@ -119,7 +119,7 @@ impl Vault {
         if let Some(answer) = self.remembered(&key) {
             return answer;
         }
-        let asked = self.kbs.resource_for(uri, requester).await;
+        let asked = self.kbs.resource_for(uri, requester, Some(owner)).await;
         self.note(&asked);
         match asked {
             Ok(resource) => {
@@ -255,20 +255,36 @@ fn is_final(error: &KbsError) -> bool {
     )
 }
 
+/// An image before it is opened.
+pub(crate) struct NewImage {
+    /// Nothing but its digest is known.
+    pub requester: Requester,
+    /// The repository of the key that its reference led to when it was opened last.
+    pub owner: Option<Arc<str>>,
+}
+
+impl NewImage {
+    /// Whose attestation it costs to ask for this key. The key is the image's word: anybody can make one that names
+    /// another's, but not have it under a name of the other's.
+    fn payer(&self, kid: &ResourceUri) -> Option<&str> {
+        let owner = self.owner.as_deref();
+        owner.filter(|owner| *owner == kid.repository())
+    }
+}
+
 /// The source of one image's key. Remembers the session, for the image's place in the cache.
 ///
 /// The key itself is not kept: the opened image is, and an owner who encrypts anew under the same key id
 /// has another key there.
 pub(crate) struct ImageKeys<'a> {
     vault: &'a Vault,
-    image: Option<Requester>,
+    image: Option<NewImage>,
     session: Mutex<Option<SessionId>>,
 }
 
 impl<'a> ImageKeys<'a> {
-    /// Keys of an image, of which nothing but its digest is known before they are there. None: whatever image
-    /// it is.
-    pub(crate) fn new(vault: &'a Vault, image: Option<Requester>) -> Self {
+    /// Keys of an image. None: whatever image it is.
+    pub(crate) fn new(vault: &'a Vault, image: Option<NewImage>) -> Self {
         Self {
             vault,
             image,
@@ -289,7 +305,10 @@ impl KeySource for ImageKeys<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
         let kbs = &self.vault.kbs;
         let resource = match &self.image {
-            Some(image) => kbs.resource_for(kid, image).await,
+            Some(image) => {
+                let payer = image.payer(kid);
+                kbs.resource_for(kid, &image.requester, payer).await
+            }
             None => kbs.resource(kid).await,
         };
         let resource =
@@ -315,6 +334,18 @@ fn raw_key(stored: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_names_an_owners_key_is_not_the_owner() {
+        let image = |owner: Option<&str>| NewImage {
+            requester: Requester::default(),
+            owner: owner.map(Into::into),
+        };
+        let kid = "kbs:///alice/key/a".parse().unwrap();
+        assert_eq!(image(None).payer(&kid), None);
+        assert_eq!(image(Some("mallory")).payer(&kid), None);
+        assert_eq!(image(Some("alice")).payer(&kid), Some("alice"));
+    }
 
     #[test]
     fn a_key_in_base64_is_the_same_key() {

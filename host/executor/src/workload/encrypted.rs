@@ -20,7 +20,7 @@ use tracing::info;
 
 use super::{Release, Road, Workload, recipients};
 use crate::{
-    process::{Confidential, ImageKeys, Process, Reach},
+    process::{Confidential, ImageKeys, NewImage, Process, Reach},
     refusal::Refusal,
 };
 
@@ -60,7 +60,8 @@ impl Process {
         if let Some(ready) = warm(manifest.digest) {
             return Ok(ready);
         }
-        self.open(confidential, manifest, &allowed).await
+        let owner = confidential.owners.of(image);
+        self.open(confidential, manifest, owner, &allowed).await
     }
 
     /// The cold start: key, plaintext, policy, recipients, code.
@@ -68,6 +69,7 @@ impl Process {
         &self,
         confidential: &Confidential,
         manifest: Manifest,
+        owner_before: Option<Arc<str>>,
         allowed: &PullPolicy,
     ) -> Result<Arc<Workload>, Refusal> {
         let host = &confidential.host;
@@ -75,7 +77,11 @@ impl Process {
             image_digest: Some(manifest.digest),
             ..protocol::Requester::default()
         };
-        let keys = ImageKeys::new(&host.vault, Some(image.clone()));
+        let new = NewImage {
+            requester: image.clone(),
+            owner: owner_before,
+        };
+        let keys = ImageKeys::new(&host.vault, Some(new));
         let puller = &self.sources.puller;
         let wasm = puller.pull_encrypted(&manifest, &keys, allowed).await?;
         let unreleased = || {

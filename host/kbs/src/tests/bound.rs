@@ -136,7 +136,9 @@ async fn a_recorded_passport_opens_what_it_opened() {
         let workload = recorded_workload(&data["workload"]["component_digest"]);
         let (server, client) = replaying(exchanges, passport, nonce).await;
         for exchange in &exchanges[1..] {
-            let answer = client.resource_for(&resource(exchange), &workload).await;
+            let answer = client
+                .resource_for(&resource(exchange), &workload, None)
+                .await;
             match answer {
                 Ok(resource) => assert_eq!(hex::encode(&*resource.bytes), RECORDED),
                 Err(error) => assert!(matches!(error, KbsError::Denied { .. }), "{error}"),
@@ -188,7 +190,10 @@ async fn a_replayed_passport_opens_nothing_without_the_key() {
     let server = DevKeyBroker::replay(&exchanges).await.unwrap();
     let client = client(passport(&server.url()));
     let uri = resource(&exchanges[1]);
-    let error = client.resource_for(&uri, &component(1)).await.unwrap_err();
+    let error = client
+        .resource_for(&uri, &component(1), None)
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("cannot be opened"), "{error}");
 }
 
@@ -206,7 +211,10 @@ async fn recorded_additional_evidence_opens_what_it_opened() {
         let workload = recorded_workload(workload);
         let (server, client) = replaying(exchanges, additional_evidence, "").await;
         for exchange in &exchanges[2..] {
-            match client.resource_for(&resource(exchange), &workload).await {
+            match client
+                .resource_for(&resource(exchange), &workload, None)
+                .await
+            {
                 Ok(resource) => assert!(opens && !resource.bytes.is_empty()),
                 Err(error) => assert!(
                     !opens && matches!(error, KbsError::Denied { .. }),
@@ -223,7 +231,7 @@ async fn recorded_additional_evidence_opens_what_it_opened() {
     for exchanges in [&all[8..10], &all[10..12]] {
         let (_server, client) = replaying(exchanges, additional_evidence, "").await;
         let error = client
-            .resource_for(&uri(), &component(1))
+            .resource_for(&uri(), &component(1), None)
             .await
             .unwrap_err();
         assert!(matches!(error, KbsError::Rejected { .. }), "{error}");
@@ -239,14 +247,14 @@ async fn each_component_has_a_session_of_its_own() {
         let client = client(bound(&server.url()));
         assert!(client.is_component_bound());
         let (one, two) = (component(1), component(2));
-        let first = client.resource_for(&uri(), &one).await.unwrap();
+        let first = client.resource_for(&uri(), &one, None).await.unwrap();
         assert_eq!(first.bytes.as_slice(), RESOURCE);
         assert_eq!(client.live_session_for(&one), Some(first.session));
         assert_eq!(client.live_session_for(&two), None);
         assert_eq!(client.live_session(), None);
-        let second = client.resource_for(&uri(), &two).await.unwrap();
+        let second = client.resource_for(&uri(), &two, None).await.unwrap();
         let own = client.resource(&uri()).await.unwrap();
-        let again = client.resource_for(&uri(), &one).await.unwrap();
+        let again = client.resource_for(&uri(), &one, None).await.unwrap();
         assert_eq!(again.session, first.session);
         let mut sessions = [first.session, second.session, own.session];
         sessions.sort();
@@ -256,39 +264,64 @@ async fn each_component_has_a_session_of_its_own() {
     }
 }
 
+/// Has 120 new components ask that nobody knows: a burst of them attests, and then one a second.
+async fn flood(server: &DevKeyBroker, client: &KbsClient, uri: &ResourceUri, is_released: bool) {
+    let before = count(server, "attest");
+    let began = tokio::time::Instant::now();
+    let mut limited = 0;
+    for number in 0..120 {
+        match client.resource_for(uri, &component(number), None).await {
+            Ok(_) => assert!(is_released),
+            Err(KbsError::Denied { .. }) => assert!(!is_released),
+            Err(KbsError::Limited { seconds }) => {
+                assert!((1..=64).contains(&seconds), "{seconds}");
+                limited += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let allowed = 64 + usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let handshakes = count(server, "attest") - before;
+    assert!((64..=allowed).contains(&handshakes), "{handshakes}");
+    assert_eq!(limited, 120 - handshakes);
+}
+
 /// Whoever starts tasks chooses the images, and each would cost a quote and a handshake.
 #[tokio::test]
 async fn components_that_nothing_is_released_to_attest_at_a_bounded_rate() {
     let server = started(amiable(300)).await;
     let client = client(passport(&server.url()));
-    let known = component(255);
-    client.resource_for(&uri(), &known).await.unwrap();
-    let before = count(&server, "attest");
+    let (known, uri) = (component(255), uri());
+    let owner = Some(uri.repository());
+    client.resource_for(&uri, &known, owner).await.unwrap();
     server.set_policy(Policy::DenyAll);
-    let began = tokio::time::Instant::now();
     let foreign: ResourceUri = "kbs:///mallory/key/any".parse().unwrap();
-    let mut limited = 0;
-    for number in 0..120 {
-        let error = client.resource_for(&foreign, &component(number)).await;
-        match error.unwrap_err() {
-            KbsError::Denied { .. } => {}
-            KbsError::Limited { seconds } => {
-                assert!((1..=64).contains(&seconds), "{seconds}");
-                limited += 1;
-            }
-            error => panic!("{error}"),
-        }
-    }
-    let allowed = 64 + usize::try_from(began.elapsed().as_secs()).unwrap() + 1;
-    let handshakes = count(&server, "attest") - before;
-    assert!((64..=allowed).contains(&handshakes), "{handshakes}");
-    assert_eq!(limited, 120 - handshakes);
+    flood(&server, &client, &foreign, false).await;
     let words = KbsError::Limited { seconds: 7 };
     assert_eq!(words.code(), "kbs-limited");
-    // Who was released something before is not among them: neither in its session nor with new components.
+    // Whose component is known is not among them: neither in its session nor with new components.
     server.set_policy(Policy::AllowAll);
-    client.resource_for(&uri(), &known).await.unwrap();
-    client.resource_for(&uri(), &component(254)).await.unwrap();
+    client.resource_for(&uri, &known, owner).await.unwrap();
+    let new = component(254);
+    client.resource_for(&uri, &new, owner).await.unwrap();
+}
+
+/// Anybody can make an image that names an owner's key, and a key broker that looks at no image releases the key.
+#[tokio::test]
+async fn who_names_an_owners_key_spends_nothing_of_the_owners() {
+    let server = started(amiable(300)).await;
+    let client = client(passport(&server.url()));
+    let uri = uri();
+    let owner = Some(uri.repository());
+    client
+        .resource_for(&uri, &component(255), owner)
+        .await
+        .unwrap();
+    flood(&server, &client, &uri, true).await;
+    for number in 200..250 {
+        let new = component(number);
+        client.resource_for(&uri, &new, owner).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -297,11 +330,14 @@ async fn a_session_is_the_repositorys_that_something_was_released_of() {
     let client = client(passport(&server.url()));
     let missing: ResourceUri = "kbs:///other/key/missing".parse().unwrap();
     client
-        .resource_for(&missing, &component(1))
+        .resource_for(&missing, &component(1), None)
         .await
         .unwrap_err();
     assert_eq!(client.owner_of(&component(1)), None);
-    client.resource_for(&uri(), &component(1)).await.unwrap();
+    client
+        .resource_for(&uri(), &component(1), None)
+        .await
+        .unwrap();
     let owner = client.owner_of(&component(1));
     assert_eq!(owner.as_deref(), Some(uri().repository()));
 }
@@ -358,19 +394,19 @@ async fn only_sessions_that_differ_by_the_component_alone_tell_what_it_is_grante
         client.resource(&uri()).await.unwrap();
         let own = client.live_session().unwrap();
         assert!(!client.is_told_apart_by_component(&one, own), "it has none");
-        let first = client.resource_for(&uri(), &one).await.unwrap();
+        let first = client.resource_for(&uri(), &one, None).await.unwrap();
         assert!(client.is_told_apart_by_component(&one, own));
         assert!(!client.is_told_apart_by_component(&one, first.session));
         // The hypervisor has something else reported.
         tee.now.store(1, Ordering::Relaxed);
-        client.resource_for(&uri(), &two).await.unwrap();
+        client.resource_for(&uri(), &two, None).await.unwrap();
         assert!(!client.is_told_apart_by_component(&two, own));
         assert!(client.is_told_apart_by_component(&one, own));
 
         // Whoever is on the way can deny in the KBS's name.
         let client = KbsClient::new(bound(&server.url()), Changing::new(true)).unwrap();
         client.resource(&uri()).await.unwrap();
-        client.resource_for(&uri(), &one).await.unwrap();
+        client.resource_for(&uri(), &one, None).await.unwrap();
         let own = client.live_session().unwrap();
         assert!(!client.is_told_apart_by_component(&one, own));
     }
@@ -381,8 +417,14 @@ async fn a_key_broker_that_is_not_told_sees_one_session() {
     let server = started(amiable(300)).await;
     let client = client(config(&server.url()));
     assert!(!client.is_component_bound());
-    let one = client.resource_for(&uri(), &component(1)).await.unwrap();
-    let two = client.resource_for(&uri(), &component(2)).await.unwrap();
+    let one = client
+        .resource_for(&uri(), &component(1), None)
+        .await
+        .unwrap();
+    let two = client
+        .resource_for(&uri(), &component(2), None)
+        .await
+        .unwrap();
     assert_eq!(one.session, two.session);
     assert_eq!(
         client.live_session(),
@@ -406,7 +448,7 @@ async fn a_component_is_named_by_texts_only() {
         image_digest: Some(Digest::of(b"image")),
         policy_digest: Some(Digest::of(b"policy")),
     };
-    client.resource_for(&uri(), &workload).await.unwrap();
+    client.resource_for(&uri(), &workload, None).await.unwrap();
     let requests = server.requests();
     let request = requests[0].json();
     let structured = &request["verification_requests"][0]["runtime_data"]["structured"];
@@ -431,7 +473,7 @@ async fn a_token_that_is_refused_is_made_anew_once() {
     .await;
     let client = client(passport(&server.url()));
     let error = client
-        .resource_for(&uri(), &component(1))
+        .resource_for(&uri(), &component(1), None)
         .await
         .unwrap_err();
     assert!(matches!(error, KbsError::TokenRefused { .. }), "{error}");
@@ -452,7 +494,9 @@ async fn with_fault(fault: Fault) -> (KbsError, u64) {
     // Room for one more try and for no third: what answers decides then, and not the deadline.
     config.timeout = std::time::Duration::from_secs(3);
     config.retry_delay = std::time::Duration::from_secs(2);
-    let error = client(config).resource_for(&uri(), &component(1)).await;
+    let error = client(config)
+        .resource_for(&uri(), &component(1), None)
+        .await;
     (error.unwrap_err(), server.counts().passports)
 }
 
@@ -464,7 +508,9 @@ async fn what_the_attestation_service_refuses_is_not_asked_again() {
     // Sample evidence without the broker's leave.
     let strict = DevKeyBroker::start().await.unwrap();
     config.component_bound = passport(&strict.url()).component_bound;
-    let error = client(config).resource_for(&uri(), &component(1)).await;
+    let error = client(config)
+        .resource_for(&uri(), &component(1), None)
+        .await;
     let error = error.unwrap_err();
     assert!(matches!(error, KbsError::ServiceRefused { .. }), "{error}");
     assert_eq!(error.code(), "attestation-service-refused");
@@ -521,7 +567,7 @@ async fn a_token_that_no_header_holds_is_named() {
     server.inject(Endpoint::Resource, Fault::Status(431));
     let client = client(passport(&server.url()));
     let error = client
-        .resource_for(&uri(), &component(1))
+        .resource_for(&uri(), &component(1), None)
         .await
         .unwrap_err();
     assert_eq!(error.code(), "kbs-token-too-large");
@@ -533,7 +579,7 @@ async fn a_token_that_is_over_opens_nothing() {
     let server = started(amiable(0)).await;
     let client = client(passport(&server.url()));
     let error = client
-        .resource_for(&uri(), &component(1))
+        .resource_for(&uri(), &component(1), None)
         .await
         .unwrap_err();
     assert!(matches!(error, KbsError::ServiceProtocol { .. }), "{error}");
@@ -560,7 +606,9 @@ async fn key_broker_and_attestation_service_have_cas_of_their_own() {
             ca_pem: Some(if swapped { of_broker } else { of_service }),
         }));
         async move {
-            let error = client(config).resource_for(&uri(), &component(1)).await;
+            let error = client(config)
+                .resource_for(&uri(), &component(1), None)
+                .await;
             let KbsError::Unavailable { peer, failure, .. } = error.unwrap_err() else {
                 panic!("no other error");
             };
@@ -595,7 +643,9 @@ async fn an_attestation_service_that_hangs_is_named() {
     server.inject(Endpoint::Service, Fault::Silence);
     let mut config = passport(&server.url());
     config.timeout = std::time::Duration::from_millis(50);
-    let error = client(config).resource_for(&uri(), &component(1)).await;
+    let error = client(config)
+        .resource_for(&uri(), &component(1), None)
+        .await;
     let KbsError::Unavailable { peer, failure, .. } = error.unwrap_err() else {
         panic!("no other error");
     };
