@@ -85,6 +85,7 @@ fn attestation_agent(
 ) -> Result<Arc<dyn Interface>, InterfaceError> {
     let tee = executor.tee_for_others();
     let mut agent = AttestationAgent::new(tee, settings.agent.evidence_per_minute)
+        .of_flavour(executor.flavour())
         .with_init_data(settings.init_data.clone());
     if settings.agent.evidence_from_outside {
         agent = agent.for_outsiders();

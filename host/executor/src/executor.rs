@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use proplet_hal::TeeProvider;
+use proplet_hal::{Flavour, TeeProvider};
 use proplet_image::{KeySource, PullPolicy};
 use proplet_runtime::CancelToken;
 use proplet_types::ResourceUri;
@@ -89,6 +89,12 @@ impl Executor {
     #[must_use]
     pub fn tee_for_others(&self) -> Option<Arc<dyn TeeProvider>> {
         self.0.tee_for_others()
+    }
+
+    /// The flavour of the VM image that this host runs in.
+    #[must_use]
+    pub fn flavour(&self) -> Flavour {
+        self.0.flavour
     }
 
     /// What opens key packets for others: the keys that the key broker releases to this VM, and which of them are

@@ -53,6 +53,16 @@ pub enum ClaimsError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// The claims are those of the Attestation Agent, which say nothing about a host's settings or a component.
+    #[error(
+        "the claims are of kind `agent`, made for whoever asked this VM, and say nothing about its settings or a \
+         component; an attestation service judges such evidence{}",
+        of_debug(*flavour)
+    )]
+    Agent {
+        /// The flavour of the VM image that they name.
+        flavour: Flavour,
+    },
     /// A challenge of an impossible length.
     #[error("a challenge has 1 to {MAX_NONCE_BYTES} bytes, not {0}")]
     Nonce(usize),
@@ -195,6 +205,11 @@ impl Claims {
         }
         let nonce = b64::decode(&reader.text("eat_nonce")?)?;
         let kind = reader.text("kind")?;
+        if kind == "agent" {
+            let flavour = reader.flavour()?;
+            reader.finish()?;
+            return Err(ClaimsError::Agent { flavour });
+        }
         let claims = Self {
             nonce,
             settings_digest: reader.digest("settings_digest")?,
@@ -343,6 +358,17 @@ impl Reader {
                 "is not part of the profile for this kind of claims",
             )),
             None => Ok(()),
+        }
+    }
+}
+
+/// The warning of a verifier that refuses already.
+fn of_debug(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Sealed => "",
+        Flavour::Debug => {
+            ". The VM says that it is of the DEBUG FLAVOUR of its image: whoever started it can log in, and read and \
+             change everything in it"
         }
     }
 }

@@ -102,6 +102,26 @@ fn other_claims_are_refused() {
 }
 
 #[test]
+fn claims_of_the_attestation_agent_are_refused_by_name() {
+    let agent = |flavour: Option<&str>| {
+        let mut claims = json!({"eat_profile": EAT_PROFILE, "eat_nonce": "AA", "kind": "agent"});
+        if let Some(flavour) = flavour {
+            claims["flavour"] = flavour.into();
+        }
+        Claims::from_members(claims.as_object().unwrap()).unwrap_err()
+    };
+    let sealed = agent(None);
+    let flavour = Flavour::Sealed;
+    assert_eq!(sealed, ClaimsError::Agent { flavour });
+    assert!(!sealed.to_string().contains("DEBUG"), "{sealed}");
+    let debug = agent(Some("debug"));
+    let flavour = Flavour::Debug;
+    assert_eq!(debug, ClaimsError::Agent { flavour });
+    assert!(debug.to_string().contains("DEBUG FLAVOUR"), "{debug}");
+    assert!(matches!(agent(Some("sealed")), ClaimsError::Member { .. }));
+}
+
+#[test]
 fn challenges_have_1_to_64_bytes() {
     for (bytes, fits) in [(0, false), (1, true), (64, true), (65, false)] {
         let claims = Claims::workload(&vec![7; bytes], &key(), Digest::of(b"s"), "snp", workload());

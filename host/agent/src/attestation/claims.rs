@@ -4,8 +4,9 @@
 //! {"eat_nonce":"<base64url of the challenge>","eat_profile":"<the profile>","kind":"agent"}
 //! ```
 //!
-//! The report data is SHA-512 over the canonical JSON of exactly these three members. The caller chooses the
-//! challenge and nothing else, so it can compute the report data and compare; and an attestation service can,
+//! The report data is SHA-512 over the canonical JSON of exactly these three members; in the debug flavour of the VM
+//! image there is a fourth, `"flavour":"debug"`, so that whoever does not know it refuses that VM. The caller chooses
+//! the challenge and nothing else, so it can compute the report data and compare; and an attestation service can,
 //! by taking the object as structured runtime data with `sha512`.
 //!
 //! Why this serves no forgery: what a key broker's handshake signs is SHA-384 over an object with the members
@@ -14,7 +15,7 @@
 //! digest. CoCo's own agent signs the caller's bytes as they are: with it, whoever asks can be the VM to every key
 //! broker.
 
-use proplet_hal::ReportData;
+use proplet_hal::{Flavour, ReportData};
 use proplet_jose::{b64, jcs};
 use proplet_results::claims::{EAT_PROFILE, MAX_NONCE_BYTES};
 use ring::digest::{SHA512, digest};
@@ -27,6 +28,7 @@ pub const KIND: &str = "agent";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentClaims {
     challenge: Vec<u8>,
+    flavour: Flavour,
 }
 
 /// Why there are no claims.
@@ -53,18 +55,27 @@ impl AgentClaims {
         }
         Ok(Self {
             challenge: challenge.to_vec(),
+            flavour: Flavour::Sealed,
         })
     }
 
-    /// The three members.
+    /// The same of a host of this flavour of the VM image.
+    #[must_use]
+    pub fn with_flavour(self, flavour: Flavour) -> Self {
+        Self { flavour, ..self }
+    }
+
+    /// The three members, and a fourth in the debug flavour.
     #[must_use]
     pub fn to_members(&self) -> Map<String, Value> {
+        let flavour = self.flavour.is_debug();
         [
             ("eat_profile", EAT_PROFILE.to_owned()),
             ("eat_nonce", b64::encode(&self.challenge)),
             ("kind", KIND.to_owned()),
         ]
         .into_iter()
+        .chain(flavour.then(|| ("flavour", self.flavour.to_string())))
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect()
     }
@@ -104,6 +115,20 @@ mod tests {
     const KNOWN: &str = "016f0aa22d0976c486c24b3bc6f57f36a5556ec4ed8a504730b26dcd97fabf6a55aa4a480e28beb4ff8fc663e69d8cae11f673f20b0e150e9c72d7824179acfb";
 
     #[test]
+    fn only_the_debug_flavour_is_named() {
+        let claims = AgentClaims::new(b"challenge").unwrap();
+        let sealed = claims.clone().with_flavour(Flavour::Sealed);
+        assert_eq!(sealed, claims);
+        let debug = claims.clone().with_flavour(Flavour::Debug);
+        assert_eq!(
+            jcs::to_string(&debug.to_members()).unwrap(),
+            "{\"eat_nonce\":\"Y2hhbGxlbmdl\",\"eat_profile\":\"tag:github.com,2026:absmach/propeller/\
+             proplet#claims-1\",\"flavour\":\"debug\",\"kind\":\"agent\"}"
+        );
+        assert_ne!(debug.report_data().unwrap(), claims.report_data().unwrap());
+    }
+
+    #[test]
     fn challenges_of_other_lengths_are_refused() {
         for length in [0, 65, 1000] {
             let error = AgentClaims::new(&vec![1; length]).unwrap_err();
@@ -122,7 +147,7 @@ mod tests {
             let members = AgentClaims::new(&challenge).unwrap().to_members();
             prop_assert!(!members.contains_key("tee-pubkey"));
             let refused = Claims::from_members(&members).unwrap_err();
-            prop_assert!(matches!(refused, ClaimsError::Member { .. }), "{refused}");
+            prop_assert_eq!(refused, ClaimsError::Agent { flavour: Flavour::Sealed });
         }
     }
 }

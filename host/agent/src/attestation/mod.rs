@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use proplet_hal::{Evidence, InitData, TeeProvider};
+use proplet_hal::{Evidence, Flavour, InitData, TeeProvider};
 use proplet_kbs::attestation_service::AttestationService;
 use proplet_types::Code;
 use prost::Message;
@@ -58,6 +58,7 @@ const METHODS: &str =
 /// The service.
 pub struct AttestationAgent {
     tee: Option<Arc<dyn TeeProvider>>,
+    flavour: Flavour,
     quota: Quota,
     tokens: Option<AttestationService>,
     init_data: Option<InitData>,
@@ -70,11 +71,19 @@ impl AttestationAgent {
     pub fn new(tee: Option<Arc<dyn TeeProvider>>, evidence_per_minute: u32) -> Self {
         Self {
             tee,
+            flavour: Flavour::Sealed,
             quota: Quota::per_minute(evidence_per_minute),
             tokens: None,
             init_data: None,
             for_outsiders: false,
         }
+    }
+
+    /// Says in its claims that the host is of this flavour of the VM image.
+    #[must_use]
+    pub fn of_flavour(mut self, flavour: Flavour) -> Self {
+        self.flavour = flavour;
+        self
     }
 
     /// Gives evidence and the TEE's name and nothing else, so that it may be served to everybody.
@@ -105,6 +114,11 @@ impl AttestationAgent {
             .ok_or_else(|| status::of_code(Code::NoTee, &words))
     }
 
+    fn claims(&self, challenge: &[u8]) -> Result<AgentClaims, Status> {
+        let claims = AgentClaims::new(challenge).map_err(|error| status::malformed(&error))?;
+        Ok(claims.with_flavour(self.flavour))
+    }
+
     async fn evidence(&self, claims: &AgentClaims) -> Result<Evidence, Status> {
         let tee = self.tee()?;
         let data = claims
@@ -129,8 +143,7 @@ impl AttestationAgent {
         &self,
         request: GetEvidenceRequest,
     ) -> Result<GetEvidenceResponse, Status> {
-        let claims =
-            AgentClaims::new(&request.runtime_data).map_err(|error| status::malformed(&error))?;
+        let claims = self.claims(&request.runtime_data)?;
         let evidence = self.evidence(&claims).await?.evidence.to_string();
         let whom = if self.for_outsiders {
             "somebody who asked from anywhere"
@@ -168,7 +181,7 @@ impl AttestationAgent {
         SystemRandom::new()
             .fill(&mut nonce)
             .map_err(|_| Status::internal("the operating system gave no random bytes"))?;
-        let claims = AgentClaims::new(&nonce).map_err(|error| status::malformed(&error))?;
+        let claims = self.claims(&nonce)?;
         let evidence = self.evidence(&claims).await?;
         let init_data = self.bound_init_data().await?;
         let token = service

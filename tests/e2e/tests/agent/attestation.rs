@@ -10,7 +10,7 @@ use proplet_agent::messages::{
     GetTeeTypeResponse, GetTokenRequest, RuntimeMeasurementResult,
 };
 use proplet_hal::verify::verify;
-use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName, TeeProvider};
+use proplet_hal::{Evidence, EvidenceError, Flavour, ReportData, TeeName, TeeProvider};
 use proplet_testkit::tee::{FakeSnp, FakeTdx, test_trust};
 
 use super::support::*;
@@ -53,6 +53,29 @@ async fn evidence_is_of_the_tee_and_over_claims_with_the_challenge() {
         }
         let answer: GetTeeTypeResponse = agent.ask("GetTeeType", &()).await.unwrap();
         assert_eq!(answer.tee, tee.to_string());
+    }
+}
+
+#[tokio::test]
+async fn the_debug_flavour_is_in_the_evidence_for_everybody() {
+    for outside in [false, true] {
+        let agent = AttestationAgent::new(Some(Arc::new(FakeSnp::new())), 6000);
+        let mut agent = agent.of_flavour(Flavour::Debug);
+        if outside {
+            agent = agent.for_outsiders();
+        }
+        let agent = Served::new(ATTESTATION_AGENT, agent).await;
+        let answer: GetEvidenceResponse = agent.ask("GetEvidence", &challenge(&[7])).await.unwrap();
+        let evidence = Evidence {
+            tee: TeeName::SNP,
+            evidence: serde_json::from_slice(&answer.evidence).unwrap(),
+        };
+        let verified = verify(&evidence, &test_trust(), SystemTime::now()).unwrap();
+        let claims = AgentClaims::new(&[7]).unwrap();
+        let hidden = claims.report_data().unwrap();
+        assert!(!verified.binds(&hidden), "it passes for a sealed one");
+        let claims = claims.with_flavour(Flavour::Debug);
+        assert!(verified.binds(&claims.report_data().unwrap()));
     }
 }
 

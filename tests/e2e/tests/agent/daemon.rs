@@ -2,12 +2,18 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use proplet_agent::messages::GetTeeTypeResponse;
+use proplet_agent::attestation::AgentClaims;
+use proplet_agent::messages::{GetEvidenceRequest, GetEvidenceResponse, GetTeeTypeResponse};
+use proplet_executor::{Host, harden::SwapRule};
+use proplet_hal::verify::verify;
+use proplet_hal::{Evidence, Flavour, TeeName};
 use proplet_lab::{LabError, RunningProplet, Services};
+use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::broker::Task;
 use proplet_testkit::grpc::GrpcClient;
-use proplet_testkit::tee::FakeSnp;
+use proplet_testkit::tee::{FakeSnp, test_trust};
 use prost::Message as _;
 use tokio::net::TcpStream;
 
@@ -154,4 +160,41 @@ async fn an_address_that_is_taken_ends_the_start() {
     let error = proplet.stop().await.unwrap_err();
     assert!(matches!(error, LabError::Daemon(_)), "{error}");
     assert!(error.to_string().contains("cannot listen on"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_evidence_says_that_the_image_is_of_the_debug_flavour() {
+    let services = Services::start().await.unwrap();
+    let address = free();
+    let settings = settings(
+        &services,
+        &format!("attestation = true\nattestation_address = \"{address}\"\n"),
+    );
+    let settings = Settings::parse(Some(&settings), &Environment::default()).unwrap();
+    let mut host = Host::new(Arc::new(settings), Some(Arc::new(FakeSnp::new())));
+    host.swap_rule = SwapRule::Warn;
+    host.flavour = Flavour::Debug;
+    let proplet = RunningProplet::on(host).unwrap();
+    services
+        .manager
+        .messages("control/proplet/alive", 1)
+        .await
+        .unwrap();
+    let client = GrpcClient::connect(address).await.unwrap();
+    let request = GetEvidenceRequest {
+        runtime_data: vec![7; 32],
+    };
+    let path = format!("{ATTESTATION_AGENT}/GetEvidence");
+    let answer = client.call(&path, &request.encode_to_vec()).await;
+    let answer = GetEvidenceResponse::decode(answer.unwrap().unwrap().as_slice()).unwrap();
+    let evidence = Evidence {
+        tee: TeeName::SNP,
+        evidence: serde_json::from_slice(&answer.evidence).unwrap(),
+    };
+    let verified = verify(&evidence, &test_trust(), SystemTime::now()).unwrap();
+    let claims = AgentClaims::new(&[7; 32]).unwrap();
+    assert!(!verified.binds(&claims.report_data().unwrap()));
+    let claims = claims.with_flavour(Flavour::Debug);
+    assert!(verified.binds(&claims.report_data().unwrap()));
+    proplet.stop().await.unwrap();
 }
