@@ -102,7 +102,15 @@ fn run(sources: &Sources<'_>) -> Result<(), BuildError> {
     if status.success() {
         Ok(())
     } else {
-        Err(failed(format!("{status}; its last lines above say why")))
+        let namespaces = match is_root {
+            true => "",
+            false => {
+                "; where they say that something is not permitted, this system allows its users no namespaces (on \
+                 Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns)"
+            }
+        };
+        let why = format!("{status}; its last lines above say why{namespaces}");
+        Err(failed(why))
     }
 }
 
