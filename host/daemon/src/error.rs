@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use proplet_executor::{CredentialError, ExecutorError, harden::HardenError};
 use proplet_outbox::OpenError;
+use proplet_plugin::PluginError;
 use proplet_settings::SettingsError;
 use thiserror::Error;
 
@@ -38,6 +39,9 @@ pub enum DaemonError {
     /// This machine will never be released a credential that the settings name.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// A plugin of the settings cannot be used.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
     /// An interface for other programs could not be served.
     #[error(transparent)]
     Interface(#[from] InterfaceError),

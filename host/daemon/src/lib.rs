@@ -12,6 +12,7 @@
 
 mod answer;
 mod error;
+mod gate;
 mod health;
 mod image_proxy;
 mod interfaces;
@@ -41,6 +42,7 @@ use tracing::{error, info, warn};
 
 pub use self::{error::DaemonError, interfaces::InterfaceError, supervisor::Supervisor};
 use self::{
+    gate::Gate,
     health::Sources,
     image_proxy::Images,
     interfaces::Interfaces,
@@ -77,6 +79,7 @@ pub struct Daemon {
     opening: Option<Opening>,
     outbox: Outbox,
     supervisor: Supervisor,
+    gate: Gate,
     images: Option<(Arc<Images>, mpsc::Receiver<String>)>,
 }
 
@@ -98,6 +101,7 @@ impl Daemon {
         }
         let executor = Executor::new(host)?;
         check_credentials(&settings, &identity, &executor)?;
+        let gate = Gate::of(&settings)?;
         let (journal, opening) = journal(&settings)?;
         let outbox = Outbox::new(journal.clone(), bounds(&settings));
         Ok(Self {
@@ -108,6 +112,7 @@ impl Daemon {
             opening,
             outbox,
             supervisor: Supervisor::default(),
+            gate,
             images,
         })
     }
@@ -140,6 +145,7 @@ impl Daemon {
             opening,
             outbox,
             supervisor,
+            gate,
             images,
         } = self;
         info!("Starting Proplet (Rust) - Instance ID: {}", identity.entity);
@@ -221,6 +227,7 @@ impl Daemon {
             journal.clone(),
             outbox.clone(),
             repeats.clone(),
+            gate,
         );
         let facts = Facts {
             broker: settings.mqtt.address.to_string(),

@@ -23,7 +23,8 @@ use tokio::{
 use tracing::{error, info};
 
 use crate::{
-    message::ResultMessage,
+    gate::Gate,
+    message::{ResultMessage, Round},
     mqtt::outbox::{Kind, Letter, Outbox},
     places::{Owner, Places},
     repeats::Repeats,
@@ -53,6 +54,7 @@ struct Shared {
     executor: Executor,
     journal: Journal,
     outbox: Outbox,
+    gate: Gate,
     entity: String,
     max_result_bytes: usize,
     plain_results: bool,
@@ -62,6 +64,12 @@ struct Shared {
     /// How many are known.
     count: watch::Sender<usize>,
     stopping: AtomicBool,
+}
+
+/// What the form of an answer depends on.
+struct Form {
+    is_sealed: bool,
+    round: Option<Round>,
 }
 
 /// A task that runs or waits.
@@ -101,12 +109,14 @@ impl Tasks {
         journal: Journal,
         outbox: Outbox,
         repeats: Repeats,
+        gate: Gate,
     ) -> Self {
         let (count, ended) = watch::channel(0);
         let shared = Arc::new(Shared {
             executor,
             journal,
             outbox,
+            gate,
             entity,
             max_result_bytes: settings.mqtt.max_result_bytes,
             plain_results: settings.outbox.plain_results,
@@ -178,7 +188,10 @@ impl Tasks {
                 shared: Arc::clone(&shared),
                 id: id.clone(),
             };
-            let is_sealed = matches!(request.source, Source::Encrypted { .. });
+            let form = Form {
+                is_sealed: matches!(request.source, Source::Encrypted { .. }),
+                round: Round::of(&request),
+            };
             let taken = tokio::select! {
                 biased;
                 taken = shared.journal.accept(&id) => taken.map_err(|error| not_accepted(&error)),
@@ -197,7 +210,7 @@ impl Tasks {
                 // The next copy of this start is not one of a task that ran.
                 shared.repeats.forget(&id);
             }
-            let letter = shared.letter(id, done.outcome, number, is_sealed, not_before);
+            let letter = shared.letter(id, done.outcome, number, &form, not_before);
             let size = letter.payload.len();
             let place = match done.kind {
                 Kind::Result => shared.outbox.reserve_waiting(size).await,
@@ -395,7 +408,7 @@ async fn complete(shared: &Arc<Shared>, request: Request, cancel: CancelToken) -
     })
 }
 
-async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> Done {
+async fn run(shared: Arc<Shared>, mut request: Request, cancel: CancelToken) -> Done {
     let id = request.task.id.clone();
     let listed = shared.with(|known| {
         let task = known.get(&id)?;
@@ -423,9 +436,21 @@ async fn run(shared: Arc<Shared>, request: Request, cancel: CancelToken) -> Done
     if !may_run {
         return Done::refused(displaced());
     }
+    let admitted = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return stopped(),
+        admitted = shared.gate.admit(&mut request, false) => admitted,
+    };
+    let admitted = match admitted {
+        Ok(admitted) => admitted,
+        Err(refusal) => return Done::refused(refusal),
+    };
+    shared.gate.started(&admitted).await;
     info!("Executing task {id} in spawned task");
+    let outcome = shared.executor.execute(request, cancel).await;
+    shared.gate.ended(admitted, &outcome).await;
     Done {
-        outcome: shared.executor.execute(request, cancel).await,
+        outcome,
         kind: Kind::Result,
     }
 }
@@ -456,11 +481,11 @@ impl Shared {
         task: String,
         outcome: TaskOutcome,
         number: Option<Number>,
-        is_sealed: bool,
+        form: &Form,
         not_before: Instant,
     ) -> Letter {
-        let (payload, code) = self.report(&task, outcome);
-        let on_disk = if is_sealed || self.plain_results {
+        let (payload, code) = self.report(&task, outcome, form.round.as_ref());
+        let on_disk = if form.is_sealed || self.plain_results {
             Answer::Kept(payload.clone())
         } else {
             Answer::Unkept(code)
@@ -475,7 +500,12 @@ impl Shared {
     }
 
     /// The message for an outcome, within the size that the broker takes, and its code if it failed.
-    fn report(&self, id: &str, outcome: TaskOutcome) -> (Bytes, Option<Code>) {
+    fn report(
+        &self,
+        id: &str,
+        outcome: TaskOutcome,
+        round: Option<&Round>,
+    ) -> (Bytes, Option<Code>) {
         let TaskOutcome {
             results, mut error, ..
         } = outcome;
@@ -495,13 +525,16 @@ impl Shared {
             ),
         }
         let code = error.as_ref().map(TaskError::code);
-        let message = ResultMessage {
-            task_id: id.to_owned(),
-            proplet_id: self.entity.clone(),
-            results,
-            error: error.map(|error| error.full_text()),
+        let payload = match (round, error) {
+            (Some(round), None) => round.payload(id, &self.entity, &results),
+            (_, error) => ResultMessage {
+                task_id: id.to_owned(),
+                proplet_id: self.entity.clone(),
+                results,
+                error: error.map(|error| error.full_text()),
+            }
+            .to_payload(),
         };
-        let payload = message.to_payload();
         let size = payload.len();
         if size <= self.max_result_bytes {
             return (payload, code);

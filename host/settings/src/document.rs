@@ -30,6 +30,7 @@ pub(super) struct Document {
     pub health: Health,
     pub http: Http,
     pub directories: Vec<Directory>,
+    pub plugins: Vec<Plugin>,
 }
 
 impl Document {
@@ -239,6 +240,13 @@ pub(super) struct Directory {
     pub name: Option<String>,
     #[serde(default)]
     pub writable: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plugin {
+    pub path: PathBuf,
+    pub digest: String,
 }
 
 /// The path of a file. What is in a file, a private key for example, is refused without being repeated: as a

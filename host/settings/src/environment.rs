@@ -84,7 +84,7 @@ const IGNORED: &[(&str, &str)] = &[
     ),
     (
         "PROPLET_PLUGIN_DIR",
-        "plugins see environments and outputs of tasks, so none is loaded",
+        "plugins decide about tasks: name each as [[plugins]] in the settings document, with its digest",
     ),
     (
         "PROPLET_METRICS_PORT",

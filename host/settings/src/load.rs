@@ -171,6 +171,7 @@ impl Settings {
             health,
             http,
             directories,
+            plugins,
         } = document;
         let heartbeat = environment
             .seconds("PROPLET_LIVELINESS_INTERVAL")?
@@ -244,6 +245,7 @@ impl Settings {
             health: checks::checked_health(&health)?,
             http,
             directories,
+            plugins: checks::checked_plugins(plugins)?,
             notices,
         };
         checks::check_apart(&settings)?;

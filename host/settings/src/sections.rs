@@ -6,7 +6,7 @@ use proplet_jose::jwk::PublicKey;
 use proplet_kbs::ComponentBound;
 use proplet_net::Proxy;
 use proplet_runtime::TaskLimits;
-use proplet_types::{ImageKeyTypes, ResourceUri};
+use proplet_types::{Digest, ImageKeyTypes, ResourceUri};
 use url::Url;
 
 use super::{address::BrokerAddress, secret::Secret};
@@ -286,6 +286,15 @@ pub struct Listen {
     pub address: SocketAddr,
     /// How many ports are tried, one after the other, until one is free.
     pub ports: u16,
+}
+
+/// A component of the operator that is asked about tasks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugin {
+    /// Its file.
+    pub path: PathBuf,
+    /// Digest of its bytes; another file is not used.
+    pub digest: Digest,
 }
 
 /// Limits of tasks.

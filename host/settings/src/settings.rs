@@ -10,7 +10,7 @@ use crate::{
     error::SettingsError,
     sections::{
         About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs, Limits,
-        Mqtt, Outbox, PartialIdentity,
+        Mqtt, Outbox, PartialIdentity, Plugin,
     },
 };
 
@@ -50,6 +50,8 @@ pub struct Settings {
     pub http: Http,
     /// Directories of this machine that plain tasks may use.
     pub directories: Vec<Directory>,
+    /// Components of the operator that are asked about tasks, in this order.
+    pub plugins: Vec<Plugin>,
     /// Seconds between heartbeats. The Manager takes a proplet for dead after 10 s.
     pub heartbeat: Duration,
     /// Filter of the log, in the syntax of `tracing-subscriber`'s `EnvFilter`.

@@ -113,6 +113,13 @@ codes! {
     /// The registry or host does not answer, or not as it should.
     RegistryUnavailable = "registry-unavailable", Unavailable;
 
+    // Plugins.
+
+    /// A plugin of the operator does not allow the task.
+    PluginDenied = "plugin-denied", Failed;
+    /// A plugin of the operator failed, which counts as no.
+    PluginFailed = "plugin-failed", Failed;
+
     // The key broker.
 
     /// The key broker's part of the settings cannot be used.

@@ -126,7 +126,7 @@ fn a_guest_asks_for_what_it_calls_and_nothing_else() {
                 only(&guest, &FAILURE.map(str::to_owned));
                 continue;
             }
-            GuestName::Files | GuestName::WebServer => {
+            GuestName::Files | GuestName::WebServer | GuestName::PolicyPlugin => {
                 only(&guest, &[]);
                 continue;
             }
@@ -166,6 +166,7 @@ fn a_guest_exports_its_task() {
             GuestName::GreetCommand | GuestName::Files => &["wasi:cli/run"],
             GuestName::HalProbe => &["run-attestation", "run-hal-test", "run-refusals"],
             GuestName::WebServer => &["wasi:http/incoming-handler"],
+            GuestName::PolicyPlugin => &["propeller:proplet-plugin/lifecycle"],
             _ => &["run"],
         };
         let exports: Vec<_> = interface(&guest.bytes).1.into_iter().collect();

@@ -7,6 +7,7 @@
 
 mod addressee;
 pub mod outgoing;
+pub mod round;
 pub mod start;
 pub mod stop;
 mod tolerant;
@@ -16,6 +17,7 @@ use proplet_executor::request::MAX_INPUTS;
 
 pub use self::{
     outgoing::{Alive, Create, Fetch, ResultMessage},
+    round::Round,
     start::{BadStart, Decoded},
     stop::Stop,
     topics::Topics,

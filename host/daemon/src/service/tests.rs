@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::*;
-use crate::mqtt::{Link, outbox::Bounds};
+use crate::{
+    gate::Gate,
+    mqtt::{Link, outbox::Bounds},
+};
 
 const ENTITY: &str = "proplet-1";
 const LONG: Duration = Duration::from_secs(60);
@@ -42,6 +45,7 @@ impl Scene {
             journal,
             outbox.clone(),
             repeats.clone(),
+            Gate::of(&settings).unwrap(),
         );
         let service = Service {
             topics: Topics::new("t", "c"),

@@ -74,6 +74,9 @@ pub(crate) fn check_apart(settings: &Settings) -> Result<(), SettingsError> {
                 check_own(directory, name, path, worth)?;
             }
         }
+        for plugin in &settings.plugins {
+            check_own(directory, "[[plugins]] path", &plugin.path, Worth::Trusted)?;
+        }
         check_around(directory, &settings.directories)?;
     }
     Ok(())
@@ -174,6 +177,8 @@ mod tests {
 
     #[test]
     fn what_is_the_proplets_is_given_to_no_task() {
+        let digest = format!("\"sha256:{}\"", "ab".repeat(32));
+        let plugin = format!("[[plugins]]\npath = \"/var/lib/p/outbox\"\ndigest = {digest}\n");
         for (table, secret) in [
             ("[outbox]\npath = \"/var/lib/p/outbox\"\n", true),
             ("[registry]\nauth_file = \"/var/lib/p/outbox\"\n", true),
@@ -182,6 +187,7 @@ mod tests {
                 "[attestation]\ncertificates = \"/var/lib/p/outbox\"\n",
                 false,
             ),
+            (plugin.as_str(), false),
         ] {
             for path in ["/var/lib", "/var/lib/p", "/var/lib/p/outbox"] {
                 for writable in [true, false] {

@@ -13,6 +13,7 @@ mod kbs;
 mod limits;
 mod mqtt;
 mod outbox;
+mod plugins;
 mod registry;
 mod resources;
 mod values;
@@ -29,6 +30,7 @@ pub(super) use self::{
     limits::checked_limits,
     mqtt::{check_way_of_key, checked_mqtt},
     outbox::{checked_health, checked_outbox},
+    plugins::checked_plugins,
     registry::{checked_registry, usual_plain_images},
     resources::checked_resources,
 };

@@ -14,6 +14,7 @@ mod docker_registry;
 mod mosquitto;
 mod process;
 mod scene;
+mod session;
 
 use std::sync::Arc;
 

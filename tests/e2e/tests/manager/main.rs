@@ -10,6 +10,7 @@
 mod images;
 mod kinds;
 mod page;
+mod plugins;
 mod replay;
 mod schema;
 

@@ -25,6 +25,21 @@ const RESULTS: &[Member] = &[
     ("results", Text, true),
     ("error", TextOrNull, true),
 ];
+/// Of a plain task of a round of federated learning.
+const UPDATE: &[Member] = &[
+    ("task_id", Text, true),
+    ("results", Object, true),
+    ("error", TextOrNull, true),
+];
+const UPDATE_RESULTS: &[Member] = &[
+    ("task_id", Text, true),
+    ("round_id", Text, true),
+    ("proplet_id", Text, true),
+    ("num_samples", Number, true),
+    ("update_b64", Text, true),
+    ("format", Text, true),
+    ("metrics", Object, true),
+];
 const INVOKE_RESULTS: &[Member] = &[
     ("task_id", Text, true),
     ("invocation_id", Text, true),
@@ -75,6 +90,7 @@ const METRICS: &[Member] = &[
 pub fn check(topic: &str, payload: &[u8]) {
     let message: Value = serde_json::from_slice(payload).unwrap();
     let members = match topic {
+        "control/proplet/results" if message["results"].is_object() => UPDATE,
         "control/proplet/results" => RESULTS,
         "control/proplet/invoke_results" => INVOKE_RESULTS,
         "control/proplet/create" => CREATE,
@@ -89,6 +105,10 @@ pub fn check(topic: &str, payload: &[u8]) {
         assert_eq!(message["proplet_id"], PROPLET, "{message}");
     }
     match topic {
+        "control/proplet/results" if message["results"].is_object() => {
+            check_members("results", &message["results"], UPDATE_RESULTS);
+            assert_eq!(message["error"], Value::Null);
+        }
         "control/proplet/create" => check_members("metadata", &message["metadata"], METADATA),
         // The Manager takes every word here for a sign of life.
         "control/proplet/alive" => assert_eq!(message["status"], "alive"),

@@ -28,13 +28,15 @@ pub enum GuestName {
     Files,
     /// `run(word address)` makes requests.
     WebClient,
+    /// A plugin: allows tasks, denies them and misbehaves by their names.
+    PolicyPlugin,
     /// Answers requests by `wasi:http/incoming-handler`.
     WebServer,
 }
 
 impl GuestName {
     /// Every guest.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::HelloAttest,
         Self::ConfidentialInference,
         Self::GreetCommand,
@@ -47,6 +49,7 @@ impl GuestName {
         Self::Files,
         Self::WebClient,
         Self::WebServer,
+        Self::PolicyPlugin,
     ];
 
     /// Its name, `hello-attest`.
@@ -64,6 +67,7 @@ impl GuestName {
             Self::Files => "files",
             Self::WebClient => "web-client",
             Self::WebServer => "web-server",
+            Self::PolicyPlugin => "policy-plugin",
         }
     }
 
