@@ -8,6 +8,7 @@
 
 mod host;
 mod images;
+mod import;
 mod kbs;
 mod keyprovider;
 mod keys;
