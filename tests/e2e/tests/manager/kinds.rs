@@ -54,7 +54,10 @@ async fn stop_start_again_and_start_twice() {
     let manager = &services.manager;
 
     let reader = PrivateKey::generate_p256().unwrap();
-    let policy = with_recipients("version = 1\n", &[reader.public().clone()]);
+    let policy = with_recipients(
+        "version = 1\nexports = [\"spin\"]\n",
+        &[reader.public().clone()],
+    );
     let key_id = KEY_ID.parse().unwrap();
     let component = spinner();
     let published = services.publish("team/spin", &component, Some(&policy), key_id);
