@@ -259,16 +259,16 @@ def figures(work, peer):
         'processor_until_discovery_s': round(cpu, 1),
         'memory_of_the_vm_mib': 768,
         'peak_memory_of_qemu_mib': peak,
-        'smallest_memory_mib': smallest(work, peer),
+        'smallest_memory_mib': smallest(work, peer, max(run[1] for run in runs)),
         'load_average': os.getloadavg()[0],
     }, indent=2))
 
 
-def smallest(work, peer):
-    """The smallest of some sizes of memory with which the image comes up and runs a task."""
+def smallest(work, peer, usual):
+    """The smallest of some sizes of memory with which the image comes up and runs a task, which usually takes so long."""
     global PATIENCE
     # Some of those that are too small stop without an end.
-    PATIENCE = 120
+    PATIENCE = max(60, 5 * usual)
     for memory in (192, 256, 320, 384, 512):
         peer.seen.clear()
         vm = Vm(work, 'image', IMAGE, 'table', memory=f'{memory}M')
