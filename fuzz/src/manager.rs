@@ -46,13 +46,18 @@ fn is_for_us(bytes: &[u8]) -> bool {
     };
     let named = message.get("proplet_id").and_then(|id| id.as_str());
     let broadcast = message.get("broadcast").and_then(|all| all.as_bool());
-    named.is_none_or(|id| id.is_empty() || id == ENTITY) || broadcast == Some(true) || repeats(bytes)
+    named.is_none_or(|id| id.is_empty() || id == ENTITY)
+        || broadcast == Some(true)
+        || repeats(bytes)
 }
 
 /// Whether one of the two members occurs twice, escaped or not.
 fn repeats(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    text.contains("\\u") || ["proplet_id", "broadcast"].iter().any(|name| text.matches(name).count() > 1)
+    text.contains("\\u")
+        || ["proplet_id", "broadcast"]
+            .iter()
+            .any(|name| text.matches(name).count() > 1)
 }
 
 /// A settings document: its digest is over its bytes, it reads as the same again, and nothing of a credential is shown.
