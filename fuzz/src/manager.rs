@@ -13,7 +13,8 @@ const ENTITY: &str = "us";
 /// A start message: what is to run was checked, and an answer is due to nothing but an id.
 pub fn start(bytes: &[u8]) -> bool {
     match Decoded::from_bytes(bytes, ENTITY) {
-        Decoded::Task(request) => {
+        Decoded::Task(start) => {
+            let request = start.request;
             assert!(request.check().is_ok(), "a task that was not checked");
             assert!(is_id(&request.task.id));
             assert!(is_for_us(bytes), "another proplet's task");

@@ -6,7 +6,10 @@ use proplet_types::Code;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::{message::ResultMessage, mqtt::outbox::Letter};
+use crate::{
+    message::ResultMessage,
+    mqtt::outbox::{About, Letter},
+};
 
 /// The answer to a task of an earlier process. The same entry gives the same bytes in every process, so
 /// whoever receives them twice has lost nothing.
@@ -40,6 +43,7 @@ pub(super) fn recovered(found: Recovered, entity: &str, not_before: Instant) -> 
     };
     Letter {
         task,
+        about: About::Task,
         payload,
         not_before,
         number: Some(number),

@@ -198,6 +198,7 @@ impl Daemon {
             outbox: outbox.clone(),
             link: link.clone(),
             topic: topics.results().to_owned(),
+            invocations_topic: topics.invoke_results().to_owned(),
             entity: identity.entity.clone(),
             window: settings.mqtt.inflight.into(),
         };
@@ -267,6 +268,7 @@ impl Daemon {
             images,
             outbox,
             repeats,
+            invocations: Repeats::default(),
             acknowledgements,
             recovered,
             probes,

@@ -1,29 +1,31 @@
 //! What the daemon does with each message.
 
+mod invoking;
+
 use std::{sync::Arc, time::Duration};
 
-use proplet_executor::{Refusal, Request};
+use proplet_executor::Refusal;
 use proplet_outbox::{Answer, Recovered};
 use proplet_settings::Settings;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use tracing::{error, info};
 
 use crate::{
     answer,
     image_proxy::Images,
-    message::{BadStart, Decoded, ResultMessage, Stop, Topics, topics::Command},
+    message::{BadStart, Decoded, ResultMessage, Start, Stop, Topics, topics::Command},
     mqtt::{
         Received,
         acknowledge::Acknowledgements,
-        outbox::{Letter, Outbox},
+        outbox::{About, Letter, Outbox},
     },
     repeats::Repeats,
     sparing::{Sparing, warn_sparingly},
     supervisor::Probe,
-    tasks::{self, Tasks},
+    tasks::{self, Stopped, Tasks},
 };
 
 /// How long tasks may take to end once they are told to.
@@ -41,6 +43,8 @@ pub(super) struct Service {
     pub images: Option<Arc<Images>>,
     pub outbox: Outbox,
     pub repeats: Repeats,
+    /// The same of invocations: however many there are, starts are remembered.
+    pub invocations: Repeats,
     pub acknowledgements: Acknowledgements,
     /// What an earlier process left.
     pub recovered: mpsc::UnboundedReceiver<Recovered>,
@@ -129,22 +133,25 @@ impl Service {
             Command::Start => match Decoded::from_bytes(&message.payload, &self.entity) {
                 Decoded::NotForUs => None,
                 Decoded::Bad(bad) => self.bad_start(bad, not_before, may_wait).await,
-                Decoded::Task(start) if stopping => {
-                    self.refuse(&start.task.id, &tasks::stopping(), not_before, may_wait)
+                Decoded::Task(start) => {
+                    let id = &start.request.task.id;
+                    if stopping {
+                        return self.refuse(id, &tasks::stopping(), not_before, may_wait);
+                    }
+                    if self.repeats.is_repeated(message, id) {
+                        info!("The broker delivered the start of task {id} twice");
+                        return None;
+                    }
+                    self.start(*start, not_before, may_wait).await
                 }
-                Decoded::Task(start) if self.repeats.is_repeated(message, &start.task.id) => {
-                    let id = &start.task.id;
-                    info!("The broker delivered the start of task {id} twice");
-                    None
-                }
-                Decoded::Task(start) => self.start(*start, not_before, may_wait).await,
             },
             Command::Stop => {
                 if let Some(stop) = Stop::from_bytes(&message.payload, &self.entity) {
-                    self.stop(&stop);
+                    self.stop(&stop, not_before);
                 }
                 None
             }
+            Command::Invoke => self.invoke(message, stopping, may_wait).await,
             Command::Chunk => {
                 if let Some(images) = &self.images {
                     images.chunk(&message.payload);
@@ -156,11 +163,11 @@ impl Service {
 
     async fn start(
         &mut self,
-        request: Request,
+        start: Start,
         not_before: Instant,
         may_wait: bool,
     ) -> Option<oneshot::Receiver<()>> {
-        let id = request.task.id.clone();
+        let id = start.request.task.id.clone();
         if self.is_pending(&id).await {
             warn_sparingly!(
                 self.sparing,
@@ -170,7 +177,7 @@ impl Service {
         }
         self.repeats.remember(&id);
         let (accepted, ready) = oneshot::channel();
-        match self.tasks.start(request, not_before, accepted) {
+        match self.tasks.start(start, not_before, accepted) {
             Ok(()) => {
                 info!("Received start command for task: {id}");
                 Some(ready)
@@ -182,7 +189,8 @@ impl Service {
         }
     }
 
-    /// Whether a task of this id waits or runs, or the broker has not acknowledged its answer.
+    /// Whether a task of this id, or an invocation that has this key, waits or runs, or the broker has not acknowledged
+    /// its answer.
     async fn is_pending(&self, id: &str) -> bool {
         let is_pending = || self.tasks.is_known(id) || self.outbox.is_waiting(id);
         if !is_pending() {
@@ -230,20 +238,6 @@ impl Service {
     ) -> Option<oneshot::Receiver<()>> {
         warn_sparingly!(self.sparing, "Task {id} refused: {refusal}");
         let payload = ResultMessage::refused(id, &self.entity, refusal).to_payload();
-        let size = payload.len();
-        let place = match self.outbox.reserve_refusal(size) {
-            Ok(place) => Ok(place),
-            Err(full) => {
-                let waiting = Arc::clone(&self.refusals).try_acquire_owned();
-                match waiting.ok().filter(|_| may_wait) {
-                    Some(waiting) => Err(waiting),
-                    None => {
-                        warn_sparingly!(self.sparing, "The refusal of task {id} is lost: {full}");
-                        return None;
-                    }
-                }
-            }
-        };
         let on_disk = if self.settings.outbox.plain_results {
             Answer::Kept(payload.clone())
         } else {
@@ -251,19 +245,54 @@ impl Service {
         };
         let letter = Letter {
             task: id.to_owned(),
+            about: About::Task,
             payload,
             not_before,
             number: None,
             on_disk,
         };
+        self.put_refusal(letter, may_wait)
+    }
+
+    /// Puts a refusal into the outbox, as [`Service::refuse`] says.
+    fn put_refusal(&self, letter: Letter, may_wait: bool) -> Option<oneshot::Receiver<()>> {
+        let size = letter.payload.len();
+        let place = match self.outbox.reserve_refusal(size) {
+            Ok(place) => Ok(place),
+            Err(full) => {
+                let waiting = Arc::clone(&self.refusals).try_acquire_owned();
+                match waiting.ok().filter(|_| may_wait) {
+                    Some(waiting) => Err(waiting),
+                    None => {
+                        warn_sparingly!(
+                            self.sparing,
+                            "The refusal of task {} is lost: {full}",
+                            letter.task
+                        );
+                        return None;
+                    }
+                }
+            }
+        };
         let (kept, ready) = oneshot::channel::<()>();
         let outbox = self.outbox.clone();
         // Until it has room too: no later start of this id is to be answered before it.
-        let expected = outbox.expect(id);
+        let expected = outbox.expect(letter.subject());
         tokio::spawn(async move {
             let place = match place {
                 Ok(place) => place,
-                Err(_waiting) => outbox.reserve_refusal_waiting(size).await,
+                Err(_waiting) => {
+                    let room = outbox.reserve_refusal_waiting(size);
+                    let until = letter.about.until();
+                    match until {
+                        None => room.await,
+                        Some(until) => match timeout_at(until, room).await {
+                            Ok(place) => place,
+                            // Nobody waits for it any more.
+                            Err(_) => return,
+                        },
+                    }
+                }
             };
             let task = letter.task.clone();
             let is_kept = place.put(letter, ()).await;
@@ -277,15 +306,18 @@ impl Service {
         Some(ready)
     }
 
-    fn stop(&mut self, stop: &Stop) {
-        if self.tasks.stop(&stop.id) {
-            info!("Received stop command for task: {}", stop.id);
-        } else {
-            warn_sparingly!(
+    fn stop(&mut self, stop: &Stop, not_before: Instant) {
+        match self.tasks.stop(&stop.id) {
+            Stopped::Task => info!("Received stop command for task: {}", stop.id),
+            Stopped::Latent => {
+                info!("Received stop command for latent task: {}", stop.id);
+                self.refuse(&stop.id, &tasks::stopped_latent(), not_before, false);
+            }
+            Stopped::Nothing => warn_sparingly!(
                 self.sparing,
                 "Received stop command for task {}, which is not running here",
                 stop.id
-            );
+            ),
         }
     }
 }

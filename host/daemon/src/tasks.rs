@@ -1,4 +1,7 @@
-//! The tasks of this proplet: those that run, and those that wait for a place.
+//! The tasks of this proplet: those that run, those that wait for a place, and latent ones that wait to be invoked.
+
+mod invocations;
+mod latent;
 
 use std::{
     collections::HashMap,
@@ -6,6 +9,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -22,11 +26,13 @@ use tokio::{
 };
 use tracing::{error, info};
 
+pub(super) use self::invocations::MANAGER_WAITS;
+use self::latent::PreparedTasks;
 use crate::{
-    gate::Gate,
-    message::{ResultMessage, Round},
-    mqtt::outbox::{Kind, Letter, Outbox},
-    places::{Owner, Places},
+    gate::{Admitted, Gate},
+    message::{InvocationId, ResultMessage, Round, Start, TaskKind},
+    mqtt::outbox::{About, Kind, Letter, Outbox},
+    places::{Owner, Place, Places},
     repeats::Repeats,
 };
 
@@ -39,6 +45,25 @@ pub(super) fn stopping() -> Refusal {
         Code::PropletStopping,
         "this proplet is shutting down; start the task again",
     )
+}
+
+/// The answer to a latent task that is stopped.
+pub(super) fn stopped_latent() -> Refusal {
+    Refusal::new(
+        Code::Stopped,
+        "the latent task was stopped; start it again to have it invoked",
+    )
+}
+
+/// What a stop met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// A task, which ends and is answered.
+    Task,
+    /// A latent task that was prepared. Its start has no answer so far.
+    Latent,
+    /// Nothing.
+    Nothing,
 }
 
 /// Runs tasks, as many at once as the settings allow.
@@ -60,6 +85,11 @@ struct Shared {
     plain_results: bool,
     places: Places,
     repeats: Repeats,
+    /// Latent tasks that can be invoked.
+    prepared: PreparedTasks,
+    /// How long an invocation may take.
+    invocation: Duration,
+    /// By the ids of tasks, and [`InvocationId::key`].
     known: Mutex<HashMap<String, Started>>,
     /// How many are known.
     count: watch::Sender<usize>,
@@ -72,7 +102,7 @@ struct Form {
     round: Option<Round>,
 }
 
-/// A task that runs or waits.
+/// A task or invocation that runs or waits.
 struct Started {
     cancel: CancelToken,
     /// What its request takes.
@@ -92,6 +122,8 @@ enum Progress {
     Runs,
     /// It waited, and another owner's has its place.
     Displaced,
+    /// It is latent, and can be invoked.
+    Prepared,
 }
 
 /// What tasks take that run or wait.
@@ -122,6 +154,8 @@ impl Tasks {
             plain_results: settings.outbox.plain_results,
             places: Places::new(settings.limits.tasks),
             repeats,
+            prepared: PreparedTasks::new(&settings.latent_tasks),
+            invocation: settings.latent_tasks.invocation,
             known: Mutex::default(),
             count,
             stopping: AtomicBool::new(false),
@@ -141,9 +175,9 @@ impl Tasks {
         *self.ended.borrow()
     }
 
-    /// Whether a task of this id runs or waits.
-    pub(super) fn is_known(&self, id: &str) -> bool {
-        self.shared.with(|known| known.contains_key(id))
+    /// Whether a task of this id runs or waits, or an invocation that has this key.
+    pub(super) fn is_known(&self, key: &str) -> bool {
+        self.shared.with(|known| known.contains_key(key))
     }
 
     /// How many tasks run or wait, and changes of that.
@@ -155,10 +189,11 @@ impl Tasks {
     /// `accepted` is told when the task, or that it was refused, has its entry.
     pub(super) fn start(
         &mut self,
-        request: Request,
+        start: Start,
         not_before: Instant,
         accepted: oneshot::Sender<()>,
     ) -> Result<(), Refusal> {
+        let Start { request, kind } = start;
         let owner = self.shared.owner(&request.source);
         let bytes = request.bytes();
         self.room(&owner, bytes)?;
@@ -202,7 +237,14 @@ impl Tasks {
                 Ok(number) => {
                     // Nobody waits when the message wanted no acknowledgement.
                     let _ = accepted.send(());
-                    (Some(number), complete(&shared, request, cancel).await, None)
+                    match complete(&shared, request, kind, cancel).await {
+                        Some(done) => (Some(number), done, None),
+                        None => {
+                            // It can be invoked from now on, and nothing more is due.
+                            shared.journal.forget(number);
+                            return;
+                        }
+                    }
                 }
                 Err(refusal) => (None, Done::refused(refusal), Some(accepted)),
             };
@@ -248,20 +290,31 @@ impl Tasks {
         })
     }
 
-    /// Stops a task. False when there is none of this id.
-    pub(super) fn stop(&mut self, id: &str) -> bool {
-        self.shared.with(|known| match known.get(id) {
-            Some(task) => {
+    /// Stops a task, and the invocations of a latent one.
+    pub(super) fn stop(&mut self, id: &str) -> Stopped {
+        self.shared.with(|known| {
+            for (_, task) in known
+                .iter()
+                .filter(|(key, _)| InvocationId::is_key_of(key, id))
+            {
                 task.cancel.cancel();
-                true
             }
-            None => false,
+            let was_prepared = self.shared.prepared.forget(id);
+            match known.get(id) {
+                Some(task) if task.state != Progress::Prepared => {
+                    task.cancel.cancel();
+                    Stopped::Task
+                }
+                _ if was_prepared => Stopped::Latent,
+                _ => Stopped::Nothing,
+            }
         })
     }
 
     /// Stops all tasks.
     pub(super) fn stop_all(&mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.prepared.clear();
         self.shared
             .with(|known| known.values().for_each(|task| task.cancel.cancel()));
     }
@@ -395,37 +448,88 @@ impl Done {
             kind: Kind::Refusal,
         }
     }
+
+    /// It was stopped while it waited.
+    fn stopped_early() -> Self {
+        Self::result(TaskOutcome::failed(stopped_early()))
+    }
+
+    /// It ran, or began to.
+    fn result(outcome: TaskOutcome) -> Self {
+        Self {
+            outcome,
+            kind: Kind::Result,
+        }
+    }
 }
 
-async fn complete(shared: &Arc<Shared>, request: Request, cancel: CancelToken) -> Done {
-    let running = tokio::spawn(run(Arc::clone(shared), request, cancel));
-    running.await.unwrap_or_else(|_| Done {
-        outcome: TaskOutcome::failed(Refusal::new(
-            Code::HostFailed,
-            "the task broke down inside the proplet; report it with the proplet's log",
-        )),
-        kind: Kind::Result,
-    })
+/// None: nothing is to be said of it.
+async fn complete(
+    shared: &Arc<Shared>,
+    request: Request,
+    kind: TaskKind,
+    cancel: CancelToken,
+) -> Option<Done> {
+    let running = tokio::spawn(run(Arc::clone(shared), request, kind, cancel));
+    running.await.unwrap_or_else(|_| Some(broke_down()))
 }
 
-async fn run(shared: Arc<Shared>, mut request: Request, cancel: CancelToken) -> Done {
+fn broke_down() -> Done {
+    Done::result(TaskOutcome::failed(Refusal::new(
+        Code::HostFailed,
+        "the task broke down inside the proplet; report it with the proplet's log",
+    )))
+}
+
+async fn run(
+    shared: Arc<Shared>,
+    mut request: Request,
+    kind: TaskKind,
+    cancel: CancelToken,
+) -> Option<Done> {
     let id = request.task.id.clone();
+    let _place = match placed(&shared, &id, &cancel).await {
+        Ok(place) => place,
+        Err(done) => return Some(*done),
+    };
+    // Before plugins add anything to it: they are asked anew for every invocation.
+    let start = (kind == TaskKind::Latent).then(|| latent::without_component(&request));
+    let admitted = match shared.admit(&mut request, &cancel).await {
+        Ok(admitted) => admitted,
+        Err(done) => return Some(*done),
+    };
+    shared.gate.started(&admitted).await;
+    let done = match start {
+        None => {
+            info!("Executing task {id} in spawned task");
+            let outcome = shared.executor.execute(request, cancel).await;
+            Some(Done::result(outcome))
+        }
+        Some(start) => latent::prepare(&shared, request, start, &cancel).await,
+    };
+    let nothing = TaskOutcome::default();
+    let outcome = done.as_ref().map_or(&nothing, |done| &done.outcome);
+    shared.gate.ended(admitted, outcome).await;
+    done
+}
+
+/// Waits for the place of a task or invocation.
+///
+/// # Errors
+/// Its end, when it is stopped or has to make room before that.
+async fn placed(shared: &Shared, key: &str, cancel: &CancelToken) -> Result<Place, Box<Done>> {
     let listed = shared.with(|known| {
-        let task = known.get(&id)?;
+        let task = known.get(key)?;
         Some((task.owner.clone(), task.displace.clone()))
     });
     let (owner, displace) = listed.unwrap_or((Owner::Plain, CancelToken::new()));
-    let stopped = || Done {
-        outcome: TaskOutcome::failed(stopped_early()),
-        kind: Kind::Result,
-    };
-    let _place = tokio::select! {
+    let place = tokio::select! {
         biased;
-        () = cancel.cancelled() => return stopped(),
-        () = displace.cancelled() => return Done::refused(displaced()),
+        () = cancel.cancelled() => return Err(Box::new(Done::stopped_early())),
+        () = displace.cancelled() => return Err(Box::new(Done::refused(displaced()))),
         place = shared.places.acquire(owner) => place,
     };
-    let may_run = shared.with(|known| match known.get_mut(&id) {
+    let may_run = shared.with(|known| match known.get_mut(key) {
         Some(task) if task.state == Progress::Displaced => false,
         Some(task) => {
             task.state = Progress::Runs;
@@ -433,29 +537,27 @@ async fn run(shared: Arc<Shared>, mut request: Request, cancel: CancelToken) -> 
         }
         None => true,
     });
-    if !may_run {
-        return Done::refused(displaced());
-    }
-    let admitted = tokio::select! {
-        biased;
-        () = cancel.cancelled() => return stopped(),
-        admitted = shared.gate.admit(&mut request, false) => admitted,
-    };
-    let admitted = match admitted {
-        Ok(admitted) => admitted,
-        Err(refusal) => return Done::refused(refusal),
-    };
-    shared.gate.started(&admitted).await;
-    info!("Executing task {id} in spawned task");
-    let outcome = shared.executor.execute(request, cancel).await;
-    shared.gate.ended(admitted, &outcome).await;
-    Done {
-        outcome,
-        kind: Kind::Result,
+    match may_run {
+        true => Ok(place),
+        false => Err(Box::new(Done::refused(displaced()))),
     }
 }
 
 impl Shared {
+    /// Asks the plugins, for as long as the task is not stopped.
+    async fn admit(
+        &self,
+        request: &mut Request,
+        cancel: &CancelToken,
+    ) -> Result<Admitted, Box<Done>> {
+        let admitted = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(Box::new(Done::stopped_early())),
+            admitted = self.gate.admit(request, false) => admitted,
+        };
+        admitted.map_err(|refusal| Box::new(Done::refused(refusal)))
+    }
+
     fn with<T>(&self, change: impl FnOnce(&mut HashMap<String, Started>) -> T) -> T {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = change(&mut known);
@@ -492,6 +594,7 @@ impl Shared {
         };
         Letter {
             task,
+            about: About::Task,
             payload,
             not_before,
             number,
@@ -506,16 +609,8 @@ impl Shared {
         outcome: TaskOutcome,
         round: Option<&Round>,
     ) -> (Bytes, Option<Code>) {
-        let TaskOutcome {
-            results, mut error, ..
-        } = outcome;
-        if self.stopping.load(Ordering::Relaxed)
-            && error
-                .as_ref()
-                .is_some_and(|error| error.code() == Code::Stopped)
-        {
-            error = Some(stopping().into());
-        }
+        let TaskOutcome { results, error, .. } = outcome;
+        let error = self.final_error(error);
         match &error {
             None => info!("Task {id} completed successfully"),
             // What a plain component said is not shown by this.
@@ -535,11 +630,31 @@ impl Shared {
             }
             .to_payload(),
         };
-        let size = payload.len();
-        if size <= self.max_result_bytes {
+        let Some(refusal) = self.too_large(payload.len()) else {
             return (payload, code);
+        };
+        error!("Task {id}: {refusal}");
+        let report = ResultMessage::refused(id, &self.entity, &refusal);
+        (report.to_payload(), Some(refusal.code()))
+    }
+
+    /// Why a task failed, for the Manager: what a shutdown stops says so.
+    fn final_error(&self, error: Option<TaskError>) -> Option<TaskError> {
+        let is_stopped = |error: &TaskError| error.code() == Code::Stopped;
+        match error {
+            Some(error) if self.stopping.load(Ordering::Relaxed) && is_stopped(&error) => {
+                Some(stopping().into())
+            }
+            error => error,
         }
-        let refusal = Refusal::new(
+    }
+
+    /// Why a message of this size is not sent.
+    fn too_large(&self, size: usize) -> Option<Refusal> {
+        if size <= self.max_result_bytes {
+            return None;
+        }
+        Some(Refusal::new(
             Code::ResultTooLarge,
             host_text!(
                 "the results message has {} bytes and the broker takes {}; make the result \
@@ -547,10 +662,7 @@ impl Shared {
                 size,
                 self.max_result_bytes
             ),
-        );
-        error!("Task {id}: {refusal}");
-        let report = ResultMessage::refused(id, &self.entity, &refusal);
-        (report.to_payload(), Some(refusal.code()))
+        ))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     error::ExecutorError,
     for_others,
     host::Host,
+    manner::Manner,
     outcome::TaskOutcome,
     process::{CredentialError, KeyBrokerState, Process, Readiness},
     refusal::Refusal,
@@ -40,19 +41,29 @@ impl Executor {
     /// the key broker decides anew.
     pub async fn execute(&self, request: Request, cancel: CancelToken) -> TaskOutcome {
         let started = self.0.clock.now();
-        let again = match &request.source {
+        let (task, manner) = (request.task, Manner::Task);
+        match self.prepare_to_run(request.source, &cancel).await {
+            Ok(workload) => self.0.run(&workload, task, manner, started, cancel).await,
+            Err(refusal) => TaskOutcome::failed(refusal),
+        }
+    }
+
+    /// As [`Executor::prepare`], and once more when the session ended meanwhile.
+    pub(crate) async fn prepare_to_run(
+        &self,
+        source: Source,
+        cancel: &CancelToken,
+    ) -> Result<Arc<Workload>, Refusal> {
+        let again = match &source {
             source @ Source::Encrypted { .. } => Some(source.clone()),
             Source::Plain(_) | Source::File(_) => None,
         };
-        let mut prepared = self.prepare(request.source, &cancel).await;
-        if let (Ok(workload), Some(source)) = (&prepared, again)
-            && workload.has_ended()
-        {
-            prepared = self.prepare(source, &cancel).await;
-        }
-        match prepared {
-            Ok(workload) => self.0.run(&workload, request.task, started, cancel).await,
-            Err(refusal) => TaskOutcome::failed(refusal),
+        let prepared = self.prepare(source, cancel).await;
+        match (&prepared, again) {
+            (Ok(workload), Some(source)) if workload.has_ended() => {
+                self.prepare(source, cancel).await
+            }
+            _ => prepared,
         }
     }
 
@@ -76,7 +87,12 @@ impl Executor {
     /// broker session that released it lives; afterwards the task fails with `session-ended`.
     pub async fn run(&self, workload: &Workload, task: Task, cancel: CancelToken) -> TaskOutcome {
         let started = self.0.clock.now();
-        self.0.run(workload, task, started, cancel).await
+        let run = self.0.run(workload, task, Manner::Task, started, cancel);
+        run.await
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.0
     }
 
     /// Whether encrypted tasks will be taken, and why not. Asks the TEE once.

@@ -28,12 +28,15 @@ mod host;
 mod identity;
 mod image_proxy;
 mod in_clear;
+mod latent;
+mod manner;
 mod outcome;
 mod process;
 mod quotes;
 pub mod refusal;
 pub mod request;
 mod run;
+pub mod shares;
 mod stopped;
 pub mod text;
 mod workload;
@@ -43,6 +46,7 @@ pub use self::{
     executor::Executor,
     host::Host,
     image_proxy::ImageProxy,
+    latent::{Invoked, Latent},
     outcome::{TaskError, TaskOutcome},
     process::{CredentialError, KeyBrokerState, Readiness},
     refusal::Refusal,

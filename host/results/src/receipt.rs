@@ -60,6 +60,9 @@ pub enum RunOutcome {
 pub struct ReceiptClaims {
     /// The task, as the orchestrator chose its id. The orchestrator is not trusted.
     pub task_id: String,
+    /// The invocation of a latent task, as the orchestrator chose its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invocation_id: Option<String>,
     /// Place of this receipt among all that its key signed, from 1. The key is made per boot, so a gap is a
     /// receipt that somebody kept back, or that a component's later result replaced.
     pub sequence: u64,

@@ -126,6 +126,7 @@ fn receipt(evidence: &EvidenceBundle, sealed: &Sealed, recipients: &[PublicKey])
         untrusted_start: now().into(),
         untrusted_finish: now().into(),
         audit_head: Some("00".to_owned()),
+        invocation_id: None,
         evidence_digest: evidence.digest().unwrap(),
     }
 }

@@ -26,6 +26,7 @@ pub(super) struct Document {
     pub attestation: Attestation,
     pub agent: Agent,
     pub limits: Limits,
+    pub latent_tasks: LatentTasks,
     pub outbox: Outbox,
     pub health: Health,
     pub http: Http,
@@ -202,6 +203,14 @@ pub(super) struct Limits {
     pub handles: Option<u32>,
     pub evidence_quota: Option<u32>,
     pub secret_quota: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LatentTasks {
+    pub tasks: Option<usize>,
+    pub bytes: Option<u64>,
+    pub invocation_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -36,8 +36,8 @@ pub use self::{
     load::{CREDENTIALS_FILE, MAX_DOCUMENT_BYTES},
     sections::{
         About, Agent, AllowList, ApiKey, Attestation, BrokerIdentity, CertificateService,
-        ClientCertificate, Confidential, Http, ImageSources, Kbs, Limits, Listen, Mqtt, Outbox,
-        PartialIdentity, PlainImages, Plugin, Rerun, TokenService,
+        ClientCertificate, Confidential, Http, ImageSources, Kbs, LatentTasks, Limits, Listen,
+        Mqtt, Outbox, PartialIdentity, PlainImages, Plugin, Rerun, TokenService,
     },
     settings::Settings,
 };

@@ -313,6 +313,17 @@ pub struct Limits {
     pub task: TaskLimits,
 }
 
+/// Tasks that are prepared once and invoked again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LatentTasks {
+    /// How many are kept; the one that was used longest ago goes, of the owner who has the most.
+    pub tasks: usize,
+    /// Bytes of their compiled code, and of what their start messages left, together.
+    pub bytes: u64,
+    /// How long an invocation may take, from its message to its answer.
+    pub invocation: Duration,
+}
+
 /// Whether a task may run again under the id of one that ran before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rerun {

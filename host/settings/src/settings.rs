@@ -9,8 +9,8 @@ use proplet_types::Digest;
 use crate::{
     error::SettingsError,
     sections::{
-        About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs, Limits,
-        Mqtt, Outbox, PartialIdentity, Plugin,
+        About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs,
+        LatentTasks, Limits, Mqtt, Outbox, PartialIdentity, Plugin,
     },
 };
 
@@ -42,6 +42,8 @@ pub struct Settings {
     pub agent: Agent,
     /// Limits of tasks.
     pub limits: Limits,
+    /// Tasks that are prepared once and invoked again and again.
+    pub latent_tasks: LatentTasks,
     /// What outlives the process.
     pub outbox: Outbox,
     /// Where `/health` is served; none for nowhere.

@@ -240,7 +240,7 @@ codes! {
 
     // The start message.
 
-    /// The start message is malformed.
+    /// The start or invoke message is malformed.
     TaskInvalid = "task-invalid", Usage;
     /// The start message asks for what this host does not do.
     TaskUnsupported = "task-unsupported", Failed;
@@ -254,6 +254,10 @@ codes! {
     OutboxUnavailable = "outbox-unavailable", Failed;
     /// A task of this id ran before, and the settings let none run twice.
     AlreadyRun = "already-run", Failed;
+    /// No latent task of this id is prepared here.
+    NotPrecompiled = "not-precompiled", Failed;
+    /// The invocation could not be done in time.
+    InvocationTimeout = "invocation-timeout", Failed;
 
     // The run.
 

@@ -169,10 +169,13 @@ impl Bench {
             r#"{{"id":"task-1","name":"run","image_url":"{image}","encrypted":true,"inputs":["{}","{}"],"proplet_id":"p"}}"#,
             INPUTS[0], INPUTS[1]
         );
-        let Decoded::Task(request) = Decoded::from_bytes(message.as_bytes(), "p") else {
+        let Decoded::Task(start) = Decoded::from_bytes(message.as_bytes(), "p") else {
             panic!("not a task: {message}");
         };
-        let outcome = self.executor.execute(*request, CancelToken::new()).await;
+        let outcome = self
+            .executor
+            .execute(start.request, CancelToken::new())
+            .await;
         assert_eq!(outcome.error, None);
         black_box(outcome.results);
     }

@@ -61,6 +61,7 @@ async fn document(tee: &FakeSnp, owner: &PrivateKey) -> ResultDocument {
         untrusted_start: SystemTime::now().into(),
         untrusted_finish: SystemTime::now().into(),
         audit_head: None,
+        invocation_id: None,
         evidence_digest: evidence.digest().unwrap(),
     };
     ResultDocument {

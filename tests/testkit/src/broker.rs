@@ -11,5 +11,5 @@ mod server;
 mod tests;
 
 pub use image_proxy::{ImageProxy, chunk};
-pub use manager::{Manager, Outcome, Task};
+pub use manager::{InvocationOutcome, Manager, Outcome, Task};
 pub use server::{BrokerError, BrokerSetup, PATIENCE, Recorded, TestBroker, TlsFiles, Visit};

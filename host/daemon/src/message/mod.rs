@@ -6,6 +6,7 @@
 //! What goes out is exactly what the Manager reads, with the names it has always had.
 
 mod addressee;
+pub mod invoke;
 pub mod outgoing;
 pub mod round;
 pub mod start;
@@ -16,9 +17,10 @@ pub mod topics;
 use proplet_executor::request::MAX_INPUTS;
 
 pub use self::{
-    outgoing::{Alive, Create, Fetch, ResultMessage},
+    invoke::{DecodedInvoke, InvocationId, Invoke},
+    outgoing::{Alive, Create, Fetch, InvokeResultMessage, ResultMessage},
     round::Round,
-    start::{BadStart, Decoded},
+    start::{BadStart, Decoded, Start, TaskKind},
     stop::Stop,
     topics::Topics,
 };

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use proplet_executor::Refusal;
 use serde::Serialize;
 
+use super::InvocationId;
+
 /// The outcome of a task, on `control/proplet/results`.
 ///
 /// The Manager stores `results` as it is and shows the task as failed when `error` is a non-empty
@@ -27,6 +29,42 @@ impl ResultMessage {
     pub fn refused(task_id: &str, proplet_id: &str, refusal: &Refusal) -> Self {
         Self {
             task_id: task_id.to_owned(),
+            proplet_id: proplet_id.to_owned(),
+            results: String::new(),
+            error: Some(refusal.to_string()),
+        }
+    }
+
+    /// The message as it goes out.
+    #[must_use]
+    pub fn to_payload(&self) -> Bytes {
+        // Strings always make JSON.
+        serde_json::to_vec(self).unwrap_or_default().into()
+    }
+}
+
+/// The outcome of an invocation, on `control/proplet/invoke_results`. The members are those of a task's outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InvokeResultMessage {
+    /// Identifier of the latent task.
+    pub task_id: String,
+    /// Identifier of the invocation.
+    pub invocation_id: String,
+    /// This proplet.
+    pub proplet_id: String,
+    /// As in [`ResultMessage`].
+    pub results: String,
+    /// `<code>: <words>` of a failure.
+    pub error: Option<String>,
+}
+
+impl InvokeResultMessage {
+    /// The answer to an invocation that was refused.
+    #[must_use]
+    pub fn refused(id: &InvocationId, proplet_id: &str, refusal: &Refusal) -> Self {
+        Self {
+            task_id: id.task.clone(),
+            invocation_id: id.invocation.clone(),
             proplet_id: proplet_id.to_owned(),
             results: String::new(),
             error: Some(refusal.to_string()),

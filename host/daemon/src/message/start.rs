@@ -22,11 +22,29 @@ pub struct BadStart {
     pub refusal: Refusal,
 }
 
+/// A task to run, and how.
+#[derive(Debug)]
+pub struct Start {
+    /// What is to run.
+    pub request: Request,
+    /// How.
+    pub kind: TaskKind,
+}
+
+/// How a task is to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Once, to its end.
+    Task,
+    /// Not before it is invoked, and then once for every invocation.
+    Latent,
+}
+
 /// What a message on the start topic is to this proplet.
 #[derive(Debug)]
 pub enum Decoded {
     /// A task to run.
-    Task(Box<Request>),
+    Task(Box<Start>),
     /// A task for another proplet.
     NotForUs,
     /// Not a task that can be run.
@@ -75,8 +93,8 @@ impl Decoded {
                     return Self::NotForUs;
                 }
                 let id = Some(wire.id.clone()).filter(|id| is_id(id));
-                match wire.into_request() {
-                    Ok(request) => Self::Task(Box::new(request)),
+                match wire.into_start() {
+                    Ok(start) => Self::Task(Box::new(start)),
                     Err(refusal) => Self::Bad(BadStart { id, refusal }),
                 }
             }
@@ -108,19 +126,17 @@ impl Decoded {
 }
 
 impl Wire {
-    fn into_request(self) -> Result<Request, Refusal> {
+    fn into_start(self) -> Result<Start, Refusal> {
         if self.daemon {
             return Err(Refusal::new(
                 Code::TaskUnsupported,
                 "daemon tasks are not supported: start the task without `daemon`",
             ));
         }
-        if self.latent {
-            return Err(Refusal::new(
-                Code::TaskUnsupported,
-                "latent tasks are not supported: start the task without `latent`",
-            ));
-        }
+        let kind = match self.latent {
+            true => TaskKind::Latent,
+            false => TaskKind::Task,
+        };
         let request = Request {
             source: source(
                 self.encrypted,
@@ -138,7 +154,7 @@ impl Wire {
             },
         };
         request.check()?;
-        Ok(request)
+        Ok(Start { request, kind })
     }
 }
 

@@ -60,6 +60,22 @@ where
     deserializer.deserialize_any(Inputs)
 }
 
+/// The same; `null` is none at all.
+pub(super) fn inputs_if_any<'de, D>(deserializer: D) -> Result<Option<Vec<String>>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    struct Inputs(Vec<String>);
+
+    impl<'de> Deserialize<'de> for Inputs {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            inputs(deserializer).map(Self)
+        }
+    }
+
+    Ok(Option::<Inputs>::deserialize(deserializer)?.map(|inputs| inputs.0))
+}
+
 /// The environment of a task; `null` is empty.
 pub(super) fn environment<'de, D>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error>
 where
@@ -72,6 +88,7 @@ where
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Salvage {
     pub id: Option<String>,
+    pub invocation_id: Option<String>,
     pub proplet_id: Option<String>,
     pub broadcast: bool,
 }
@@ -110,6 +127,11 @@ impl<'de> Visitor<'de> for SalvageSeed<'_> {
                 "id" => {
                     if let Value::String(id) = members.next_value()? {
                         self.0.id = Some(id);
+                    }
+                }
+                "invocation_id" => {
+                    if let Value::String(id) = members.next_value()? {
+                        self.0.invocation_id = Some(id);
                     }
                 }
                 "proplet_id" => {

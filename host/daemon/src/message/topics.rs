@@ -8,6 +8,8 @@ pub enum Command {
     Start,
     /// A task is to be stopped.
     Stop,
+    /// A latent task is to be invoked.
+    Invoke,
     /// A part of a plain image.
     Chunk,
 }
@@ -17,9 +19,11 @@ pub enum Command {
 pub struct Topics {
     start: String,
     stop: String,
+    invoke: String,
     create: String,
     alive: String,
     results: String,
+    invoke_results: String,
     fetch: String,
     chunks: String,
     uses_image_proxy: bool,
@@ -34,9 +38,11 @@ impl Topics {
         Self {
             start: topic("manager/start"),
             stop: topic("manager/stop"),
+            invoke: topic("manager/invoke"),
             create: topic("proplet/create"),
             alive: topic("proplet/alive"),
             results: topic("proplet/results"),
+            invoke_results: topic("proplet/invoke_results"),
             fetch: format!("{channel}/registry/proplet"),
             chunks: format!("{channel}/registry/server"),
             uses_image_proxy: false,
@@ -57,6 +63,8 @@ impl Topics {
             Some(Command::Start)
         } else if topic == self.stop {
             Some(Command::Stop)
+        } else if topic == self.invoke {
+            Some(Command::Invoke)
         } else if self.uses_image_proxy && topic == self.chunks {
             Some(Command::Chunk)
         } else {
@@ -67,7 +75,7 @@ impl Topics {
     /// Topics to subscribe to.
     #[must_use]
     pub fn subscriptions(&self) -> Vec<&str> {
-        let mut topics = vec![self.start.as_str(), &self.stop];
+        let mut topics = vec![self.start.as_str(), &self.stop, &self.invoke];
         if self.uses_image_proxy {
             topics.push(&self.chunks);
         }
@@ -96,6 +104,12 @@ impl Topics {
     #[must_use]
     pub fn results(&self) -> &str {
         &self.results
+    }
+
+    /// Answers to invocations go here.
+    #[must_use]
+    pub fn invoke_results(&self) -> &str {
+        &self.invoke_results
     }
 }
 
@@ -127,11 +141,14 @@ mod tests {
             topics.command("m/t/c/c/control/manager/stop"),
             Some(Command::Stop)
         );
+        let invoke = "m/t/c/c/control/manager/invoke";
+        assert_eq!(topics.command(invoke), Some(Command::Invoke));
+        assert!(topics.subscriptions().contains(&invoke));
         for other in [
             "m/t/c/c/control/manager/start/x",
             "x/m/t/c/c/control/manager/start",
             "m/t2/c/c/control/manager/start",
-            "m/t/c/c/control/manager/invoke",
+            "m/t/c/c/control/proplet/invoke_results",
         ] {
             assert_eq!(topics.command(other), None, "{other}");
         }

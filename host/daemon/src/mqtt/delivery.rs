@@ -15,9 +15,9 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     link::Link,
-    outbox::{Item, Kind, Outbox},
+    outbox::{About, Item, Kind, Outbox},
 };
-use crate::message::ResultMessage;
+use crate::message::{InvokeResultMessage, ResultMessage};
 
 /// A message that brought the connection down so often is not sent again: the broker takes nothing of
 /// its size.
@@ -33,6 +33,8 @@ pub struct Delivery {
     pub link: Link,
     /// Where results go.
     pub topic: String,
+    /// Where answers to invocations go.
+    pub invocations_topic: String,
     /// This proplet, as results name it.
     pub entity: String,
     /// At most so many messages are in flight at once.
@@ -55,13 +57,14 @@ impl Delivery {
             let connected = connection.borrow_and_update().is_some();
             self.outbox.set_connected(connected);
             let now = Instant::now();
+            self.outbox.expire(now);
             while connected && in_flight.len() < allowed {
                 let Some(item) = self.outbox.take(now) else {
                     break;
                 };
                 in_flight.push(self.send(item));
             }
-            let due = self.outbox.next_due().filter(|due| *due > now);
+            let due = self.outbox.next_due(now);
             let later = due.unwrap_or_else(|| now + Duration::from_secs(3600));
             tokio::select! {
                 Some((item, sent)) = in_flight.next() => {
@@ -87,7 +90,11 @@ impl Delivery {
         }
         let options = PublishOptions::new(self.link.qos);
         let client = &self.link.client;
-        let sending = client.publish_tracked(&self.topic, item.payload.clone(), options);
+        let topic = match item.about {
+            About::Task => &self.topic,
+            About::Invocation { .. } => &self.invocations_topic,
+        };
+        let sending = client.publish_tracked(topic, item.payload.clone(), options);
         let sent = match sending.await {
             Ok(notice) => notice.wait_completion_async().await.is_ok(),
             Err(_) => false,
@@ -99,8 +106,14 @@ impl Delivery {
     async fn done(&self, item: &Item, sent: bool, allowed: usize) -> usize {
         if sent {
             match item.kind {
-                Kind::Result => info!("Successfully published result for task {}", item.task),
                 // There may be as many as somebody cares to ask for.
+                Kind::Result if item.about != About::Task => {
+                    debug!(
+                        "Successfully published an answer to an invocation of task {}",
+                        item.task
+                    );
+                }
+                Kind::Result => info!("Successfully published result for task {}", item.task),
                 Kind::Refusal => debug!("Successfully published the refusal of task {}", item.task),
             }
             self.outbox.delivered(item.id);
@@ -132,10 +145,13 @@ impl Delivery {
                 item.payload.len()
             ),
         );
-        let report = ResultMessage::refused(&item.task, &self.entity, &refusal);
+        let report = match &item.about {
+            About::Task => ResultMessage::refused(&item.task, &self.entity, &refusal).to_payload(),
+            About::Invocation { id, .. } => {
+                InvokeResultMessage::refused(id, &self.entity, &refusal).to_payload()
+            }
+        };
         let on_disk = Answer::Unkept(Some(refusal.code()));
-        self.outbox
-            .replace(item.id, report.to_payload(), on_disk)
-            .await;
+        self.outbox.replace(item.id, report, on_disk).await;
     }
 }

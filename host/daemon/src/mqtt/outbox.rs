@@ -8,6 +8,9 @@
 //! Refusals may have half of the room, and go out beside the results, so that whoever is refused a thousand times holds up
 //! nobody's result. A start whose refusal has no room yet is not acknowledged, so it is still the broker's.
 //!
+//! An answer to an invocation is for somebody who waits half a minute for it and never looks again. It goes the same way,
+//! but it is in memory only, and it is dropped when its time is over: what would a restart do with it?
+//!
 //! [`Outbox`] decides what goes out when. An answer has its place before it is made: in memory, where its bytes
 //! lie until the broker has them, and in the [`Journal`], which outlives the process. It is sent only after the
 //! journal has it, so that what the Manager knows, a restart knows too.
@@ -26,6 +29,8 @@ use tokio::{
     time::Instant,
 };
 use tracing::warn;
+
+use crate::message::InvocationId;
 
 /// The longest time that an answer waits for its time.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -47,11 +52,46 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
+/// What a message is about, of its task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// The whole of it. The answer outlives the process where the journal does.
+    Task,
+    /// One invocation, whose answer nobody waits for after this. So it is in memory only, and goes when its time is
+    /// over.
+    Invocation {
+        /// Which one.
+        id: InvocationId,
+        /// When its answer is of no use any more.
+        until: Instant,
+    },
+}
+
+impl About {
+    /// When the message goes, if it has not gone out.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        match self {
+            Self::Task => None,
+            Self::Invocation { until, .. } => Some(*until),
+        }
+    }
+
+    /// What waits is found by this.
+    fn subject(&self, task: &str) -> String {
+        match self {
+            Self::Task => task.to_owned(),
+            Self::Invocation { id, .. } => id.key(),
+        }
+    }
+}
+
 /// The answer to a task.
 #[derive(Debug, Clone)]
 pub struct Letter {
     /// The task that it is about.
     pub task: String,
+    /// What of it.
+    pub about: About,
     /// The message as it goes out.
     pub payload: Bytes,
     /// It goes out no sooner than this.
@@ -60,6 +100,14 @@ pub struct Letter {
     pub number: Option<Number>,
     /// What of it is on the disk.
     pub on_disk: Answer,
+}
+
+impl Letter {
+    /// Names what it is about: the task's id, or [`InvocationId::key`].
+    #[must_use]
+    pub fn subject(&self) -> String {
+        self.about.subject(&self.task)
+    }
 }
 
 /// What a message is to its task.
@@ -78,6 +126,8 @@ pub struct Item {
     pub id: u64,
     /// The task that it is about.
     pub task: String,
+    /// What of it.
+    pub about: About,
     /// The message.
     pub payload: Bytes,
     /// How often it was sent without an acknowledgement.
@@ -119,7 +169,7 @@ struct State {
     in_a_row: usize,
     /// Whether there is a connection, so that what comes in goes out at once.
     connected: bool,
-    /// How many messages wait, by task.
+    /// How many messages wait, by what they are about.
     tasks: HashMap<String, usize>,
     settlements: Option<Settlements>,
 }
@@ -130,6 +180,7 @@ pub(super) type Settlements = mpsc::Receiver<oneshot::Sender<()>>;
 struct Waiting {
     id: u64,
     task: String,
+    about: About,
     payload: Bytes,
     number: Option<Number>,
     due: Instant,
@@ -151,12 +202,12 @@ pub struct Place {
 /// An answer that is on its way into the outbox.
 pub struct Expected {
     outbox: Outbox,
-    task: String,
+    subject: String,
 }
 
 impl Drop for Expected {
     fn drop(&mut self) {
-        self.outbox.with(|state| state.settle(&self.task));
+        self.outbox.with(|state| state.settle(&self.subject));
     }
 }
 
@@ -274,18 +325,19 @@ impl Outbox {
         self.with(|state| state.entries == 0)
     }
 
-    /// Whether an answer to this task waits for the broker's acknowledgement.
+    /// Whether an answer to this task waits for the broker's acknowledgement, or one to the invocation that has this
+    /// key.
     #[must_use]
-    pub fn is_waiting(&self, task: &str) -> bool {
-        self.with(|state| state.tasks.contains_key(task))
+    pub fn is_waiting(&self, subject: &str) -> bool {
+        self.with(|state| state.tasks.contains_key(subject))
     }
 
-    /// Has an answer to this task count as waiting, which has no room yet.
-    pub fn expect(&self, task: &str) -> Expected {
-        self.with(|state| state.expect(task));
+    /// Has an answer to this task or invocation count as waiting, which has no room yet.
+    pub fn expect(&self, subject: String) -> Expected {
+        self.with(|state| state.expect(&subject));
         Expected {
             outbox: self.clone(),
-            task: task.to_owned(),
+            subject,
         }
     }
 
@@ -356,19 +408,43 @@ impl Outbox {
                 unmarked: waiting.number.is_some() && waiting.on_disk == Answer::Unkept(None),
                 id: waiting.id,
                 task: waiting.task.clone(),
+                about: waiting.about.clone(),
                 payload: waiting.payload.clone(),
                 attempts: waiting.attempts,
             })
         })
     }
 
-    /// When the next message that waits for its time is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
+    /// When, after now, the next message is due or of no use any more.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         self.with(|state| {
             let waiting = state.results.iter().chain(&state.refusals);
             let waiting = waiting.filter(|waiting| !waiting.in_flight);
-            waiting.map(|waiting| waiting.due).min()
+            let times = waiting.flat_map(|waiting| [Some(waiting.due), waiting.about.until()]);
+            times.flatten().filter(|time| *time > now).min()
         })
+    }
+
+    /// Drops what is of no use any more, and is not in flight.
+    pub(super) fn expire(&self, now: Instant) {
+        let dropped = self.with(|state| {
+            let waiting = state.results.iter().chain(&state.refusals);
+            let is_over = |waiting: &&Waiting| {
+                !waiting.in_flight && waiting.about.until().is_some_and(|until| until <= now)
+            };
+            let over: Vec<u64> = waiting.filter(is_over).map(|waiting| waiting.id).collect();
+            for id in &over {
+                state.remove(*id);
+            }
+            over.len()
+        });
+        if dropped > 0 {
+            warn!("{dropped} answers to invocations are dropped: nobody waits for them any more");
+            self.0.removed.notify_waiters();
+            self.0
+                .changes
+                .send_modify(|changes| *changes = changes.wrapping_add(1));
+        }
     }
 
     /// Ends when a message came in since the last time that this ended.
@@ -416,13 +492,16 @@ impl Outbox {
     pub(super) async fn replace(&self, id: u64, payload: Bytes, on_disk: Answer) {
         let known = self.with(|state| {
             let waiting = state.find(id)?;
-            Some((waiting.number, waiting.task.clone()))
+            let is_kept = waiting.about == About::Task;
+            Some((waiting.number, waiting.task.clone(), is_kept))
         });
-        let Some((number, task)) = known else {
+        let Some((mut number, task, is_kept)) = known else {
             return;
         };
-        let answered = self.0.journal.answer(number, &task, on_disk.clone());
-        let (number, _) = answered.await;
+        if is_kept {
+            let answered = self.0.journal.answer(number, &task, on_disk.clone());
+            number = answered.await.0;
+        }
         self.with(|state| {
             let Some(waiting) = state.find(id) else {
                 return;
@@ -461,8 +540,12 @@ impl Place {
     /// An answer that cannot be put on the disk now waits all the same; the journal writes it later.
     ///
     /// Whether the disk has it.
-    pub async fn put(mut self, mut letter: Letter, busy: impl Send) -> bool {
+    pub async fn put(self, mut letter: Letter, busy: impl Send) -> bool {
         let outbox = self.outbox.clone();
+        if letter.about != About::Task {
+            self.enqueue(letter, busy);
+            return true;
+        }
         // One commit does for both, where it goes out as soon as it is there.
         if letter.on_disk == Answer::Unkept(None) && outbox.with(|state| state.connected) {
             letter.on_disk = Answer::Handed;
@@ -480,6 +563,13 @@ impl Place {
             );
         }
         letter.number = number;
+        self.enqueue(letter, busy);
+        is_kept
+    }
+
+    /// Puts an answer in the queue.
+    fn enqueue(mut self, letter: Letter, busy: impl Send) {
+        let outbox = self.outbox.clone();
         outbox.with(|state| {
             self.is_taken = true;
             state.bytes = state
@@ -496,7 +586,6 @@ impl Place {
             drop(busy);
         });
         outbox.changed();
-        is_kept
     }
 }
 
@@ -520,7 +609,7 @@ impl Drop for Place {
 impl State {
     fn enqueue(&mut self, letter: Letter, kind: Kind) {
         self.last_id = self.last_id.saturating_add(1);
-        self.expect(&letter.task);
+        self.expect(&letter.subject());
         let queue = match kind {
             Kind::Result => &mut self.results,
             Kind::Refusal => &mut self.refusals,
@@ -530,6 +619,7 @@ impl State {
             on_disk: letter.on_disk,
             id: self.last_id,
             task: letter.task,
+            about: letter.about,
             payload: letter.payload,
             number: letter.number,
             due: letter.not_before.min(Instant::now() + LONGEST_WAIT),
@@ -552,22 +642,22 @@ impl State {
         }
         self.entries = self.entries.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(done.payload.len());
-        self.settle(&done.task);
+        self.settle(&done.about.subject(&done.task));
         done.number
     }
 
-    /// One more answer to this task waits.
-    fn expect(&mut self, task: &str) {
-        let waiting = self.tasks.entry(task.to_owned()).or_default();
+    /// One more answer to this waits.
+    fn expect(&mut self, subject: &str) {
+        let waiting = self.tasks.entry(subject.to_owned()).or_default();
         *waiting = waiting.saturating_add(1);
     }
 
     /// One less does.
-    fn settle(&mut self, task: &str) {
-        if let Some(waiting) = self.tasks.get_mut(task) {
+    fn settle(&mut self, subject: &str) {
+        if let Some(waiting) = self.tasks.get_mut(subject) {
             *waiting = waiting.saturating_sub(1);
             if *waiting == 0 {
-                self.tasks.remove(task);
+                self.tasks.remove(subject);
             }
         }
     }

@@ -54,6 +54,7 @@ impl Scene {
             images: None,
             outbox: outbox.clone(),
             repeats,
+            invocations: Repeats::default(),
             acknowledgements: Acknowledgements::new(link.clone()).0,
             recovered: mpsc::unbounded_channel().1,
             probes: mpsc::channel(1).1,
@@ -220,4 +221,88 @@ async fn a_stop_and_a_shutdown_do_not_wait_for_a_full_queue() {
     for _ in 0..3 {
         assert_eq!(code(&scene.answer().await), "proplet-stopping");
     }
+}
+
+/// An invocation, which waits for a result that no earlier answer can be mistaken for.
+fn invoke(task: &str, invocation: &str) -> Received {
+    message(
+        "invoke",
+        &json!({"id": task, "invocation_id": invocation, "proplet_id": ENTITY, "inputs": null}),
+    )
+}
+
+/// Starts a latent task, and waits until it is prepared.
+async fn prepare(scene: &mut Scene, start: Received) {
+    let mut body: Value = serde_json::from_slice(&start.payload).unwrap();
+    body["latent"] = true.into();
+    let start = Received {
+        payload: Bytes::from(body.to_string()),
+        ..start
+    };
+    scene.receive(start).await.unwrap().await.unwrap();
+    scene.service.tasks.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_an_invocation_is_none_of_its_own() {
+    let mut scene = Scene::new("", bounds(100));
+    let copy = || Received {
+        duplicate: true,
+        ..invoke("a", "1")
+    };
+    assert!(scene.receive(invoke("a", "1")).await.is_some());
+    assert_eq!(code(&scene.answer().await), "not-precompiled");
+    // It was refused, so a copy of it is looked at again.
+    prepare(&mut scene, seven("a")).await;
+    assert!(scene.receive(copy()).await.is_none());
+    let answer = scene.answer().await;
+    assert_eq!(
+        (&answer["results"], &answer["invocation_id"]),
+        (&json!("7"), &json!("1"))
+    );
+    assert!(scene.receive(copy()).await.is_none());
+    assert!(scene.outbox.is_empty() && scene.service.tasks.count() == 0);
+    // Starts are remembered however many invocations there are.
+    for number in 0..2000 {
+        scene.service.invocations.remember(&number.to_string());
+    }
+    let again = Received {
+        duplicate: true,
+        ..seven("a")
+    };
+    assert!(scene.receive(again).await.is_none());
+    assert_eq!(scene.service.tasks.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invocation_is_not_acknowledged_before_its_refusal_has_room() {
+    let mut scene = Scene::new("", bounds(2));
+    let mut ready = Vec::new();
+    for number in 0..20 {
+        let taken = scene.receive(invoke("none", &number.to_string())).await;
+        ready.push(taken.expect("a refusal was lost"));
+    }
+    for _ in 0..20 {
+        let answer = scene.answer().await;
+        assert_eq!(code(&answer), "not-precompiled");
+        assert_eq!(answer["task_id"], "none");
+    }
+    for ready in ready {
+        // The sender is dropped: it may be acknowledged.
+        ready.await.unwrap_err();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shutdown_refuses_invocations_and_forgets_what_was_prepared() {
+    let mut scene = Scene::new("", bounds(100));
+    prepare(&mut scene, spin("a")).await;
+    scene.receive(invoke("a", "1")).await;
+    scene.service.tasks.stop_all();
+    assert_eq!(code(&scene.answer().await), "proplet-stopping");
+    let late = scene.service.obey(&invoke("a", "2"), true).await;
+    assert!(late.is_some());
+    assert_eq!(code(&scene.answer().await), "proplet-stopping");
+    scene.receive(invoke("a", "3")).await;
+    assert_eq!(code(&scene.answer().await), "not-precompiled");
 }

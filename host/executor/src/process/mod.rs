@@ -9,7 +9,6 @@ mod owners;
 mod reach;
 mod readiness;
 mod shared;
-mod shares;
 mod sources;
 pub(crate) mod trusted_host;
 mod vault;

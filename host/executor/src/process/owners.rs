@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::shares::{Bounds, Shares};
+use crate::shares::{Bounds, Shares};
 
 /// Most references that are remembered, and their bytes.
 const BOUNDS: Bounds = Bounds {

@@ -25,7 +25,7 @@ use proplet_types::{Code, ResourceUri};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::shares::{Bounds, Shares};
+use crate::shares::{Bounds, Shares};
 
 /// Most answers that are kept, and their bytes. Beyond it the key broker is asked anew.
 const BOUNDS: Bounds = Bounds {

@@ -12,8 +12,10 @@ use std::{
 
 use proplet_types::{Digest, ResourceUri};
 
-use super::shares::{Bounds, Shares};
-use crate::workload::ready::{Road, Workload};
+use crate::{
+    shares::{Bounds, Shares},
+    workload::ready::{Road, Workload},
+};
 
 /// Most components that are kept ready, and bytes of their code.
 const BOUNDS: Bounds = Bounds {

@@ -1,13 +1,11 @@
 //! Encrypted tasks: secrets of the owner's repository, and nothing in clear but codes and host text.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::SystemTime,
-};
+use std::sync::{Arc, Mutex};
 
 use proplet_runtime::{CancelToken, Grants, RuntimeError, SecretSource, Services};
 
 use super::{
+    Begun,
     receipt::Draft,
     sealing::Sealer,
     secrets::{NoSecrets, Secrets},
@@ -29,10 +27,10 @@ impl Process {
         workload: &Workload,
         release: &Release,
         task: Task,
-        started: SystemTime,
+        begun: Begun,
         cancel: CancelToken,
     ) -> TaskOutcome {
-        let sealer = self.sealer(workload, release, &task, started);
+        let sealer = self.sealer(workload, release, &task, &begun);
         let sealer = match unless_stopped(&cancel, sealer).await {
             Ok(sealer) => sealer,
             Err(refusal) => return TaskOutcome::failed(refusal),
@@ -93,7 +91,7 @@ impl Process {
         workload: &Workload,
         release: &Release,
         task: &Task,
-        started: SystemTime,
+        begun: &Begun,
     ) -> Result<Sealer, Refusal> {
         release.still_holds()?;
         let host = &release.host;
@@ -108,7 +106,7 @@ impl Process {
             )
             .await?;
         Ok(Sealer {
-            draft: Draft::new(workload, release, task, started, &attested)?,
+            draft: Draft::new(workload, release, task, begun, &attested)?,
             recipients: release.recipients.clone(),
             key: Arc::clone(&host.receipt_key),
             clock: Arc::clone(&self.clock),

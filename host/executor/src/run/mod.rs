@@ -14,11 +14,18 @@ use proplet_runtime::{CancelToken, Grants, Input, Outside, TaskSpec};
 
 use crate::{
     identity::TaskAttestor,
+    manner::Manner,
     outcome::TaskOutcome,
     process::Process,
     request::Task,
     workload::{Road, Workload},
 };
+
+/// How and when a run began.
+struct Begun {
+    manner: Manner,
+    started: SystemTime,
+}
 
 impl Process {
     /// Runs a workload to its end. `started` is when the host began with the task.
@@ -26,13 +33,15 @@ impl Process {
         &self,
         workload: &Workload,
         task: Task,
+        manner: Manner,
         started: SystemTime,
         cancel: CancelToken,
     ) -> TaskOutcome {
         match &workload.road {
             Road::Plain => self.run_plain(workload, task, cancel).await,
             Road::Encrypted(release) => {
-                self.run_encrypted(workload, release, task, started, cancel)
+                let begun = Begun { manner, started };
+                self.run_encrypted(workload, release, task, begun, cancel)
                     .await
             }
         }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use proplet_runtime::{
-    CancelToken, Compiled, Grants, GuestText, Outcome, RuntimeError, Services, TaskSpec,
+    CancelToken, Compiled, Grants, GuestText, Outcome, Outside, RuntimeError, Services, TaskSpec,
 };
+use proplet_types::Code;
 
 use super::{
     secrets::NoSecrets,
@@ -59,6 +60,39 @@ impl Process {
             };
         }
         outcome(self.runtime.run(code, spec, services).await, &sink)
+    }
+
+    /// Passes when a plain component has the export that a task invokes, and is none that is served: there would be
+    /// nothing to invoke.
+    ///
+    /// # Errors
+    /// `task-unsupported` for one that answers HTTP requests, and what [`Compiled::invoked_export`] says.
+    pub(crate) fn check_invocable(
+        &self,
+        code: &Compiled,
+        workload: &Workload,
+        task: &Task,
+    ) -> Result<(), TaskError> {
+        let never = CancelToken::new();
+        let spec = spec(
+            workload,
+            task.clone(),
+            Grants::plain(),
+            Outside::default(),
+            never,
+        );
+        if code.answers_http(&spec) {
+            let refusal = Refusal::new(
+                Code::TaskUnsupported,
+                "the component answers HTTP requests, and there is nothing to invoke; start the task without \
+                 `latent`, and it is served",
+            );
+            return Err(refusal.into());
+        }
+        match code.invoked_export(&spec) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failure(&error, &[])),
+        }
     }
 
     /// Serves a component that answers HTTP requests until its task is stopped.

@@ -12,6 +12,7 @@ use proplet_results::{
 use proplet_runtime::TaskLimits;
 use proplet_types::{Code, Digest};
 
+use super::Begun;
 use crate::{
     identity::Attested,
     refusal::Refusal,
@@ -22,6 +23,7 @@ use crate::{
 /// What a receipt says whatever becomes of the run.
 pub(super) struct Draft {
     task_id: String,
+    invocation_id: Option<String>,
     component_digest: Digest,
     image_digest: Option<Digest>,
     policy_digest: Option<Digest>,
@@ -56,7 +58,7 @@ impl Draft {
         workload: &Workload,
         release: &Release,
         task: &Task,
-        started: SystemTime,
+        begun: &Begun,
         attested: &Attested,
     ) -> Result<Self, Refusal> {
         let failed = |_| {
@@ -67,6 +69,7 @@ impl Draft {
         };
         Ok(Self {
             task_id: task.id.clone(),
+            invocation_id: begun.manner.invocation().map(str::to_owned),
             component_digest: workload.component_digest,
             image_digest: workload.image_digest,
             policy_digest: workload.policy_digest(),
@@ -82,7 +85,7 @@ impl Draft {
                 .map(PublicKey::thumbprint)
                 .collect(),
             limits: named(&workload.limits),
-            started: started.into(),
+            started: begun.started.into(),
             evidence_digest: attested.digest,
         })
     }
@@ -91,6 +94,7 @@ impl Draft {
     pub(super) fn complete(&self, ending: Ending<'_>) -> ReceiptClaims {
         ReceiptClaims {
             task_id: self.task_id.clone(),
+            invocation_id: self.invocation_id.clone(),
             sequence: ending.sequence,
             outcome: ending.outcome,
             component_digest: self.component_digest,

@@ -115,6 +115,8 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
                 .map(|d| ("policy", d.to_string())),
         );
         facts.push(("task id", receipt.task_id.clone()));
+        let invocation = receipt.invocation_id.iter();
+        facts.extend(invocation.map(|id| ("invocation id", id.clone())));
         facts.push(("receipt", format!("{} of its key", receipt.sequence)));
         facts.push(("export", receipt.export.clone()));
         facts.push(("inputs", receipt.inputs_digest.to_string()));

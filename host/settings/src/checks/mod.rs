@@ -10,6 +10,7 @@ mod directories;
 mod http;
 mod identity;
 mod kbs;
+mod latent_tasks;
 mod limits;
 mod mqtt;
 mod outbox;
@@ -27,6 +28,7 @@ pub(super) use self::{
     http::checked_http,
     identity::{about, owns_key, partial_identity},
     kbs::checked_kbs,
+    latent_tasks::checked_latent_tasks,
     limits::checked_limits,
     mqtt::{check_way_of_key, checked_mqtt},
     outbox::{checked_health, checked_outbox},

@@ -93,6 +93,12 @@ fn in_force(settings: &Settings) -> BTreeMap<String, u64> {
         ("limits.handles", task.handles.into()),
         ("limits.evidence_quota", task.evidence_quota.into()),
         ("limits.secret_quota", task.secret_quota.into()),
+        ("latent_tasks.tasks", size(settings.latent_tasks.tasks)),
+        ("latent_tasks.bytes", settings.latent_tasks.bytes),
+        (
+            "latent_tasks.invocation_ms",
+            ms(settings.latent_tasks.invocation),
+        ),
         ("outbox.max_bytes", settings.outbox.max_bytes),
         ("http.requests", settings.http.requests.into()),
         ("http.connections", settings.http.connections.into()),
@@ -143,13 +149,25 @@ fn defaults_are_as_listed() {
     }
 }
 
+/// The name of a table by that of its type.
+fn snake_case(name: &str) -> String {
+    let mut table = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !table.is_empty() {
+            table.push('_');
+        }
+        table.extend(letter.to_lowercase());
+    }
+    table
+}
+
 #[test]
 fn every_number_of_the_document_is_listed() {
     let mut numbers = Vec::new();
     let mut table = String::new();
     for line in DOCUMENT.lines() {
         if let Some(rest) = line.strip_prefix("pub(super) struct ") {
-            table = rest.trim_end_matches(" {").to_lowercase();
+            table = snake_case(rest.trim_end_matches(" {"));
         }
         let field = line.trim().strip_prefix("pub ");
         if let Some((name, ty)) = field.and_then(|field| field.split_once(": "))

@@ -255,6 +255,7 @@ impl<'a> Ran<'a> {
             untrusted_start: std::time::SystemTime::now().into(),
             untrusted_finish: std::time::SystemTime::now().into(),
             audit_head: None,
+            invocation_id: None,
             evidence_digest: evidence.digest().unwrap(),
         };
         let receipt = self.key.sign(&receipt).unwrap();

@@ -1,6 +1,8 @@
 //! A stand-in for Propeller's Manager: it sends what the Manager sends, with exactly its members, and
 //! listens to what proplets say.
 
+mod invocations;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -16,6 +18,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
+pub use self::invocations::InvocationOutcome;
 use super::server::{BrokerError, PATIENCE, TestBroker};
 
 /// A task as its owner creates it at the Manager.
@@ -41,6 +44,8 @@ pub struct Task {
     pub kbs_resource_path: String,
     /// The proplet to run it; empty for none.
     pub proplet_id: String,
+    /// Whether it is prepared to be invoked.
+    pub latent: bool,
 }
 
 impl Task {
@@ -87,7 +92,7 @@ impl Task {
         message.insert("cli_args".into(), json!(self.cli_args));
         message.insert("broadcast".into(), json!(false));
         message.insert("daemon".into(), json!(false));
-        message.insert("latent".into(), json!(false));
+        message.insert("latent".into(), json!(self.latent));
         if !self.env.is_empty() {
             message.insert("env".into(), json!(self.env));
         }

@@ -9,7 +9,7 @@ fn decode(message: &Value) -> Decoded {
 
 fn task(message: &Value) -> Request {
     match decode(message) {
-        Decoded::Task(start) => *start,
+        Decoded::Task(start) => start.request,
         other => panic!("{other:?}"),
     }
 }
@@ -103,10 +103,6 @@ fn refusals_name_the_task_and_the_reason() {
             "task-unsupported",
         ),
         (
-            json!({"id": "1", "name": "n", "image_url": "i", "latent": true}),
-            "task-unsupported",
-        ),
-        (
             json!({"id": "1", "name": "n", "image_url": "i", "cli_args": ["--dir=/"]}),
             "task-arguments",
         ),
@@ -123,6 +119,22 @@ fn refusals_name_the_task_and_the_reason() {
         let bad = refusal(&message);
         assert_eq!(bad.id.as_deref(), Some("1"), "{message}");
         assert_eq!(bad.refusal.code(), code, "{message}");
+    }
+}
+
+#[test]
+fn a_latent_task_is_one_that_says_so() {
+    let mut message = json!({"id": "1", "name": "n", "image_url": "i"});
+    for (latent, wanted) in [
+        (json!(null), TaskKind::Task),
+        (json!(false), TaskKind::Task),
+        (json!(true), TaskKind::Latent),
+    ] {
+        message["latent"] = latent;
+        match decode(&message) {
+            Decoded::Task(start) => assert_eq!(start.kind, wanted),
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -194,7 +206,7 @@ proptest! {
     ) {
         let text = json!({"id": id, "name": "n", "image_url": "i", "inputs": inputs}).to_string();
         match Decoded::from_bytes(text.as_bytes(), "us") {
-            Decoded::Task(start) => prop_assert_eq!(start.task.inputs, inputs),
+            Decoded::Task(start) => prop_assert_eq!(start.request.task.inputs, inputs),
             Decoded::Bad(bad) => prop_assert_eq!(bad.id, None),
             Decoded::NotForUs => prop_assert!(false, "it is for everybody"),
         }

@@ -10,6 +10,7 @@ fn outbox(entries: usize, bytes: usize) -> Outbox {
 fn letter(task: &str, payload: &str, not_before: Instant) -> Letter {
     Letter {
         task: task.to_owned(),
+        about: About::Task,
         payload: Bytes::copy_from_slice(payload.as_bytes()),
         not_before,
         number: None,
@@ -53,9 +54,9 @@ async fn a_message_waits_for_its_time() {
     submit(&outbox, "soon", "", now).await;
     assert_eq!(outbox.take(now).unwrap().task, "soon");
     assert!(outbox.take(now).is_none());
-    assert_eq!(outbox.next_due(), Some(later));
+    assert_eq!(outbox.next_due(now), Some(later));
     assert_eq!(outbox.take(later).unwrap().task, "late");
-    assert_eq!(outbox.next_due(), None);
+    assert_eq!(outbox.next_due(later), None);
     // A time that is far away holds nothing back for long.
     submit(&outbox, "never", "", now + Duration::from_secs(1_000_000)).await;
     assert_eq!(outbox.take(now + LONGEST_WAIT).unwrap().task, "never");
@@ -278,4 +279,78 @@ async fn a_result_that_the_broker_may_have_is_not_called_lost() {
     assert_eq!(left(false, false).await, Answer::Unkept(None));
     assert_eq!(left(false, true).await, Answer::Handed);
     assert_eq!(left(true, true).await, Answer::Handed);
+}
+
+fn invocation(id: &str, until: Instant) -> Letter {
+    let id = InvocationId {
+        task: "t".to_owned(),
+        invocation: id.to_owned(),
+    };
+    Letter {
+        about: About::Invocation { id, until },
+        ..letter("t", "x", Instant::now())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_an_invocation_goes_when_nobody_waits_for_it() {
+    let outbox = outbox(3, 1000);
+    let now = Instant::now();
+    let until = now + Duration::from_secs(30);
+    for id in ["a", "b"] {
+        let place = outbox.reserve(1).unwrap();
+        place.put(invocation(id, until), ()).await;
+    }
+    submit(&outbox, "t", "r", now).await;
+    assert!(outbox.reserve(1).is_err());
+    assert!(outbox.is_waiting("t\na") && outbox.is_waiting("t\nb"));
+    assert_eq!(outbox.next_due(now), Some(until));
+    let sent = outbox.take(now).unwrap();
+    outbox.expire(until - Duration::from_millis(1));
+    assert!(outbox.is_waiting("t\nb"));
+    outbox.expire(until);
+    // What is in flight is still the broker's to acknowledge, and results stay.
+    assert!(outbox.is_waiting("t\na") && !outbox.is_waiting("t\nb"));
+    assert!(outbox.is_waiting("t"));
+    assert!(outbox.reserve(1).is_ok());
+    outbox.returned(sent.id);
+    outbox.expire(until);
+    assert!(!outbox.is_waiting("t\na"));
+    assert_eq!(outbox.tasks(), ["t"]);
+}
+
+#[tokio::test]
+async fn nothing_of_an_invocation_is_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || proplet_outbox::Options {
+        path: folder.path().join("outbox"),
+        max_bytes: 1 << 20,
+        rerun: proplet_outbox::Rerun::Allowed,
+        seal: None,
+        patience: Duration::from_secs(30),
+    };
+    let (journal, opening) = Journal::open(options()).unwrap();
+    opening.done().await.unwrap();
+    let bounds = Bounds {
+        entries: 10,
+        bytes: 1000,
+    };
+    let outbox = Outbox::new(journal.clone(), bounds);
+    let until = Instant::now() + Duration::from_secs(30);
+    for id in ["a", "b"] {
+        let place = outbox.reserve(1).unwrap();
+        assert!(place.put(invocation(id, until), ()).await);
+    }
+    let item = outbox.take(Instant::now()).unwrap();
+    assert!(!item.unmarked);
+    let report = Bytes::from_static(b"too large");
+    outbox
+        .replace(
+            item.id,
+            report,
+            Answer::Unkept(Some(Code::ResultUndeliverable)),
+        )
+        .await;
+    journal.flush().await.unwrap();
+    assert_eq!(journal.health().borrow().entries, 0);
 }

@@ -41,6 +41,10 @@ pub(super) fn of(report: &Report) -> Vec<Node> {
                 digest("image", receipt.image_digest.as_ref()),
                 digest("policy", receipt.policy_digest.as_ref()),
                 Node::new("task id", &receipt.task_id),
+                Node::new(
+                    "invocation id",
+                    receipt.invocation_id.as_deref().unwrap_or("absent"),
+                ),
                 Node::new("sequence", receipt.sequence.to_string()),
                 Node::new("export", &receipt.export),
                 Node::new("arguments", receipt.arguments_digest.to_string()),

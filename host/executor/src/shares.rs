@@ -12,7 +12,7 @@ use std::{
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// Entries.
     pub entries: usize,
     /// Bytes of all entries together.
@@ -20,7 +20,7 @@ pub(crate) struct Bounds {
 }
 
 /// A bounded map whose entries have owners.
-pub(crate) struct Shares<K, V> {
+pub struct Shares<K, V> {
     bounds: Bounds,
     entries: HashMap<K, Entry<V>>,
     clock: u64,
@@ -34,7 +34,9 @@ struct Entry<V> {
 }
 
 impl<K: Eq + Hash + Clone, V> Shares<K, V> {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    /// An empty map.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             entries: HashMap::new(),
@@ -43,7 +45,7 @@ impl<K: Eq + Hash + Clone, V> Shares<K, V> {
     }
 
     /// An entry, which counts as used.
-    pub(crate) fn get(&mut self, key: &K) -> Option<&V> {
+    pub fn get(&mut self, key: &K) -> Option<&V> {
         self.clock += 1;
         let entry = self.entries.get_mut(key)?;
         entry.used = self.clock;
@@ -52,7 +54,7 @@ impl<K: Eq + Hash + Clone, V> Shares<K, V> {
 
     /// Keeps an entry, and gives those that had to go for it: the same key's earlier one, and others. What
     /// is larger than everything that is kept goes at once.
-    pub(crate) fn put(&mut self, key: K, owner: &str, bytes: u64, value: V) -> Vec<V> {
+    pub fn put(&mut self, key: K, owner: &str, bytes: u64, value: V) -> Vec<V> {
         self.clock += 1;
         let entry = Entry {
             value,
@@ -73,14 +75,15 @@ impl<K: Eq + Hash + Clone, V> Shares<K, V> {
     }
 
     /// Removes what a condition holds for.
-    pub(crate) fn extract(&mut self, mut is_out: impl FnMut(&K, &V) -> bool) -> Vec<V> {
+    pub fn extract(&mut self, mut is_out: impl FnMut(&K, &V) -> bool) -> Vec<V> {
         self.entries
             .extract_if(|key, entry| is_out(key, &entry.value))
             .map(|(_, entry)| entry.value)
             .collect()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    /// All entries, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter().map(|(key, entry)| (key, &entry.value))
     }
 
