@@ -7,6 +7,7 @@ carried=(
     PROPLET_MANAGER_K8S_NAMESPACE PROPLET_DESCRIPTION PROPLET_TAGS PROPLET_LOCATION PROPLET_COLLECT_SYSTEM_INFO
     PROPLET_LIVELINESS_INTERVAL PROPLET_LOG_LEVEL PROPLET_MQTT_QOS PROPLET_MQTT_KEEP_ALIVE
     PROPLET_MQTT_MAX_PACKET_SIZE PROPLET_MQTT_INFLIGHT PROPLET_MQTT_REQUEST_CHANNEL_CAPACITY
+    PROPLET_METRICS_INTERVAL PROPLET_ENABLE_MONITORING
 )
 # Those that name a file of this machine, which the VM gets under a name of its own.
 declare -A files=(
@@ -32,8 +33,6 @@ declare -A without_effect=(
     [PROPLET_PLUGIN_DIR]='there are no plugins'
     [PROPLET_METRICS_PORT]='there is no metrics server'
     [PROPLET_METRICS_ENABLED]='there is no metrics server'
-    [PROPLET_METRICS_INTERVAL]='there are no metrics messages'
-    [PROPLET_ENABLE_MONITORING]='there are no metrics messages'
     [PROPLET_OTEL_URL]='there is no export of traces'
     [PROPLET_OTEL_TRACE_RATIO]='there is no export of traces'
     [PROPLET_TRACE_RATIO]='there is no export of traces'

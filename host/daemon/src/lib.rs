@@ -18,6 +18,7 @@ mod image_proxy;
 mod interfaces;
 pub mod log;
 pub mod message;
+mod metrics;
 pub mod mqtt;
 mod places;
 mod repeats;
@@ -32,6 +33,7 @@ use proplet_executor::{Executor, Host, ImageProxy, harden::harden_process};
 use proplet_hal::{TeeProvider, detection::Detection};
 use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
 use proplet_settings::{ApiKey, BrokerIdentity, ClientCertificate, Settings};
+use proplet_types::Clock;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, mpsc, watch},
@@ -47,6 +49,7 @@ use self::{
     image_proxy::Images,
     interfaces::Interfaces,
     message::Topics,
+    metrics::Speaker,
     mqtt::{
         Link,
         acknowledge::Acknowledgements,
@@ -81,6 +84,7 @@ pub struct Daemon {
     supervisor: Supervisor,
     gate: Gate,
     images: Option<(Arc<Images>, mpsc::Receiver<String>)>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Daemon {
@@ -99,6 +103,7 @@ impl Daemon {
         if let Some((images, _)) = &images {
             host.image_proxy = Some(Arc::clone(images) as Arc<dyn ImageProxy>);
         }
+        let clock = Arc::clone(&host.clock);
         let executor = Executor::new(host)?;
         check_credentials(&settings, &identity, &executor)?;
         let gate = Gate::of(&settings)?;
@@ -114,6 +119,7 @@ impl Daemon {
             supervisor: Supervisor::default(),
             gate,
             images,
+            clock,
         })
     }
 
@@ -147,6 +153,7 @@ impl Daemon {
             supervisor,
             gate,
             images,
+            clock,
         } = self;
         info!("Starting Proplet (Rust) - Instance ID: {}", identity.entity);
         for notice in &settings.notices {
@@ -216,6 +223,12 @@ impl Daemon {
             ));
             images
         });
+        let speaker = Speaker {
+            identity: identity.clone(),
+            about: settings.about.clone(),
+            clock,
+        };
+        metrics::start(&settings.metrics, speaker, &topics, &link, &mut helpers);
         let (acknowledgements, acknowledging) = Acknowledgements::new(link.clone());
         helpers.spawn(acknowledging);
 

@@ -29,6 +29,7 @@ pub(super) struct Document {
     pub latent_tasks: LatentTasks,
     pub outbox: Outbox,
     pub health: Health,
+    pub metrics: Metrics,
     pub http: Http,
     pub directories: Vec<Directory>,
     pub plugins: Vec<Plugin>,
@@ -227,6 +228,12 @@ pub(super) struct Outbox {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Health {
     pub listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Metrics {
+    pub interval_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

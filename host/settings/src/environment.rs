@@ -4,7 +4,7 @@
 //! which the cloud operator supplied at boot and which nobody measured. So it may say where the broker
 //! is and who this proplet is on it, which the operator decides anyway, and what only plain tasks have:
 //! directories, where the document names none and no encrypted task runs, and where their HTTP guests
-//! are served. It may not say anything that decides about secrets: the key broker, its CA, recipients,
+//! are served; and whether the use of this machine is told, where none runs. It may not say anything that decides about secrets: the key broker, its CA, recipients,
 //! allow-lists and limits stand in the settings document alone, whose digest is in every claim. A
 //! variable that tries is reported and ignored, never obeyed.
 
@@ -45,6 +45,8 @@ const OBEYED: &[&str] = &[
     "PROPLET_HTTP_ENABLED",
     "PROPLET_HTTP_PROXY_PORT",
     "PROPLET_DIRS",
+    "PROPLET_METRICS_INTERVAL",
+    "PROPLET_ENABLE_MONITORING",
 ];
 
 /// Variables that deployments of upstream's proplet set and that have no effect here, with the reason
@@ -93,14 +95,6 @@ const IGNORED: &[(&str, &str)] = &[
     (
         "PROPLET_METRICS_ENABLED",
         "/health is served where [health] listen in the settings document says",
-    ),
-    (
-        "PROPLET_METRICS_INTERVAL",
-        "metrics messages are not part of this version",
-    ),
-    (
-        "PROPLET_ENABLE_MONITORING",
-        "metrics messages are not part of this version",
     ),
     (
         "PROPLET_OTEL_URL",
@@ -431,6 +425,7 @@ mod tests {
         include_str!("checks/directories.rs"),
         include_str!("checks/http.rs"),
         include_str!("checks/identity.rs"),
+        include_str!("checks/metrics.rs"),
         include_str!("checks/mqtt.rs"),
     ];
 

@@ -1,6 +1,6 @@
 //! From the environment of a deployment to the settings document that means the same.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use zeroize::Zeroizing;
 
@@ -97,6 +97,14 @@ pub fn import(environment: &Environment, config: Option<&str>) -> Result<Import,
             ));
         }
     }
+    table(
+        "[metrics]",
+        &[number(
+            "interval_seconds",
+            seconds(settings.metrics.interval),
+            seconds(usual.metrics.interval),
+        )],
+    );
     for directory in &settings.directories {
         table(
             "[[directories]]",
@@ -189,6 +197,11 @@ fn credentials(settings: &Settings) -> Option<Zeroizing<String>> {
     Some(text)
 }
 
+/// An interval as the document has it: 0 is none.
+fn seconds(interval: Option<Duration>) -> u64 {
+    interval.map_or(0, |interval| interval.as_secs())
+}
+
 fn line(name: &str, value: &str) -> String {
     format!("{name} = {value}\n")
 }
@@ -242,7 +255,8 @@ mod tests {
                 (
                     settings.heartbeat,
                     &settings.log_level,
-                    settings.kbs.is_some()
+                    settings.kbs.is_some(),
+                    &settings.metrics,
                 ),
             )
         )

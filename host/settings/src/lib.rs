@@ -37,7 +37,7 @@ pub use self::{
     sections::{
         About, Agent, AllowList, ApiKey, Attestation, BrokerIdentity, CertificateService,
         ClientCertificate, Confidential, Http, ImageSources, Kbs, LatentTasks, Limits, Listen,
-        Mqtt, Outbox, PartialIdentity, PlainImages, Plugin, Rerun, TokenService,
+        Metrics, Mqtt, Outbox, PartialIdentity, PlainImages, Plugin, Rerun, TokenService,
     },
     settings::Settings,
 };

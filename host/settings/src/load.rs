@@ -170,6 +170,7 @@ impl Settings {
             latent_tasks,
             outbox,
             health,
+            metrics,
             http,
             directories,
             plugins,
@@ -222,6 +223,9 @@ impl Settings {
         let kbs = kbs.map(checks::checked_kbs).transpose()?;
         let confidential = checks::checked_confidential(confidential)?;
         let http = checks::checked_http(http, environment)?;
+        let takes_encrypted = kbs.is_some() && confidential.tasks;
+        let (metrics, unused) = checks::checked_metrics(&metrics, takes_encrypted, environment)?;
+        notices.extend(unused);
         let agent = checks::checked_agent(agent, &confidential, (&registry, &http), kbs.as_ref())?;
         let settings = Self {
             digest: Digest::of(bytes.as_bytes()),
@@ -245,6 +249,7 @@ impl Settings {
             latent_tasks: checks::checked_latent_tasks(&latent_tasks)?,
             outbox: checks::checked_outbox(outbox)?,
             health: checks::checked_health(&health)?,
+            metrics,
             http,
             directories,
             plugins: checks::checked_plugins(plugins)?,

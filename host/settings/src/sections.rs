@@ -260,6 +260,13 @@ pub struct TokenService {
     pub allow_http: bool,
 }
 
+/// What is said about the use of this machine, unasked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// Time between two messages about this process; none for no such messages.
+    pub interval: Option<Duration>,
+}
+
 /// What components reach over HTTP, and where those that answer requests are served.
 #[derive(Debug, Clone)]
 pub struct Http {

@@ -10,7 +10,7 @@ use crate::{
     error::SettingsError,
     sections::{
         About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs,
-        LatentTasks, Limits, Mqtt, Outbox, PartialIdentity, Plugin,
+        LatentTasks, Limits, Metrics, Mqtt, Outbox, PartialIdentity, Plugin,
     },
 };
 
@@ -48,6 +48,8 @@ pub struct Settings {
     pub outbox: Outbox,
     /// Where `/health` is served; none for nowhere.
     pub health: Option<SocketAddr>,
+    /// What is said about the use of this machine, unasked.
+    pub metrics: Metrics,
     /// What components reach over HTTP, and where those that answer requests are served.
     pub http: Http,
     /// Directories of this machine that plain tasks may use.

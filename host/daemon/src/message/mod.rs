@@ -7,6 +7,7 @@
 
 mod addressee;
 pub mod invoke;
+pub mod metrics;
 pub mod outgoing;
 pub mod round;
 pub mod start;

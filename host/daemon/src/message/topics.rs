@@ -24,6 +24,7 @@ pub struct Topics {
     alive: String,
     results: String,
     invoke_results: String,
+    metrics: String,
     fetch: String,
     chunks: String,
     uses_image_proxy: bool,
@@ -43,6 +44,7 @@ impl Topics {
             alive: topic("proplet/alive"),
             results: topic("proplet/results"),
             invoke_results: topic("proplet/invoke_results"),
+            metrics: topic("proplet/metrics"),
             fetch: format!("{channel}/registry/proplet"),
             chunks: format!("{channel}/registry/server"),
             uses_image_proxy: false,
@@ -98,6 +100,12 @@ impl Topics {
     #[must_use]
     pub fn alive(&self) -> &str {
         &self.alive
+    }
+
+    /// What this process uses goes here.
+    #[must_use]
+    pub fn metrics(&self) -> &str {
+        &self.metrics
     }
 
     /// Results go here.

@@ -10,9 +10,10 @@
 //! is **no last will**: the Manager reads every message on the alive topic as a sign of life, so an
 //! "offline" there would prolong ours.
 //!
-//! Five parts share a connection and none waits for another: [`Driver`] polls the event loop and passes
+//! Six parts share a connection and none waits for another: [`Driver`] polls the event loop and passes
 //! commands on; [`acknowledge`] tells the broker which of them it may forget; [`presence`] subscribes, announces
-//! and beats; [`delivery`] empties the [`outbox`]; [`requests`] asks the image proxy.
+//! and beats; [`delivery`] empties the [`outbox`]; [`requests`] asks the image proxy;
+//! [`unasked`] says what is soon said anew.
 
 pub mod acknowledge;
 pub(crate) mod backoff;
@@ -27,6 +28,7 @@ mod receipt;
 pub mod requests;
 mod tls;
 mod trouble;
+pub mod unasked;
 
 pub use self::{
     driver::{Connection, Driver, Received},

@@ -12,6 +12,7 @@ mod identity;
 mod kbs;
 mod latent_tasks;
 mod limits;
+mod metrics;
 mod mqtt;
 mod outbox;
 mod plugins;
@@ -30,6 +31,7 @@ pub(super) use self::{
     kbs::checked_kbs,
     latent_tasks::checked_latent_tasks,
     limits::checked_limits,
+    metrics::checked_metrics,
     mqtt::{check_way_of_key, checked_mqtt},
     outbox::{checked_health, checked_outbox},
     plugins::checked_plugins,

@@ -100,6 +100,10 @@ fn in_force(settings: &Settings) -> BTreeMap<String, u64> {
             ms(settings.latent_tasks.invocation),
         ),
         ("outbox.max_bytes", settings.outbox.max_bytes),
+        (
+            "metrics.interval_seconds",
+            settings.metrics.interval.map_or(0, |time| time.as_secs()),
+        ),
         ("http.requests", settings.http.requests.into()),
         ("http.connections", settings.http.connections.into()),
     ]
@@ -144,7 +148,7 @@ fn defaults_are_as_listed() {
         let found = in_force[&key(&row)];
         match row.default {
             Some(default) => assert_eq!(found, default, "{}", key(&row)),
-            None => assert_eq!(key(&row), "limits.tasks"),
+            None => assert!(["limits.tasks", "metrics.interval_seconds"].contains(&&*key(&row))),
         }
     }
 }

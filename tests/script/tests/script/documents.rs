@@ -97,6 +97,8 @@ fn all_that_upstreams_proplet_takes_is_carried_or_named() {
         ("PROPLET_MQTT_QOS", "1"),
         ("PROPLET_MQTT_KEEP_ALIVE", "20"),
         ("PROPLET_LIVELINESS_INTERVAL", "5"),
+        ("PROPLET_METRICS_INTERVAL", "30"),
+        ("PROPLET_ENABLE_MONITORING", "true"),
         ("PROPLET_TAGS", "a,b"),
         ("PROPLET_LOCATION", "here"),
         ("PROPLET_MANAGER_K8S_NAMESPACE", "ns"),

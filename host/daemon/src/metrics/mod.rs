@@ -1,0 +1,86 @@
+//! What this proplet says about the use of the machine, unasked.
+//!
+//! The messages are wanted and not needed: each is soon followed by a newer one. So they never stand in the way of what
+//! is needed. One message at a time is handed to the connection, with quality of service 0; those that come before it has
+//! left are dropped, and so are all while there is no connection. Nothing waits for them, and nothing of them is kept.
+//!
+//! Where encrypted tasks run, what a machine uses shows them at work. The settings decide
+//! ([`proplet_settings::Metrics`]), and nothing is measured that is not sent.
+
+mod node;
+mod process;
+mod sender;
+
+use std::{sync::Arc, time::SystemTime};
+
+use proplet_settings::{About, BrokerIdentity, Metrics};
+use proplet_types::Clock;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::task::JoinSet;
+
+use self::process::Machine;
+use crate::{
+    message::Topics,
+    mqtt::{Link, unasked},
+};
+
+/// Who speaks, and when it is.
+#[derive(Clone)]
+pub(super) struct Speaker {
+    pub identity: BrokerIdentity,
+    pub about: About,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Has everything measured that the settings ask for, and said over the link.
+pub(super) fn start(
+    settings: &Metrics,
+    speaker: Speaker,
+    topics: &Topics,
+    link: &Link,
+    helpers: &mut JoinSet<()>,
+) {
+    let (sender, messages) = sender::channel(topics);
+    helpers.spawn(unasked::run(link.clone(), messages));
+    if let Some(interval) = settings.interval {
+        helpers.spawn(node::measure(Machine::own(), interval, speaker, sender));
+    }
+}
+
+impl Speaker {
+    fn timestamp(&self) -> String {
+        rfc3339(self.clock.now())
+    }
+}
+
+/// A time as the Manager reads it. A clock that is set to where no such time is leaves the beginning of time, which the
+/// Manager reads too.
+fn rfc3339(time: SystemTime) -> String {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    let nanoseconds = since.map_or(0, |since| since.as_nanos());
+    let nanoseconds = i128::try_from(nanoseconds).unwrap_or(0);
+    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds);
+    let text = time.ok().and_then(|time| time.format(&Rfc3339).ok());
+    text.unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_the_manager_reads_them() {
+        let at = |seconds, nanoseconds| {
+            rfc3339(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
+        };
+        assert_eq!(at(1_790_000_000, 0), "2026-09-21T14:13:20Z");
+        assert_eq!(at(1_790_000_000, 5_000_000), "2026-09-21T14:13:20.005Z");
+        assert_eq!(at(0, 0), "1970-01-01T00:00:00Z");
+        // The year 10000 and later have no such form.
+        assert_eq!(at(999_999_999_999, 0), "1970-01-01T00:00:00Z");
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(rfc3339(before), "1970-01-01T00:00:00Z");
+    }
+}
