@@ -16,7 +16,7 @@ mod values;
 
 use std::{path::Path, sync::Arc};
 
-use proplet_types::{Digest, text::short_line};
+use proplet_types::Digest;
 use tracing::warn;
 
 use self::call::{Function, Plugin};
@@ -27,11 +27,6 @@ pub use self::{
 
 /// Largest plugin, in bytes.
 pub const MAX_BYTES: u64 = 64 << 20;
-/// Variables that one plugin may add to a task, and their bytes.
-const MAX_VARIABLES: usize = 256;
-const MAX_VARIABLE_BYTES: usize = 256 << 10;
-/// Longest reason that is repeated, in characters.
-const MAX_REASON: usize = 512;
 
 /// The plugins of a proplet, in the order in which they are asked. Clones share them.
 #[derive(Clone, Default)]
@@ -83,7 +78,7 @@ impl Plugins {
             if !allow {
                 return Err(NotAuthorized::Denied {
                     plugin: name(),
-                    reason: short_line(&reason, MAX_REASON),
+                    reason,
                 });
             }
         }
@@ -107,15 +102,7 @@ impl Plugins {
                     continue;
                 }
             };
-            let added = answer.as_ref().and_then(values::environment);
-            let added = added.filter(|added| {
-                let bytes: usize = added
-                    .iter()
-                    .map(|(name, value)| name.len() + value.len())
-                    .sum();
-                added.len() <= MAX_VARIABLES && bytes <= MAX_VARIABLE_BYTES
-            });
-            match added {
+            match answer.as_ref().and_then(values::environment) {
                 Some(added) => task.env.extend(added),
                 None => warn!(
                     "The plugin {} adds nothing to task {}: it gave no environment, or one that is too large",

@@ -3,9 +3,16 @@
 //! The types of a plugin are read from itself. Members are found by their names, and where versions of the interface
 //! could differ (an optional text, pairs as tuples or as records), both are understood.
 
+use proplet_types::text::short_line;
 use wasmtime::component::{Type, Val};
 
 use crate::info::{Ended, TaskInfo};
+
+/// Variables that one plugin may add to a task, and their bytes.
+const MAX_VARIABLES: usize = 256;
+const MAX_VARIABLE_BYTES: usize = 256 << 10;
+/// Longest reason that is repeated, in characters.
+const MAX_REASON: usize = 512;
 
 /// The members of an argument.
 pub(crate) struct Members<'a>(Vec<(&'static str, Member<'a>)>);
@@ -125,24 +132,24 @@ fn pair_type(ty: &Type) -> Option<Pair> {
     }
 }
 
-/// Of what `authorize` gives: whether, and why not.
+/// Of what `authorize` gives: whether, and why not, in one line.
 pub(crate) fn decision(answer: &Val) -> Option<(bool, String)> {
     let fields = record(answer)?;
     let Val::Bool(allow) = field(fields, "allow")? else {
         return None;
     };
     let reason = match field(fields, "reason") {
-        Some(Val::String(reason)) => reason.clone(),
+        Some(Val::String(reason)) => reason,
         Some(Val::Option(Some(reason))) => match reason.as_ref() {
-            Val::String(reason) => reason.clone(),
+            Val::String(reason) => reason,
             _ => return None,
         },
-        _ => String::new(),
+        _ => "",
     };
-    Some((*allow, reason))
+    Some((*allow, short_line(reason, MAX_REASON)))
 }
 
-/// Of what `enrich` gives: names and values.
+/// Of what `enrich` gives: names and values. None when there are too many, or they are too large.
 pub(crate) fn environment(answer: &Val) -> Option<Vec<(String, String)>> {
     let list = match answer {
         Val::List(list) => list,
@@ -151,6 +158,10 @@ pub(crate) fn environment(answer: &Val) -> Option<Vec<(String, String)>> {
             _ => return None,
         },
     };
+    if list.len() > MAX_VARIABLES {
+        return None;
+    }
+    let mut left = MAX_VARIABLE_BYTES;
     let pairs = list.iter().map(|pair| {
         let (first, second) = match pair {
             Val::Tuple(values) => match values.as_slice() {
@@ -164,7 +175,10 @@ pub(crate) fn environment(answer: &Val) -> Option<Vec<(String, String)>> {
             _ => return None,
         };
         match (first, second) {
-            (Val::String(name), Val::String(value)) => Some((name.clone(), value.clone())),
+            (Val::String(name), Val::String(value)) => {
+                left = left.checked_sub(name.len())?.checked_sub(value.len())?;
+                Some((name.clone(), value.clone()))
+            }
             _ => None,
         }
     });
@@ -187,6 +201,8 @@ fn field<'a>(fields: &'a [(String, Val)], name: &str) -> Option<&'a Val> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*};
+
     use super::*;
 
     fn text(text: &str) -> Val {
@@ -244,6 +260,77 @@ mod tests {
             named(&[("environment", Val::List(Vec::new()))]),
         ] {
             assert_eq!(environment(&none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn an_environment_is_no_larger_than_a_task_may_be_given() {
+        let pairs = |count: usize, bytes: usize| {
+            let pair = Val::Tuple(vec![text("N"), text(&"x".repeat(bytes))]);
+            environment(&Val::List(vec![pair; count])).map(|added| added.len())
+        };
+        assert_eq!(pairs(MAX_VARIABLES, 1), Some(MAX_VARIABLES));
+        assert_eq!(pairs(MAX_VARIABLES + 1, 1), None);
+        assert_eq!(pairs(1, MAX_VARIABLE_BYTES - 1), Some(1));
+        assert_eq!(pairs(1, MAX_VARIABLE_BYTES), None);
+        assert_eq!(pairs(2, MAX_VARIABLE_BYTES / 2), None);
+    }
+
+    /// Whatever a plugin can give that is not a resource.
+    fn any_value() -> impl Strategy<Value = Val> {
+        let name = || prop_oneof!["allow", "reason", "env", "[a-z]{1,3}"];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Val::Bool),
+            any::<u64>().prop_map(Val::U64),
+            any::<f64>().prop_map(Val::Float64),
+            any::<char>().prop_map(Val::Char),
+            "\\PC{0,9}|[\\x00-\\x1f]{0,9}|x{500,600}".prop_map(Val::String),
+            Just(Val::Option(None)),
+            Just(Val::Result(Ok(None))),
+            "[a-z]{1,3}".prop_map(Val::Enum),
+        ];
+        leaf.prop_recursive(4, 64, 6, move |inner| {
+            let boxed = || inner.clone().prop_map(Box::new);
+            let values = || collection::vec(inner.clone(), 0..6);
+            prop_oneof![
+                values().prop_map(Val::List),
+                collection::vec(inner.clone(), 2).prop_map(Val::Tuple),
+                values().prop_map(Val::Tuple),
+                collection::vec((name(), inner.clone()), 0..4).prop_map(Val::Record),
+                boxed().prop_map(|value| Val::Option(Some(value))),
+                boxed().prop_map(|value| Val::Result(Ok(Some(value)))),
+                boxed().prop_map(|value| Val::Result(Err(Some(value)))),
+                (name(), boxed()).prop_map(|(name, value)| Val::Variant(name, Some(value))),
+            ]
+        })
+    }
+
+    /// Pairs of texts, in number and size around what is allowed.
+    fn any_pairs() -> impl Strategy<Value = Val> {
+        let pair = ("[A-Z]{0,8}", 0..3_000_usize).prop_map(|(name, bytes)| {
+            Val::Tuple(vec![Val::String(name), Val::String("x".repeat(bytes))])
+        });
+        collection::vec(pair, 0..400).prop_map(Val::List)
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_allows_what_it_does_not_say_or_has_a_reason_of_many_lines(answer in any_value()) {
+            if let Some((allow, reason)) = decision(&answer) {
+                let said = format!("{answer:?}");
+                let word = format!("(\"allow\", Bool({allow}))");
+                prop_assert!(said.contains(&word), "{}", said);
+                prop_assert!(reason.chars().count() <= 2 * MAX_REASON + 3);
+                prop_assert!(!reason.contains(char::is_control));
+            }
+        }
+
+        #[test]
+        fn no_answer_adds_more_than_a_task_may_be_given(answer in prop_oneof![any_value(), any_pairs()]) {
+            if let Some(added) = environment(&answer) {
+                let bytes: usize = added.iter().map(|(name, value)| name.len() + value.len()).sum();
+                prop_assert!(added.len() <= MAX_VARIABLES && bytes <= MAX_VARIABLE_BYTES);
+            }
         }
     }
 }
