@@ -10,6 +10,7 @@ use std::time::Duration;
 use proplet_testkit::kbs::{DevKeyBroker, Reply};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::{
     Credentials, amiable, answering_resources, challenge, client, config, count, refusal,
@@ -75,24 +76,48 @@ async fn a_server_that_never_answers_times_out() {
     assert_eq!(failure, Failure::Timeout, "{message}");
 }
 
-#[tokio::test]
-async fn a_connection_that_breaks_is_tried_again() {
+/// A server whose answers break off, and its tries as they come.
+fn breaking_off() -> (String, mpsc::UnboundedReceiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let tries = Arc::new(AtomicUsize::new(0));
-    let counter = tries.clone();
+    let (tried, tries) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut request = [0; 1024];
             let _ = stream.read(&mut request);
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"nonce\"");
-            counter.fetch_add(1, Ordering::SeqCst);
+            if tried.send(()).is_err() {
+                return;
+            }
         }
     });
-    let (failure, message) = failure(brief(&url)).await;
+    (url, tries)
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_a_transport_failure() {
+    let (url, _tries) = breaking_off();
+    let mut config = brief(&url);
+    // On a busy machine a try takes its time. One is enough.
+    config.timeout = Duration::from_secs(30);
+    config.retry_delay = Duration::from_secs(60);
+    let (failure, message) = failure(config).await;
     assert_eq!(failure, Failure::Transport, "{message}");
-    assert!(tries.load(Ordering::SeqCst) > 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_tried_again() {
+    let (url, mut tries) = breaking_off();
+    let mut config = brief(&url);
+    config.timeout = Duration::from_secs(3600);
+    let client = KbsClient::new(config, sample()).unwrap();
+    let opening = tokio::spawn(async move { client.session().await.map(drop) });
+    for _ in 0..3 {
+        tries.recv().await.unwrap();
+    }
+    assert!(!opening.is_finished());
+    opening.abort();
 }
 
 #[tokio::test]
