@@ -387,6 +387,35 @@ async fn a_mirror_in_trouble_is_asked_again_and_one_that_knows_nothing_is_not() 
 }
 
 #[tokio::test]
+async fn a_mirror_that_takes_too_long_is_given_up_with_what_it_said_last() {
+    let pccs = Pccs::start(mirrored(&TdxCollateral::committed()))
+        .await
+        .unwrap();
+    let desk = plain().await;
+    let fmspc = hex::encode(Platform::FMSPC);
+    pccs.fail_with(&[503; 1000]);
+    let ended = fetch(&desk, &pccs, &format!("--fmspc {fmspc} --timeout 3"))
+        .await
+        .refused(
+            ExitCode::Unavailable,
+            "took longer than --timeout allows, 3 s; last of all, ",
+        );
+    assert!(ended.stderr.contains("answered 503"), "{ended:?}");
+
+    // One that says nothing has not said anything last.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let line = format!(
+        "collateral fetch http://{} --http --out @collateral --fmspc {fmspc} --timeout 1",
+        silent.local_addr().unwrap()
+    );
+    let ended = desk.run(&line).await.refused(
+        ExitCode::Unavailable,
+        "took longer than --timeout allows, 1 s",
+    );
+    assert!(!ended.stderr.contains("last of all"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn what_is_no_collateral_is_not_written() {
     let good = mirrored(&TdxCollateral::committed());
     let fmspc = hex::encode(Platform::FMSPC);
