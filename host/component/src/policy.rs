@@ -37,6 +37,8 @@ pub struct Policy {
     pub exports: Option<Vec<String>>,
     /// Hosts that the component may make requests to over TLS, as `name` or `name:port`.
     pub hosts: Vec<String>,
+    /// Whether what a task uses while it runs is shown to whoever started it.
+    pub metrics: bool,
     /// Limits below those of the host.
     pub limits: PolicyLimits,
 }
@@ -104,6 +106,8 @@ struct Document {
     exports: Option<Vec<String>>,
     #[serde(default)]
     hosts: Vec<String>,
+    #[serde(default)]
+    metrics: bool,
     #[serde(default)]
     limits: PolicyLimits,
 }
@@ -186,6 +190,7 @@ impl Document {
             recipients,
             exports: self.exports,
             hosts: self.hosts,
+            metrics: self.metrics,
             limits: self.limits,
         })
     }

@@ -63,7 +63,7 @@ use self::{
     service::{Service, WAITING_REFUSALS},
     sparing::Sparing,
     supervisor::Facts,
-    tasks::Tasks,
+    tasks::{Parts, Tasks},
 };
 
 /// Messages that may wait between the connection and the daemon.
@@ -228,7 +228,7 @@ impl Daemon {
             about: settings.about.clone(),
             clock,
         };
-        metrics::start(&settings.metrics, speaker, &topics, &link, &mut helpers);
+        let watched = metrics::start(&settings.metrics, speaker, &topics, &link, &mut helpers);
         let (acknowledgements, acknowledging) = Acknowledgements::new(link.clone());
         helpers.spawn(acknowledging);
 
@@ -236,12 +236,15 @@ impl Daemon {
         let repeats = Repeats::default();
         let tasks = Tasks::new(
             &settings,
-            identity.entity.clone(),
-            executor.clone(),
-            journal.clone(),
-            outbox.clone(),
-            repeats.clone(),
-            gate,
+            Parts {
+                entity: identity.entity.clone(),
+                executor: executor.clone(),
+                journal: journal.clone(),
+                outbox: outbox.clone(),
+                repeats: repeats.clone(),
+                gate,
+                watched,
+            },
         );
         let facts = Facts {
             broker: settings.mqtt.address.to_string(),

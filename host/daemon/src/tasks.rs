@@ -31,6 +31,7 @@ use self::latent::PreparedTasks;
 use crate::{
     gate::{Admitted, Gate},
     message::{InvocationId, ResultMessage, Round, Start, TaskKind},
+    metrics::Watched,
     mqtt::outbox::{About, Kind, Letter, Outbox},
     places::{Owner, Place, Places},
     repeats::Repeats,
@@ -75,11 +76,23 @@ pub(super) struct Tasks {
     ended: watch::Receiver<usize>,
 }
 
+/// What tasks are run with.
+pub(super) struct Parts {
+    pub entity: String,
+    pub executor: Executor,
+    pub journal: Journal,
+    pub outbox: Outbox,
+    pub repeats: Repeats,
+    pub gate: Gate,
+    pub watched: Watched,
+}
+
 struct Shared {
     executor: Executor,
     journal: Journal,
     outbox: Outbox,
     gate: Gate,
+    watched: Watched,
     entity: String,
     max_result_bytes: usize,
     plain_results: bool,
@@ -134,21 +147,23 @@ struct Held {
 }
 
 impl Tasks {
-    pub(super) fn new(
-        settings: &Settings,
-        entity: String,
-        executor: Executor,
-        journal: Journal,
-        outbox: Outbox,
-        repeats: Repeats,
-        gate: Gate,
-    ) -> Self {
+    pub(super) fn new(settings: &Settings, parts: Parts) -> Self {
+        let Parts {
+            entity,
+            executor,
+            journal,
+            outbox,
+            repeats,
+            gate,
+            watched,
+        } = parts;
         let (count, ended) = watch::channel(0);
         let shared = Arc::new(Shared {
             executor,
             journal,
             outbox,
             gate,
+            watched,
             entity,
             max_result_bytes: settings.mqtt.max_result_bytes,
             plain_results: settings.outbox.plain_results,
@@ -502,6 +517,7 @@ async fn run(
     let done = match start {
         None => {
             info!("Executing task {id} in spawned task");
+            let _watching = shared.watched.watch(&request.task);
             let outcome = shared.executor.execute(request, cancel).await;
             Some(Done::result(outcome))
         }

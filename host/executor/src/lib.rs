@@ -39,6 +39,7 @@ mod run;
 pub mod shares;
 mod stopped;
 pub mod text;
+pub mod watch;
 mod workload;
 
 pub use self::{
@@ -51,5 +52,6 @@ pub use self::{
     process::{CredentialError, KeyBrokerState, Readiness},
     refusal::Refusal,
     request::{Request, Source, Task},
+    watch::Watch,
     workload::Workload,
 };

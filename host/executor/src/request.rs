@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt};
 
 use proplet_types::{Code, ResourceUri};
 
-use crate::{host_text, refusal::Refusal, text::Known};
+use crate::{host_text, refusal::Refusal, text::Known, watch::Watch};
 
 /// Most inputs that one task may have.
 pub const MAX_INPUTS: usize = 4096;
@@ -45,6 +45,8 @@ pub struct Task {
     pub invoke: Option<String>,
     /// Environment of the component.
     pub env: BTreeMap<String, String>,
+    /// Who looks on while it runs.
+    pub watch: Watch,
 }
 
 /// Where a component comes from. What an encrypted task is follows from the variant: it cannot be
@@ -75,6 +77,7 @@ impl Request {
             arguments,
             invoke,
             env,
+            watch: _,
         } = &self.task;
         let source = match &self.source {
             Source::File(bytes) => bytes.len(),

@@ -18,6 +18,7 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 
 use crate::cancel::CancelToken;
 use crate::error::RuntimeError;
+use crate::gauge::Gauge;
 use crate::limits::{Passed, TaskLimits, Tripwire};
 
 /// Time between two ticks.
@@ -33,9 +34,19 @@ struct Times {
     used: AtomicU64,
     /// Thread time at which the current poll began.
     entered: AtomicU64,
+    /// Shows the polls that have ended.
+    gauge: Gauge,
 }
 
 impl CpuMeter {
+    /// One whose readings this gauge shows too.
+    pub(crate) fn shown_on(gauge: Gauge) -> Self {
+        Self(Arc::new(Times {
+            gauge,
+            ..Times::default()
+        }))
+    }
+
     /// What was used so far. Called from inside a poll it includes that poll, on the poll's own thread.
     fn used_now(&self) -> Duration {
         let current = thread_time().saturating_sub(self.0.entered.load(Ordering::Relaxed));
@@ -54,9 +65,9 @@ impl CpuMeter {
             let entered = thread_time();
             self.0.entered.store(entered, Ordering::Relaxed);
             let poll = future.as_mut().poll(context);
-            self.0
-                .used
-                .fetch_add(thread_time().saturating_sub(entered), Ordering::Relaxed);
+            let used = thread_time().saturating_sub(entered);
+            self.0.used.fetch_add(used, Ordering::Relaxed);
+            self.0.gauge.spent(used);
             poll
         })
         .await
@@ -253,7 +264,8 @@ mod tests {
 
     #[tokio::test]
     async fn computing_uses_processor_time() {
-        let meter = CpuMeter::default();
+        let gauge = Gauge::default();
+        let meter = CpuMeter::shown_on(gauge.clone());
         let inside = meter.clone();
         meter
             .measure(pin!(async move {
@@ -267,6 +279,7 @@ mod tests {
             "{:?}",
             meter.used()
         );
+        assert_eq!(gauge.cpu(), meter.used());
     }
 
     #[test]

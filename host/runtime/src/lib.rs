@@ -127,6 +127,7 @@ mod config;
 mod cpu;
 mod error;
 mod export;
+mod gauge;
 mod grants;
 mod imports;
 mod interfaces;
@@ -147,6 +148,7 @@ pub use cancel::CancelToken;
 pub use compiled::Compiled;
 pub use config::RuntimeConfig;
 pub use error::{GuestText, RuntimeError};
+pub use gauge::Gauge;
 pub use grants::Grants;
 pub use interfaces::{
     Services,

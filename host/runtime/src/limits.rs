@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use proplet_component::policy::PolicyLimits;
 
 use crate::error::RuntimeError;
+use crate::gauge::Gauge;
 
 /// What one task may use. Every task has its own counters; nothing is shared between tasks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +136,7 @@ pub(crate) struct MemoryMeter {
     used: u64,
     peak: u64,
     tripwire: Tripwire,
+    gauge: Gauge,
 }
 
 impl MemoryMeter {
@@ -144,7 +146,15 @@ impl MemoryMeter {
             used: 0,
             peak: 0,
             tripwire,
+            gauge: Gauge::default(),
         }
+    }
+
+    /// The same, before it has counted anything, with its count shown on this gauge too.
+    pub(crate) fn shown_on(limit: u64, tripwire: Tripwire, gauge: Gauge) -> Self {
+        let mut meter = Self::new(limit, tripwire);
+        meter.gauge = gauge;
+        meter
     }
 
     /// The most that was in use at once, in bytes.
@@ -158,6 +168,7 @@ impl MemoryMeter {
             Some(used) if used <= self.limit => {
                 self.used = used;
                 self.peak = self.peak.max(used);
+                self.gauge.took(bytes);
                 true
             }
             _ => false,
@@ -166,7 +177,9 @@ impl MemoryMeter {
 
     /// Gives back what [`reserve`](Self::reserve) counted.
     pub(crate) fn release(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.used);
         self.used = self.used.saturating_sub(bytes);
+        self.gauge.gave_back(bytes);
     }
 
     fn grow(
@@ -186,6 +199,13 @@ impl MemoryMeter {
         } else {
             Err(self.tripwire.trip(Passed::Memory))
         }
+    }
+}
+
+/// The instance is gone, and its memory with it.
+impl Drop for MemoryMeter {
+    fn drop(&mut self) {
+        self.gauge.gave_back(self.used);
     }
 }
 
@@ -260,6 +280,25 @@ mod tests {
         assert!(!meter.memory_growing(0, 500, Some(400)).unwrap());
         assert_eq!(tripwire.passed(), None);
         assert_eq!(meter.peak(), 0);
+    }
+
+    #[test]
+    fn a_gauge_shows_what_all_instances_of_a_task_have_now() {
+        let gauge = Gauge::default();
+        let meter = || MemoryMeter::shown_on(1000, Tripwire::default(), gauge.clone());
+        let (mut one, mut other) = (meter(), meter());
+        assert!(one.memory_growing(0, 500, None).unwrap());
+        assert!(other.memory_growing(0, 300, None).unwrap());
+        assert_eq!(gauge.memory_bytes(), 800);
+        // What is not granted is not in use, and nobody gives back more than there is.
+        assert!(one.memory_growing(500, 1001, None).is_err());
+        one.release(100);
+        other.release(400);
+        assert_eq!(gauge.memory_bytes(), 400);
+        drop(one);
+        assert_eq!(gauge.memory_bytes(), 0);
+        drop(other);
+        assert_eq!(gauge.memory_bytes(), 0);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Common {
         arguments: &[String],
     ) -> Result<MemoryMeter, RuntimeError> {
         let limit = task.limits.memory_bytes;
-        let mut memory = MemoryMeter::new(limit, self.tripwire.clone());
+        let mut memory = MemoryMeter::shown_on(limit, self.tripwire.clone(), task.gauge.clone());
         let arguments = arguments.iter().map(String::len);
         let environment = task
             .env

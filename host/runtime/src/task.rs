@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::cancel::CancelToken;
 use crate::error::RuntimeError;
+use crate::gauge::Gauge;
 use crate::grants::Grants;
 use crate::limits::TaskLimits;
 use crate::outside::Outside;
@@ -63,6 +64,8 @@ pub struct TaskSpec {
     pub outside: Outside,
     /// Stops the task.
     pub cancel: CancelToken,
+    /// Shows what it uses while it runs.
+    pub gauge: Gauge,
 }
 
 impl TaskSpec {
@@ -78,6 +81,7 @@ impl TaskSpec {
             grants: Grants::plain(),
             outside: Outside::default(),
             cancel: CancelToken::new(),
+            gauge: Gauge::default(),
         }
     }
 }

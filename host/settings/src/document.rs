@@ -234,6 +234,8 @@ pub(super) struct Health {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Metrics {
     pub interval_seconds: Option<u64>,
+    pub tasks: Option<bool>,
+    pub task_floor_seconds: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

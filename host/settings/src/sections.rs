@@ -265,6 +265,11 @@ pub struct TokenService {
 pub struct Metrics {
     /// Time between two messages about this process; none for no such messages.
     pub interval: Option<Duration>,
+    /// Whether whoever starts a task is told what it uses while it runs. Of an encrypted one nobody is, unless its policy
+    /// allows it.
+    pub tasks: bool,
+    /// No interval that a start asks for is shorter.
+    pub task_floor: Duration,
 }
 
 /// What components reach over HTTP, and where those that answer requests are served.

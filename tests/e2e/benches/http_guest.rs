@@ -64,6 +64,7 @@ async fn ours(component: Vec<u8>) -> SocketAddr {
             arguments: Vec::new(),
             invoke: None,
             env: Default::default(),
+            watch: Default::default(),
         },
     };
     let serving = tokio::spawn(async move {

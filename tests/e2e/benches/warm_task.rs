@@ -88,6 +88,7 @@ impl Ours {
                     arguments: Vec::new(),
                     invoke: None,
                     env: Default::default(),
+                    watch: Default::default(),
                 },
             },
             _sources: sources,

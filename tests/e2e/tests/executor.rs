@@ -119,6 +119,7 @@ fn asking(image: &ImageReference, inputs: Vec<String>) -> Request {
             arguments: Vec::new(),
             invoke: None,
             env: [("PATIENT".to_owned(), "canary-in-env".to_owned())].into(),
+            watch: Default::default(),
         },
     }
 }

@@ -68,6 +68,7 @@ async fn a_guests_numbers_are_in_no_log() {
             arguments: Vec::new(),
             invoke: Some("lucky".into()),
             env: [("NAME".to_owned(), "canary-in-env".to_owned())].into(),
+            watch: Default::default(),
         },
     };
     let outcome = executor.execute(request, CancelToken::new()).await;

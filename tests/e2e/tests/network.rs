@@ -55,6 +55,7 @@ fn add(image: String) -> Request {
             arguments: Vec::new(),
             invoke: None,
             env: [].into(),
+            watch: Default::default(),
         },
     }
 }

@@ -20,6 +20,7 @@ fn a_whole_policy_is_read() {
         recipients = [{KEY}]
         exports = ["run", "example:a/b#c"]
         hosts = []
+        metrics = true
 
         [[secrets]]
         uri = "kbs:///default/model/key"
@@ -44,6 +45,7 @@ fn a_whole_policy_is_read() {
     assert!(!policy.secrets[1].reveal);
     assert!(matches!(&policy.recipients, Recipients::Keys(keys) if keys[0]["crv"] == "P-256"));
     assert_eq!(policy.exports.unwrap(), ["run", "example:a/b#c"]);
+    assert!(policy.metrics);
     assert_eq!(policy.limits.evidence_quota, Some(0));
     assert_eq!(policy.limits.secret_quota, Some(3));
     assert_eq!(policy.limits.memory_bytes, Some(1 << 20));
@@ -70,6 +72,9 @@ fn what_cannot_be_meant_is_refused() {
         ("", "version"),
         ("version = 2", "version"),
         ("version = 1\nsecret = []", "secret"),
+        ("version = 1\nmetric = true", "metric"),
+        ("version = 1\nmetrics = 1", "valid"),
+        ("version = 1\nmetrics = \"true\"", "valid"),
         ("version = 1\n[limits]\nmemory = 1", "memory"),
         ("version = 1\n[limits]\nmemory_bytes = 0", "limits"),
         ("version = 1\n[limits]\nhandles = 0", "limits"),
@@ -243,6 +248,15 @@ proptest! {
         let header = [&b"\0asm\x0d\0\x01\0"[..], &bytes].concat();
         let _ = Policy::extract(&header);
         let _ = Policy::embed(&header, b"version = 1");
+    }
+
+    #[test]
+    fn only_true_allows_metrics(value in "true|false|[ -~]{0,12}") {
+        let toml = format!("version = 1\nmetrics = {value}\n");
+        if let Ok(policy) = Policy::parse(toml.as_bytes()) {
+            let said = value.split('#').next().unwrap().trim();
+            prop_assert_eq!(policy.metrics, said == "true");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod addressee;
 pub mod invoke;
 pub mod metrics;
 pub mod outgoing;
+mod profile;
 pub mod round;
 pub mod start;
 pub mod stop;

@@ -77,7 +77,7 @@ impl Round {
 
 #[cfg(test)]
 mod tests {
-    use proplet_executor::Task;
+    use proplet_executor::{Task, Watch};
     use serde_json::json;
 
     use super::*;
@@ -93,6 +93,7 @@ mod tests {
             env: env
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
+            watch: Watch::default(),
         };
         Round::of(&Request { source, task })
     }

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_executor::{
-    Refusal, Request, Source, Task, host_text,
+    Refusal, Request, Source, Task, Watch, host_text,
     request::{MAX_NAME_BYTES, expected_key, invoked_export, is_id},
     text::HostText,
 };
 use proplet_types::Code;
 use serde::Deserialize;
 
-use super::{addressee::addressed_to, tolerant};
+use super::{addressee::addressed_to, profile, tolerant};
 
 /// A start message that cannot be run, with what is needed to answer it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +78,8 @@ struct Wire {
     daemon: bool,
     #[serde(default, deserialize_with = "tolerant::null_default")]
     latent: bool,
+    #[serde(default)]
+    monitoring_profile: profile::Written,
     #[serde(default, deserialize_with = "tolerant::null_or_empty")]
     proplet_id: Option<String>,
 }
@@ -137,6 +139,7 @@ impl Wire {
             true => TaskKind::Latent,
             false => TaskKind::Task,
         };
+        let watch = Watch::of(self.monitoring_profile.profile(self.daemon));
         let request = Request {
             source: source(
                 self.encrypted,
@@ -151,6 +154,7 @@ impl Wire {
                 inputs: self.inputs,
                 arguments: self.cli_args,
                 env: self.env,
+                watch,
             },
         };
         request.check()?;

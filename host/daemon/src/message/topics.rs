@@ -25,6 +25,7 @@ pub struct Topics {
     results: String,
     invoke_results: String,
     metrics: String,
+    task_metrics: String,
     fetch: String,
     chunks: String,
     uses_image_proxy: bool,
@@ -45,6 +46,7 @@ impl Topics {
             results: topic("proplet/results"),
             invoke_results: topic("proplet/invoke_results"),
             metrics: topic("proplet/metrics"),
+            task_metrics: topic("proplet/task_metrics"),
             fetch: format!("{channel}/registry/proplet"),
             chunks: format!("{channel}/registry/server"),
             uses_image_proxy: false,
@@ -106,6 +108,12 @@ impl Topics {
     #[must_use]
     pub fn metrics(&self) -> &str {
         &self.metrics
+    }
+
+    /// What a task uses goes here.
+    #[must_use]
+    pub fn task_metrics(&self) -> &str {
+        &self.task_metrics
     }
 
     /// Results go here.

@@ -4,7 +4,10 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::{
-    message::{Topics, metrics::NodeMetrics},
+    message::{
+        Topics,
+        metrics::{NodeMetrics, TaskMetrics},
+    },
     mqtt::unasked::Unasked,
 };
 
@@ -16,6 +19,7 @@ const WAITING: usize = 64;
 pub(crate) struct Sender {
     messages: mpsc::Sender<Unasked>,
     node: String,
+    task: String,
 }
 
 /// A way for messages on these topics, and its end.
@@ -24,6 +28,7 @@ pub(crate) fn channel(topics: &Topics) -> (Sender, mpsc::Receiver<Unasked>) {
     let sender = Sender {
         messages,
         node: topics.metrics().to_owned(),
+        task: topics.task_metrics().to_owned(),
     };
     (sender, receiver)
 }
@@ -32,6 +37,11 @@ impl Sender {
     /// About this process.
     pub(super) fn node(&self, message: &NodeMetrics<'_>) {
         self.send(&self.node, message);
+    }
+
+    /// About a task.
+    pub(super) fn task(&self, message: &TaskMetrics<'_>) {
+        self.send(&self.task, message);
     }
 
     fn send(&self, topic: &str, message: &impl Serialize) {

@@ -186,7 +186,8 @@ fn metadata(about: &About) -> Metadata {
     }
 }
 
-fn total_memory() -> u64 {
+/// Memory of the machine, in bytes.
+pub(crate) fn total_memory() -> u64 {
     let info = rustix::system::sysinfo();
     #[allow(
         clippy::useless_conversion,

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::{
     gate::Gate,
+    metrics::Watched,
     mqtt::{Link, outbox::Bounds},
 };
 
@@ -40,12 +41,15 @@ impl Scene {
         let repeats = Repeats::default();
         let tasks = Tasks::new(
             &settings,
-            ENTITY.to_owned(),
-            executor,
-            journal,
-            outbox.clone(),
-            repeats.clone(),
-            Gate::of(&settings).unwrap(),
+            tasks::Parts {
+                entity: ENTITY.to_owned(),
+                executor,
+                journal,
+                outbox: outbox.clone(),
+                repeats: repeats.clone(),
+                gate: Gate::of(&settings).unwrap(),
+                watched: Watched::nothing(),
+            },
         );
         let service = Service {
             topics: Topics::new("t", "c"),

@@ -10,7 +10,7 @@ mod sink;
 
 use std::{sync::Arc, time::SystemTime};
 
-use proplet_runtime::{CancelToken, Grants, Input, Outside, TaskSpec};
+use proplet_runtime::{CancelToken, Gauge, Grants, Input, Outside, TaskSpec};
 
 use crate::{
     identity::TaskAttestor,
@@ -74,6 +74,10 @@ fn spec(
     outside: Outside,
     cancel: CancelToken,
 ) -> TaskSpec {
+    let gauge = match workload.may_be_watched() {
+        true => task.watch.begin(),
+        false => Gauge::default(),
+    };
     TaskSpec {
         task_id: task.id,
         name: task.name,
@@ -84,5 +88,6 @@ fn spec(
         grants,
         outside,
         cancel,
+        gauge,
     }
 }

@@ -75,6 +75,18 @@ impl Workload {
         }
     }
 
+    /// Whether others than its recipients may see what it uses while it runs. When it computes and when it takes memory
+    /// depends on what it computes on, so an encrypted one must say so in a policy that counts.
+    pub(crate) fn may_be_watched(&self) -> bool {
+        match &self.road {
+            Road::Plain => true,
+            Road::Encrypted(release) => {
+                let policy = release.policy.as_ref();
+                policy.is_some_and(|embedded| embedded.policy.metrics)
+            }
+        }
+    }
+
     pub(crate) fn policy_digest(&self) -> Option<Digest> {
         match &self.road {
             Road::Plain => None,

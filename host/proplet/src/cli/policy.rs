@@ -122,6 +122,9 @@ pub(super) fn to_text(policy: &Policy) -> String {
     for host in &policy.hosts {
         text.push_str(&format!("  host      {}\n", line(host)));
     }
+    if policy.metrics {
+        text.push_str("  metrics   shown to whoever starts a task, while it runs\n");
+    }
     for (name, value) in limits(policy) {
         text.push_str(&format!("  limit     {name} = {value}\n"));
     }
@@ -149,6 +152,7 @@ pub(super) fn to_json(policy: &Policy) -> Value {
         "recipients_resource": resource,
         "exports": policy.exports,
         "hosts": policy.hosts,
+        "metrics": policy.metrics,
         "limits": limits,
     })
 }

@@ -104,6 +104,7 @@ fn request(arguments: &Run) -> Result<Request, CliError> {
             invoke: invoked_export(&cli_args)?,
             arguments: cli_args,
             env: arguments.environment.iter().cloned().collect(),
+            watch: Default::default(),
         },
     };
     request.check()?;

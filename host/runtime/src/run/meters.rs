@@ -21,7 +21,7 @@ pub(super) struct Clocks {
 
 impl Clocks {
     pub(super) fn new(task: &TaskSpec, common: &Common) -> Self {
-        let meter = CpuMeter::default();
+        let meter = CpuMeter::shown_on(task.gauge.clone());
         let started = Instant::now();
         let watch = Watch::new(
             &meter,

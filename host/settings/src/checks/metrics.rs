@@ -11,6 +11,8 @@ use crate::{document, environment::Environment, error::SettingsError, sections::
 
 /// Seconds between messages, unless somebody says otherwise: upstream's.
 const INTERVAL: u64 = 10;
+/// Seconds between messages about a task, at least, and unless the document says otherwise.
+const TASK_FLOOR: u64 = 1;
 /// Seconds between messages, at most.
 const MOST: u64 = 86_400;
 
@@ -23,6 +25,16 @@ pub(crate) fn checked_metrics(
     takes_encrypted_tasks: bool,
     environment: &Environment,
 ) -> Result<(Metrics, Option<String>), SettingsError> {
+    let task_floor = document.task_floor_seconds.unwrap_or(TASK_FLOOR);
+    if !(TASK_FLOOR..=MOST).contains(&task_floor) {
+        let why = format!("must be from {TASK_FLOOR} to {MOST}");
+        return Err(SettingsError::value("metrics", "task_floor_seconds", why));
+    }
+    let metrics = |seconds: u64| Metrics {
+        interval: (seconds > 0).then(|| Duration::from_secs(seconds)),
+        tasks: document.tasks.unwrap_or(true),
+        task_floor: Duration::from_secs(task_floor),
+    };
     let documented = document.interval_seconds;
     if documented.is_some_and(|seconds| seconds > MOST) {
         let why = format!("must be from 0, which is none, to {MOST}");
@@ -44,12 +56,6 @@ pub(crate) fn checked_metrics(
          interval_seconds in the settings document"
     );
     Ok((metrics(own), Some(notice)))
-}
-
-fn metrics(seconds: u64) -> Metrics {
-    Metrics {
-        interval: (seconds > 0).then(|| Duration::from_secs(seconds)),
-    }
 }
 
 /// What the environment asks for.
@@ -98,6 +104,7 @@ mod tests {
     ) -> (u64, Option<String>) {
         let document = document::Metrics {
             interval_seconds: documented,
+            ..document::Metrics::default()
         };
         let environment = variables
             .iter()
@@ -150,6 +157,29 @@ mod tests {
             let found = checked(documented, true, variables);
             let named = named.map(str::to_owned);
             assert_eq!(found, (wanted, named), "{documented:?} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn tasks_are_told_about_unless_the_document_says_otherwise() {
+        for (tasks, takes_encrypted_tasks, wanted) in [
+            (None, false, true),
+            (None, true, true),
+            (Some(true), true, true),
+            (Some(false), false, false),
+        ] {
+            let document = document::Metrics {
+                tasks,
+                task_floor_seconds: Some(7),
+                ..document::Metrics::default()
+            };
+            // These are about the process alone, as upstream's.
+            let off = [(SWITCH.to_owned(), "false".to_owned())];
+            let environment = off.into_iter().collect();
+            let (metrics, _) =
+                checked_metrics(&document, takes_encrypted_tasks, &environment).unwrap();
+            assert_eq!(metrics.tasks, wanted);
+            assert_eq!(metrics.task_floor, Duration::from_secs(7));
         }
     }
 

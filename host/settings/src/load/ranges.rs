@@ -104,6 +104,10 @@ fn in_force(settings: &Settings) -> BTreeMap<String, u64> {
             "metrics.interval_seconds",
             settings.metrics.interval.map_or(0, |time| time.as_secs()),
         ),
+        (
+            "metrics.task_floor_seconds",
+            settings.metrics.task_floor.as_secs(),
+        ),
         ("http.requests", settings.http.requests.into()),
         ("http.connections", settings.http.connections.into()),
     ]

@@ -172,6 +172,7 @@ fn request(arguments: &Arguments, image: &ImageReference) -> Request {
             },
             invoke: arguments.invoke.clone(),
             env: environment,
+            watch: Default::default(),
         },
     }
 }

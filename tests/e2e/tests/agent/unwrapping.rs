@@ -232,6 +232,7 @@ async fn a_host_without_encrypted_tasks_unwraps_what_is_released_to_it() {
             arguments: Vec::new(),
             invoke: None,
             env: Default::default(),
+            watch: Default::default(),
         },
     };
     let outcome = host.execute(encrypted, CancelToken::new()).await;

@@ -287,6 +287,7 @@ fn revealing_task() -> Task {
         arguments: Vec::new(),
         invoke: None,
         env: Default::default(),
+        watch: Default::default(),
     }
 }
 

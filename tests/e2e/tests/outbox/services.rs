@@ -72,6 +72,7 @@ impl Scene {
                 arguments: Vec::new(),
                 invoke: None,
                 env: Default::default(),
+                watch: Default::default(),
             },
         };
         self.executor.execute(request, CancelToken::new()).await

@@ -47,6 +47,7 @@ fn task(export: &str, inputs: &[&str]) -> Task {
         arguments: Vec::new(),
         invoke: (!export.is_empty()).then(|| export.to_owned()),
         env: [].into(),
+        watch: Default::default(),
     }
 }
 

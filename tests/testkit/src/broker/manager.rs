@@ -42,6 +42,8 @@ pub struct Task {
     pub encrypted: bool,
     /// Expected key; empty for none.
     pub kbs_resource_path: String,
+    /// What is to be told of it while it runs; `None` is left out.
+    pub monitoring_profile: Option<Value>,
     /// The proplet to run it; empty for none.
     pub proplet_id: String,
     /// Whether it is prepared to be invoked.
@@ -100,6 +102,9 @@ impl Task {
         if !self.kbs_resource_path.is_empty() {
             message.insert("kbs_resource_path".into(), json!(self.kbs_resource_path));
         }
+        if let Some(profile) = &self.monitoring_profile {
+            message.insert("monitoring_profile".into(), profile.clone());
+        }
         message.insert("proplet_id".into(), json!(self.proplet_id));
         Value::Object(message)
     }
@@ -125,7 +130,7 @@ impl Task {
             "env": if self.env.is_empty() { Value::Null } else { json!(self.env) },
             "encrypted": self.encrypted,
             "kbs_resource_path": self.kbs_resource_path,
-            "monitoring_profile": null,
+            "monitoring_profile": self.monitoring_profile,
             "proplet_id": self.proplet_id,
         })
     }

@@ -1,0 +1,107 @@
+//! Looking on while a task runs.
+//!
+//! Whoever starts a task may want to know what it uses. What it uses depends on what it computes on, so nothing of an
+//! encrypted one is shown unless its policy says `metrics = true`, and nobody can tell before that policy is known: a
+//! [`Watch`] shows nothing until the run begins, and for a task that may not be watched it never begins.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use proplet_runtime::Gauge;
+use tokio::time::Instant;
+
+/// Whoever looks on, and what is seen. Clones show the same task.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    profile: Option<Profile>,
+    seen: Arc<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    gauge: Gauge,
+    began: OnceLock<Instant>,
+}
+
+/// What somebody wants to be told of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// Time between two messages.
+    pub interval: Duration,
+    /// Whether processor time is told.
+    pub cpu: bool,
+    /// Whether memory is told.
+    pub memory: bool,
+    /// Samples that averages and maxima are made of; 0 for neither.
+    pub history: usize,
+}
+
+/// What a task has used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// When its run began.
+    pub began: Instant,
+    /// Processor time.
+    pub cpu: Duration,
+    /// Memory in use, in bytes: what the memory limit counts.
+    pub memory_bytes: u64,
+}
+
+impl Watch {
+    /// Of somebody who wants to be told so much. `None` wants nothing.
+    #[must_use]
+    pub fn of(profile: Option<Profile>) -> Self {
+        Self {
+            profile,
+            seen: Arc::default(),
+        }
+    }
+
+    /// What is wanted.
+    #[must_use]
+    pub fn profile(&self) -> Option<&Profile> {
+        self.profile.as_ref()
+    }
+
+    /// What the task has used until now. None before its run begins, and for a task that may not be watched.
+    #[must_use]
+    pub fn reading(&self) -> Option<Reading> {
+        let began = *self.seen.began.get()?;
+        Some(Reading {
+            began,
+            cpu: self.seen.gauge.cpu(),
+            memory_bytes: self.seen.gauge.memory_bytes(),
+        })
+    }
+
+    /// The run begins, of a task that may be watched. What has several runs began with the first.
+    pub(crate) fn begin(&self) -> Gauge {
+        self.seen.began.get_or_init(Instant::now);
+        self.seen.gauge.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_seen_before_the_run_begins() {
+        let watch = Watch::default();
+        assert_eq!(watch.reading(), None);
+        let clone = watch.clone();
+        let _gauge = watch.begin();
+        let began = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let _second_run = watch.begin();
+        let reading = Reading {
+            began,
+            cpu: Duration::ZERO,
+            memory_bytes: 0,
+        };
+        assert_eq!(clone.reading(), Some(reading));
+        assert_eq!(watch.profile(), None);
+    }
+}
