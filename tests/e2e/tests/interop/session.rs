@@ -9,6 +9,7 @@ use proplet_settings::{Settings, environment::Environment, init_data::init_data}
 use proplet_testkit::broker::{ImageProxy, Manager, Outcome, Task};
 use proplet_testkit::guests::{GuestName, build};
 use proplet_types::Digest;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -45,6 +46,7 @@ fn environment(scene: &Scene, names: [&str; 4], http_port: u16) -> String {
     format!(
         "{tenant}={TENANT}\n{channel}={CHANNEL}\n{entity}={PROPLET}\n{key}='{API_KEY}'\n\
          PROPLET_MQTT_ADDRESS=tcp://127.0.0.1:{}\nPROPLET_MQTT_QOS=2\nPROPLET_LIVELINESS_INTERVAL=\"1s\"\n\
+         PROPLET_METRICS_INTERVAL=1s\nPROPLET_ENABLE_MONITORING=true\n\
          PROPLET_HTTP_ENABLED=true\nPROPLET_HTTP_PROXY_PORT={http_port}\n\
          PROPLET_KBS_URI=http://10.0.2.2:8082\nPROPLET_EXTERNAL_WASM_RUNTIME=/usr/local/bin/wasmtime\n",
         scene.mosquitto.port()
@@ -57,6 +59,7 @@ async fn document(scene: &Scene) -> String {
     format!(
         "[registry]\nplain_images = \"proxy\"\nhttp_hosts = [{:?}]\n\
          [kbs]\nurl = {:?}\nallow_http = true\n\
+         [metrics]\ninterval_seconds = 1\n\
          [[plugins]]\npath = {:?}\ndigest = \"{}\"\n",
         scene.registry.host(),
         scene.key_broker.url(),
@@ -129,6 +132,7 @@ async fn session(scene: &Scene, settings: Settings, http_port: u16) {
 
     let server = Task {
         proplet_id: PROPLET.into(),
+        monitoring_profile: Some(json!({"enabled": true, "interval": 1_000_000_000})),
         ..Task::plain(
             "server",
             "serve",
@@ -150,6 +154,15 @@ async fn session(scene: &Scene, settings: Settings, http_port: u16) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("Hello from /there"), "{answer}");
+    for topic in ["control/proplet/metrics", "control/proplet/task_metrics"] {
+        let messages = manager.messages(topic, 2).await.unwrap();
+        assert!(messages.iter().all(|m| m["proplet_id"] == PROPLET));
+    }
+    let of_tasks = manager.on("control/proplet/task_metrics");
+    assert!(
+        of_tasks.iter().all(|m| m["task_id"] == "server"),
+        "{of_tasks:?}"
+    );
     manager.stop(&server).await.unwrap();
     let outcome = manager.result("server").await.unwrap();
     assert_result(&outcome, &format!("started at port {http_port}"));

@@ -9,6 +9,7 @@
 
 mod images;
 mod kinds;
+mod metrics;
 mod page;
 mod plugins;
 mod replay;

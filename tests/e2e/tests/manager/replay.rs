@@ -50,6 +50,11 @@ fn forms(file: &str) -> Vec<(&'static str, Form, End)> {
         "collect_disk_io": true, "collect_threads": true, "collect_file_descriptors": true,
         "export_to_mqtt": false, "retain_history": true, "history_size": 100,
     });
+    // In the unit and the types of upstream's proplet, and some that nobody wrote.
+    let older = json!({
+        "enabled": "yes", "interval": 10, "collect_cpu": null, "collect_network_io": true, "export_to_mqtt": 1,
+        "history_size": -1,
+    });
     let some = |value: Value| Some(value);
     vec![
         ("name", some(json!("add")), ran),
@@ -112,6 +117,10 @@ fn forms(file: &str) -> Vec<(&'static str, Form, End)> {
         ("monitoring_profile", some(profile), ran),
         ("monitoring_profile", None, ran),
         ("monitoring_profile", some(Value::Null), ran),
+        ("monitoring_profile", some(json!("often")), ran),
+        ("monitoring_profile", some(json!([{"enabled": 1}])), ran),
+        ("monitoring_profile", some(json!({"enabled": true})), ran),
+        ("monitoring_profile", some(older), ran),
         ("proplet_id", some(json!(PROPLET)), ran),
         ("proplet_id", some(json!("")), ran),
         ("proplet_id", None, ran),

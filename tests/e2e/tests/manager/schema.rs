@@ -3,6 +3,7 @@
 use proplet_lab::PROPLET;
 use proplet_types::Code;
 use serde_json::Value;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -86,6 +87,39 @@ const METRICS: &[Member] = &[
     ("memory_metrics", Object, true),
 ];
 
+const TASK_USE: &[Member] = &[
+    ("cpu_percent", Number, true),
+    ("memory_bytes", Number, true),
+    ("memory_percent", Number, true),
+    ("disk_read_bytes", Number, true),
+    ("disk_write_bytes", Number, true),
+    ("uptime_seconds", Number, true),
+    ("thread_count", Number, true),
+    ("file_descriptor_count", Number, true),
+];
+const AGGREGATED: &[Member] = &[
+    ("avg_cpu_usage", Number, true),
+    ("max_cpu_usage", Number, true),
+    ("avg_memory_usage", Number, true),
+    ("max_memory_usage", Number, true),
+    ("total_disk_read", Number, true),
+    ("total_disk_write", Number, true),
+    ("sample_count", Number, true),
+];
+const CPU_METRICS: &[Member] = &[
+    ("user_seconds", Number, true),
+    ("system_seconds", Number, true),
+    ("percent", Number, true),
+];
+const MEMORY_METRICS: &[Member] = &[
+    ("rss_bytes", Number, true),
+    ("heap_alloc_bytes", Number, true),
+    ("heap_sys_bytes", Number, true),
+    ("heap_inuse_bytes", Number, true),
+    ("container_usage_bytes", Number, false),
+    ("container_limit_bytes", Number, false),
+];
+
 /// Panics unless a proplet may say this on this topic.
 pub fn check(topic: &str, payload: &[u8]) {
     let message: Value = serde_json::from_slice(payload).unwrap();
@@ -110,11 +144,30 @@ pub fn check(topic: &str, payload: &[u8]) {
             assert_eq!(message["error"], Value::Null);
         }
         "control/proplet/create" => check_members("metadata", &message["metadata"], METADATA),
+        "control/proplet/task_metrics" => {
+            check_members("metrics", &message["metrics"], TASK_USE);
+            if !message["aggregated"].is_null() {
+                check_members("aggregated", &message["aggregated"], AGGREGATED);
+            }
+            check_timestamp(&message["timestamp"]);
+        }
+        "control/proplet/metrics" => {
+            check_members("cpu_metrics", &message["cpu_metrics"], CPU_METRICS);
+            check_members("memory_metrics", &message["memory_metrics"], MEMORY_METRICS);
+            check_timestamp(&message["timestamp"]);
+        }
         // The Manager takes every word here for a sign of life.
         "control/proplet/alive" => assert_eq!(message["status"], "alive"),
         "control/proplet/results" | "control/proplet/invoke_results" => check_outcome(&message),
         _ => {}
     }
+}
+
+/// The Manager reads RFC 3339 and takes the time of arrival for anything else.
+fn check_timestamp(value: &Value) {
+    let text = value.as_str().unwrap();
+    let time = OffsetDateTime::parse(text, &Rfc3339);
+    assert!(time.is_ok(), "{text}: {time:?}");
 }
 
 /// What the Manager calls failed is a non-empty string, which begins with a code of ours.
@@ -184,4 +237,19 @@ fn what_is_of_no_schema_is_noticed() {
         serde_json::json!({"proplet_id": PROPLET, "status": "offline", "namespace": "default"});
     assert!(!passes("control/proplet/alive", alive));
     assert!(!passes("control/proplet/other", serde_json::json!({})));
+    let metrics = |timestamp: &str, limit: Value| {
+        serde_json::json!({
+            "proplet_id": PROPLET, "namespace": "default", "timestamp": timestamp,
+            "cpu_metrics": {"user_seconds": 1.5, "system_seconds": 0, "percent": 3},
+            "memory_metrics": {"rss_bytes": 1, "heap_alloc_bytes": 1, "heap_sys_bytes": 1, "heap_inuse_bytes": 1,
+                "container_limit_bytes": limit},
+        })
+    };
+    let topic = "control/proplet/metrics";
+    assert!(passes(topic, metrics("2026-11-28T09:00:00.5Z", 5.into())));
+    assert!(!passes(topic, metrics("1790000000", 5.into())));
+    assert!(!passes(
+        topic,
+        metrics("2026-11-28T09:00:00.5Z", "max".into())
+    ));
 }
