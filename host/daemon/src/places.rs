@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 
 /// Whose a task is.
@@ -79,6 +80,12 @@ impl Places {
             places: self.clone(),
             owner,
         })
+    }
+
+    /// A place, if its owner can have one now.
+    pub(super) fn try_acquire(&self, owner: Owner) -> Option<Place> {
+        // Who is not given one at once leaves the queue.
+        self.acquire(owner).now_or_never()
     }
 
     /// Gives places to those whose turn it is.
@@ -163,8 +170,6 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt as _;
-
     use super::*;
 
     fn named(name: &str) -> Owner {
@@ -246,6 +251,21 @@ mod tests {
             places.acquire(Owner::Unknown).await,
         ];
         places.acquire(named("a")).now_or_never().unwrap();
+    }
+
+    #[test]
+    fn who_does_not_wait_is_given_a_place_or_none() {
+        let places = Places::new(2);
+        let held = [
+            places.try_acquire(named("a")).unwrap(),
+            places.try_acquire(named("a")).unwrap(),
+        ];
+        assert!(places.try_acquire(named("a")).is_none());
+        assert!(places.try_acquire(Owner::Plain).is_none());
+        let other = places.try_acquire(named("b")).unwrap();
+        assert!(places.lock().waiting.values().all(VecDeque::is_empty));
+        drop((held, other));
+        assert!(places.try_acquire(Owner::Plain).is_some());
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
-//! The tasks of this proplet: those that run, those that wait for a place, and latent ones that wait to be invoked.
+//! The tasks of this proplet: those that run, those that wait for a place, daemons, and latent ones
+//! that wait to be invoked.
 
+mod daemons;
 mod invocations;
 mod latent;
 
@@ -18,7 +20,7 @@ use proplet_executor::{
 };
 use proplet_outbox::{AcceptError, Answer, Journal, Number};
 use proplet_runtime::CancelToken;
-use proplet_settings::Settings;
+use proplet_settings::{DaemonTasks, Settings};
 use proplet_types::{Code, text::short_line};
 use tokio::{
     sync::{oneshot, watch},
@@ -102,6 +104,9 @@ struct Shared {
     prepared: PreparedTasks,
     /// How long an invocation may take.
     invocation: Duration,
+    /// For daemons.
+    daemon_places: Places,
+    daemons: DaemonTasks,
     /// By the ids of tasks, and [`InvocationId::key`].
     known: Mutex<HashMap<String, Started>>,
     /// How many are known.
@@ -128,6 +133,13 @@ struct Started {
     displace: CancelToken,
 }
 
+impl Started {
+    /// Whether it takes of what tasks have together.
+    fn counts(&self) -> bool {
+        !matches!(self.state, Progress::Displaced | Progress::Serves)
+    }
+}
+
 /// How far a task is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
@@ -137,6 +149,8 @@ enum Progress {
     Displaced,
     /// It is latent, and can be invoked.
     Prepared,
+    /// It is a daemon, which has a place of its own.
+    Serves,
 }
 
 /// What tasks take that run or wait.
@@ -171,6 +185,8 @@ impl Tasks {
             repeats,
             prepared: PreparedTasks::new(&settings.latent_tasks),
             invocation: settings.latent_tasks.invocation,
+            daemon_places: Places::new(settings.daemon_tasks.tasks),
+            daemons: settings.daemon_tasks,
             known: Mutex::default(),
             count,
             stopping: AtomicBool::new(false),
@@ -252,7 +268,7 @@ impl Tasks {
                 Ok(number) => {
                     // Nobody waits when the message wanted no acknowledgement.
                     let _ = accepted.send(());
-                    match complete(&shared, request, kind, cancel).await {
+                    match complete(&shared, request, (kind, not_before), cancel).await {
                         Some(done) => (Some(number), done, None),
                         None => {
                             // It can be invoked from now on, and nothing more is due.
@@ -397,13 +413,12 @@ fn stopped_early() -> Refusal {
 
 impl Held {
     fn of<'a>(tasks: impl Iterator<Item = &'a Started>) -> Self {
-        tasks.filter(|task| task.state != Progress::Displaced).fold(
-            Self::default(),
-            |held, task| Self {
+        tasks
+            .filter(|task| task.counts())
+            .fold(Self::default(), |held, task| Self {
                 tasks: held.tasks.saturating_add(1),
                 bytes: held.bytes.saturating_add(task.bytes),
-            },
-        )
+            })
     }
 
     /// What is left when a task is added.
@@ -420,7 +435,7 @@ impl Held {
 fn displace(known: &mut HashMap<String, Started>, owner: &Owner, bytes: usize) -> bool {
     let mut held: HashMap<&Owner, Held> = HashMap::new();
     for task in known.values() {
-        if task.state != Progress::Displaced {
+        if task.counts() {
             let of_owner = held.entry(&task.owner).or_default();
             *of_owner = of_owner.with(task.bytes);
         }
@@ -482,10 +497,14 @@ impl Done {
 async fn complete(
     shared: &Arc<Shared>,
     request: Request,
-    kind: TaskKind,
+    (kind, not_before): (TaskKind, Instant),
     cancel: CancelToken,
 ) -> Option<Done> {
-    let running = tokio::spawn(run(Arc::clone(shared), request, kind, cancel));
+    let shared = Arc::clone(shared);
+    let running = match kind {
+        TaskKind::Daemon => tokio::spawn(daemons::run(shared, request, not_before, cancel)),
+        TaskKind::Task | TaskKind::Latent => tokio::spawn(run(shared, request, kind, cancel)),
+    };
     running.await.unwrap_or_else(|_| Some(broke_down()))
 }
 
@@ -509,7 +528,7 @@ async fn run(
     };
     // Before plugins add anything to it: they are asked anew for every invocation.
     let start = (kind == TaskKind::Latent).then(|| latent::without_component(&request));
-    let admitted = match shared.admit(&mut request, &cancel).await {
+    let admitted = match shared.admit(&mut request, false, &cancel).await {
         Ok(admitted) => admitted,
         Err(done) => return Some(*done),
     };
@@ -564,12 +583,13 @@ impl Shared {
     async fn admit(
         &self,
         request: &mut Request,
+        is_daemon: bool,
         cancel: &CancelToken,
     ) -> Result<Admitted, Box<Done>> {
         let admitted = tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(Box::new(Done::stopped_early())),
-            admitted = self.gate.admit(request, false) => admitted,
+            admitted = self.gate.admit(request, is_daemon) => admitted,
         };
         admitted.map_err(|refusal| Box::new(Done::refused(refusal)))
     }

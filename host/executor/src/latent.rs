@@ -38,7 +38,7 @@ enum Kept {
     },
 }
 
-/// What became of an invocation.
+/// What became of an invocation, or of one run of a daemon.
 #[derive(Debug)]
 pub enum Invoked {
     /// The component ran, well or badly, or began to.
@@ -73,6 +73,18 @@ impl Executor {
     pub async fn prepare_latent(
         &self,
         request: Request,
+        cancel: &CancelToken,
+    ) -> Result<Latent, Box<TaskOutcome>> {
+        // Any invocation is like any other.
+        let manner = Manner::Invocation(String::new());
+        self.prepare_for(request, manner, cancel).await
+    }
+
+    /// Gets a component ready for runs in this manner.
+    pub(crate) async fn prepare_for(
+        &self,
+        request: Request,
+        manner: Manner,
         cancel: &CancelToken,
     ) -> Result<Latent, Box<TaskOutcome>> {
         let process = self.process();
@@ -114,7 +126,7 @@ impl Executor {
             }
             _ => {
                 process
-                    .check_invocable(code, &workload, &request.task)
+                    .check_runs(code, &workload, &manner, &request.task)
                     .map_err(|error| Box::new(TaskOutcome::failed(error)))?;
                 Kept::Plain(workload)
             }
@@ -132,20 +144,28 @@ impl Executor {
     ) -> Invoked {
         let process = self.process();
         let started = process.clock.now();
-        let workload = match &latent.kept {
+        let manner = Manner::Invocation(invocation.to_owned());
+        match self.ready(latent, &cancel).await {
+            Ok(workload) => {
+                Invoked::Ran(process.run(&workload, task, manner, started, cancel).await)
+            }
+            Err(refusal) => Invoked::Refused(refusal),
+        }
+    }
+
+    /// The component, ready to run now.
+    pub(crate) async fn ready(
+        &self,
+        latent: &Latent,
+        cancel: &CancelToken,
+    ) -> Result<Arc<Workload>, Refusal> {
+        match &latent.kept {
             Kept::Plain(workload) => Ok(Arc::clone(workload)),
             Kept::Encrypted {
                 image,
                 kid,
                 component,
-            } => self.again(image, kid, component, &cancel).await,
-        };
-        let manner = Manner::Invocation(invocation.to_owned());
-        match workload {
-            Ok(workload) => {
-                Invoked::Ran(process.run(&workload, task, manner, started, cancel).await)
-            }
-            Err(refusal) => Invoked::Refused(refusal),
+            } => self.again(image, kid, component, cancel).await,
         }
     }
 

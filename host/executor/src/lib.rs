@@ -19,6 +19,7 @@
 
 pub mod binding;
 pub mod certificates;
+mod daemon;
 mod error;
 mod executor;
 mod flight;

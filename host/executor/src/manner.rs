@@ -1,5 +1,12 @@
 //! In which manner a component runs.
 
+use proplet_runtime::TaskLimits;
+
+use crate::workload::{Road, Workload};
+
+/// The wall clock of a run that has none.
+pub(crate) const UNLIMITED_MS: u64 = u64::MAX;
+
 /// How a run came about, which its limits and its receipt depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -7,13 +14,33 @@ pub(crate) enum Manner {
     Task,
     /// One invocation of a latent task, with its id.
     Invocation(String),
+    /// A daemon, which runs until it is stopped.
+    Daemon,
 }
 
 impl Manner {
+    /// The limits of the run. A daemon has no wall clock of the host's; that of its policy holds, because whether a task
+    /// is a daemon is the Manager's word.
+    pub(crate) fn limits(&self, workload: &Workload) -> TaskLimits {
+        let limits = workload.limits.clone();
+        if *self != Self::Daemon {
+            return limits;
+        }
+        let policy = match &workload.road {
+            Road::Plain => None,
+            Road::Encrypted(release) => release.policy.as_ref(),
+        };
+        let own = policy.and_then(|embedded| embedded.policy.limits.wall_clock_ms);
+        TaskLimits {
+            wall_clock_ms: own.unwrap_or(UNLIMITED_MS),
+            ..limits
+        }
+    }
+
     /// The id of the invocation, for receipts.
     pub(crate) fn invocation(&self) -> Option<&str> {
         match self {
-            Self::Task => None,
+            Self::Task | Self::Daemon => None,
             Self::Invocation(id) => Some(id),
         }
     }

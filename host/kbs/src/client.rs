@@ -22,7 +22,7 @@ use crate::passport::Passport;
 use crate::pool::Pool;
 use crate::protocol::{ErrorBody, Requester, SESSION_COOKIE, SentInitData};
 use crate::refusal::{Subject, refusal};
-use crate::session::{Grant, Session};
+use crate::session::{Grant, LiveSession, Session};
 use crate::token::{MAX_BEARER_BYTES, appraisal};
 use crate::{ComponentBound, Failure, KbsConfig, KbsError, SessionId};
 
@@ -216,6 +216,12 @@ impl KbsClient {
     pub fn live_session_for(&self, requester: &Requester) -> Option<SessionId> {
         let live = self.inner.sessions.live(self.told(requester));
         live.map(|session| session.id)
+    }
+
+    /// The same with its times.
+    pub fn live_session_times(&self, requester: &Requester) -> Option<LiveSession> {
+        let live = self.inner.sessions.live(self.told(requester));
+        live.map(|session| session.as_live())
     }
 
     /// Whether the KBS is told which component asks.

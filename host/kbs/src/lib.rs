@@ -49,4 +49,4 @@ pub use bound::{ComponentBound, PassportIssuer};
 pub use client::{KbsClient, Resource};
 pub use config::{KbsConfig, MAX_RESOURCE_BYTES};
 pub use error::{Failure, KbsError, Peer};
-pub use session::SessionId;
+pub use session::{LiveSession, SessionId};

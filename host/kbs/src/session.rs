@@ -44,6 +44,17 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// A session that is alive, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveSession {
+    /// Its number.
+    pub id: SessionId,
+    /// From then on, whoever asks for something has the host attest anew.
+    pub renew_at: Instant,
+    /// Then it is over.
+    pub ends_at: Instant,
+}
+
 /// What a successful handshake gives. No Debug: everything but the times is secret.
 pub(crate) struct Grant {
     /// The value of the session cookie, where the KBS made the token.
@@ -90,6 +101,15 @@ impl Session {
 
     pub(crate) fn lose_cookie(&self) {
         self.cookie_lost.store(true, Ordering::Relaxed);
+    }
+
+    /// As others see it.
+    pub(crate) fn as_live(&self) -> LiveSession {
+        LiveSession {
+            id: self.id,
+            renew_at: self.renew_at,
+            ends_at: self.ends_at,
+        }
     }
 
     fn is_live(&self) -> bool {

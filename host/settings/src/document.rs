@@ -27,6 +27,7 @@ pub(super) struct Document {
     pub agent: Agent,
     pub limits: Limits,
     pub latent_tasks: LatentTasks,
+    pub daemon_tasks: DaemonTasks,
     pub outbox: Outbox,
     pub health: Health,
     pub metrics: Metrics,
@@ -212,6 +213,15 @@ pub(super) struct LatentTasks {
     pub tasks: Option<usize>,
     pub bytes: Option<u64>,
     pub invocation_ms: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DaemonTasks {
+    pub tasks: Option<usize>,
+    pub restart: Option<String>,
+    pub restarts: Option<u32>,
+    pub restart_delay_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -36,8 +36,9 @@ pub use self::{
     load::{CREDENTIALS_FILE, MAX_DOCUMENT_BYTES},
     sections::{
         About, Agent, AllowList, ApiKey, Attestation, BrokerIdentity, CertificateService,
-        ClientCertificate, Confidential, Http, ImageSources, Kbs, LatentTasks, Limits, Listen,
-        Metrics, Mqtt, Outbox, PartialIdentity, PlainImages, Plugin, Rerun, TokenService,
+        ClientCertificate, Confidential, DaemonTasks, Http, ImageSources, Kbs, LatentTasks, Limits,
+        Listen, Metrics, Mqtt, Outbox, PartialIdentity, PlainImages, Plugin, Rerun, Restart,
+        TokenService,
     },
     settings::Settings,
 };

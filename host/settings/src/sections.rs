@@ -336,6 +336,28 @@ pub struct LatentTasks {
     pub invocation: Duration,
 }
 
+/// Tasks that run until they are stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DaemonTasks {
+    /// How many run at once, beside all other tasks.
+    pub tasks: usize,
+    /// What becomes of one that fails.
+    pub restart: Restart,
+    /// How often in a row one is started again.
+    pub restarts: u32,
+    /// The pause before the first time; each further one is twice as long, up to a minute.
+    pub restart_delay: Duration,
+}
+
+/// Whether a daemon that failed is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// It is not.
+    Never,
+    /// It is, unless it was stopped, ended well, or was denied its key.
+    OnFailure,
+}
+
 /// Whether a task may run again under the id of one that ran before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rerun {

@@ -9,8 +9,8 @@ use proplet_types::Digest;
 use crate::{
     error::SettingsError,
     sections::{
-        About, Agent, Attestation, BrokerIdentity, Confidential, Http, ImageSources, Kbs,
-        LatentTasks, Limits, Metrics, Mqtt, Outbox, PartialIdentity, Plugin,
+        About, Agent, Attestation, BrokerIdentity, Confidential, DaemonTasks, Http, ImageSources,
+        Kbs, LatentTasks, Limits, Metrics, Mqtt, Outbox, PartialIdentity, Plugin,
     },
 };
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Tasks that are prepared once and invoked again and again.
     pub latent_tasks: LatentTasks,
+    /// Tasks that run until they are stopped.
+    pub daemon_tasks: DaemonTasks,
     /// What outlives the process.
     pub outbox: Outbox,
     /// Where `/health` is served; none for nowhere.

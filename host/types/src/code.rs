@@ -254,6 +254,8 @@ codes! {
     OutboxUnavailable = "outbox-unavailable", Failed;
     /// A task of this id ran before, and the settings let none run twice.
     AlreadyRun = "already-run", Failed;
+    /// As many daemons as the settings allow run already.
+    DaemonTasksFull = "daemon-tasks-full", Failed;
     /// No latent task of this id is prepared here.
     NotPrecompiled = "not-precompiled", Failed;
     /// The invocation could not be done in time.

@@ -36,6 +36,8 @@ pub struct Start {
 pub enum TaskKind {
     /// Once, to its end.
     Task,
+    /// Until it is stopped.
+    Daemon,
     /// Not before it is invoked, and then once for every invocation.
     Latent,
 }
@@ -129,15 +131,16 @@ impl Decoded {
 
 impl Wire {
     fn into_start(self) -> Result<Start, Refusal> {
-        if self.daemon {
-            return Err(Refusal::new(
-                Code::TaskUnsupported,
-                "daemon tasks are not supported: start the task without `daemon`",
-            ));
-        }
-        let kind = match self.latent {
-            true => TaskKind::Latent,
-            false => TaskKind::Task,
+        let kind = match (self.daemon, self.latent) {
+            (false, false) => TaskKind::Task,
+            (false, true) => TaskKind::Latent,
+            (true, false) => TaskKind::Daemon,
+            (true, true) => {
+                return Err(Refusal::new(
+                    Code::TaskInvalid,
+                    "a task is `daemon` or `latent`, and not both",
+                ));
+            }
         };
         let watch = Watch::of(self.monitoring_profile.profile(self.daemon));
         let request = Request {

@@ -91,7 +91,7 @@ impl Delivery {
         let options = PublishOptions::new(self.link.qos);
         let client = &self.link.client;
         let topic = match item.about {
-            About::Task => &self.topic,
+            About::Task | About::Started => &self.topic,
             About::Invocation { .. } => &self.invocations_topic,
         };
         let sending = client.publish_tracked(topic, item.payload.clone(), options);
@@ -107,6 +107,9 @@ impl Delivery {
         if sent {
             match item.kind {
                 // There may be as many as somebody cares to ask for.
+                Kind::Result if item.about == About::Started => {
+                    info!("Successfully published that daemon {} runs", item.task);
+                }
                 Kind::Result if item.about != About::Task => {
                     debug!(
                         "Successfully published an answer to an invocation of task {}",
@@ -146,7 +149,9 @@ impl Delivery {
             ),
         );
         let report = match &item.about {
-            About::Task => ResultMessage::refused(&item.task, &self.entity, &refusal).to_payload(),
+            About::Task | About::Started => {
+                ResultMessage::refused(&item.task, &self.entity, &refusal).to_payload()
+            }
             About::Invocation { id, .. } => {
                 InvokeResultMessage::refused(id, &self.entity, &refusal).to_payload()
             }

@@ -57,6 +57,9 @@ pub struct Bounds {
 pub enum About {
     /// The whole of it. The answer outlives the process where the journal does.
     Task,
+    /// That a daemon runs. A restart ends it and says that instead, so it is in memory only; and it goes when there is
+    /// an answer to the whole, which must not be overtaken by it.
+    Started,
     /// One invocation, whose answer nobody waits for after this. So it is in memory only, and goes when its time is
     /// over.
     Invocation {
@@ -71,7 +74,7 @@ impl About {
     /// When the message goes, if it has not gone out.
     pub(crate) fn until(&self) -> Option<Instant> {
         match self {
-            Self::Task => None,
+            Self::Task | Self::Started => None,
             Self::Invocation { until, .. } => Some(*until),
         }
     }
@@ -79,7 +82,7 @@ impl About {
     /// What waits is found by this.
     fn subject(&self, task: &str) -> String {
         match self {
-            Self::Task => task.to_owned(),
+            Self::Task | Self::Started => task.to_owned(),
             Self::Invocation { id, .. } => id.key(),
         }
     }
@@ -188,6 +191,15 @@ struct Waiting {
     attempts: u32,
     kind: Kind,
     on_disk: Answer,
+    /// It is in flight, and not sent once more.
+    is_over: bool,
+}
+
+impl Waiting {
+    /// Whether it is of no use any more.
+    fn is_over(&self, now: Instant) -> bool {
+        self.is_over || self.about.until().is_some_and(|until| until <= now)
+    }
 }
 
 /// Room for one message. Dropping it gives the room back.
@@ -429,9 +441,7 @@ impl Outbox {
     pub(super) fn expire(&self, now: Instant) {
         let dropped = self.with(|state| {
             let waiting = state.results.iter().chain(&state.refusals);
-            let is_over = |waiting: &&Waiting| {
-                !waiting.in_flight && waiting.about.until().is_some_and(|until| until <= now)
-            };
+            let is_over = |waiting: &&Waiting| !waiting.in_flight && waiting.is_over(now);
             let over: Vec<u64> = waiting.filter(is_over).map(|waiting| waiting.id).collect();
             for id in &over {
                 state.remove(*id);
@@ -439,7 +449,7 @@ impl Outbox {
             over.len()
         });
         if dropped > 0 {
-            warn!("{dropped} answers to invocations are dropped: nobody waits for them any more");
+            warn!("{dropped} messages are dropped: nobody waits for them any more");
             self.0.removed.notify_waiters();
             self.0
                 .changes
@@ -586,6 +596,8 @@ impl Place {
             drop(busy);
         });
         outbox.changed();
+        // It may have taken the place of another one.
+        outbox.0.removed.notify_waiters();
     }
 }
 
@@ -608,6 +620,9 @@ impl Drop for Place {
 
 impl State {
     fn enqueue(&mut self, letter: Letter, kind: Kind) {
+        if letter.about == About::Task {
+            self.end_started(&letter.task);
+        }
         self.last_id = self.last_id.saturating_add(1);
         self.expect(&letter.subject());
         let queue = match kind {
@@ -625,7 +640,26 @@ impl State {
             due: letter.not_before.min(Instant::now() + LONGEST_WAIT),
             in_flight: false,
             attempts: 0,
+            is_over: false,
         });
+    }
+
+    /// Drops the word that this task runs, because there is a later one.
+    fn end_started(&mut self, task: &str) {
+        let mut waiting = Vec::new();
+        for started in self
+            .results
+            .iter_mut()
+            .filter(|waiting| waiting.about == About::Started && waiting.task == task)
+        {
+            started.is_over = true;
+            if !started.in_flight {
+                waiting.push(started.id);
+            }
+        }
+        for id in waiting {
+            self.remove(id);
+        }
     }
 
     fn remove(&mut self, id: u64) -> Option<Number> {

@@ -133,7 +133,7 @@ impl Invocation {
             Ok(place) => place,
             Err(done) => return *done,
         };
-        let admitted = match shared.admit(&mut request, &cancel).await {
+        let admitted = match shared.admit(&mut request, false, &cancel).await {
             Ok(admitted) => admitted,
             Err(done) => return *done,
         };
@@ -146,7 +146,7 @@ impl Invocation {
         let done = match invoked.await {
             Invoked::Ran(outcome) => Done::result(outcome),
             Invoked::Refused(refusal) => {
-                if is_lasting(refusal.code()) {
+                if is_denial(refusal.code()) {
                     info!("Latent task {} is dropped: {}", id.task, refusal.code());
                     shared.prepared.forget_this(&prepared);
                 }
@@ -188,9 +188,9 @@ impl Shared {
     }
 }
 
-/// Whether a latent task whose component was refused is not to be tried again: the key broker said no, or its key is
-/// another one now. Everything else may pass.
-fn is_lasting(code: Code) -> bool {
+/// Whether a component that was refused is not to be tried again: the key broker said no, or its key is another one now.
+/// Everything else may pass.
+pub(super) fn is_denial(code: Code) -> bool {
     matches!(
         code,
         Code::KbsDenied

@@ -10,7 +10,7 @@ use std::{
 };
 
 use proplet_executor::{
-    Latent, Refusal, Request, Source, host_text,
+    Latent, Refusal, Request, Source, Watch, host_text,
     shares::{Bounds, Shares},
 };
 use proplet_runtime::CancelToken;
@@ -39,6 +39,8 @@ impl Prepared {
             request.task.inputs = inputs;
         }
         request.task.env.extend(env);
+        // Nobody is told what one of many uses.
+        request.task.watch = Watch::default();
         request
     }
 

@@ -58,11 +58,15 @@ impl Process {
         let tasks = u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX);
         // Places cost address space, so there are none where nothing is served.
         let requests = settings.http.listen.map_or(0, |_| settings.http.requests);
-        // The daemon gives a place over the count to an owner who has none. Where the engine has no more places, such
-        // a task waits for one.
-        let is_room = tasks.saturating_add(requests) < MAX_PLACES;
+        let daemons = u32::try_from(settings.daemon_tasks.tasks).unwrap_or(u32::MAX);
+        // A place over the count is given to an owner who has none, among tasks and among daemons. Where the engine has
+        // no more places, whoever is given one waits for it.
+        let more = 1_u32
+            .saturating_add(daemons)
+            .saturating_add(u32::from(daemons > 0));
+        let room = MAX_PLACES.saturating_sub(tasks.saturating_add(requests));
         let runtime = Runtime::new(RuntimeConfig {
-            concurrent_tasks: tasks.saturating_add(u32::from(is_room)),
+            concurrent_tasks: tasks.saturating_add(more.min(room)),
             concurrent_requests: requests,
             max_component_bytes: settings.registry.max_layer_bytes,
             compile_ms: settings.limits.compile_ms,

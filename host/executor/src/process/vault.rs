@@ -20,8 +20,8 @@ use std::{
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proplet_image::{KeySource, KeySourceError};
-use proplet_kbs::{KbsClient, KbsError, Resource, SessionId, protocol::Requester};
-use proplet_types::{Code, ResourceUri};
+use proplet_kbs::{KbsClient, KbsError, LiveSession, Resource, SessionId, protocol::Requester};
+use proplet_types::{Code, Digest, ResourceUri};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -93,6 +93,23 @@ impl Vault {
     /// The session that is alive now, of those in which a component is asked for.
     pub(crate) fn live_session_for(&self, requester: &Requester) -> Option<SessionId> {
         self.kbs.live_session_for(requester)
+    }
+
+    /// The same with its times.
+    pub(crate) fn session_times(&self, requester: &Requester) -> Option<LiveSession> {
+        self.kbs.live_session_times(requester)
+    }
+
+    /// Has the key broker release the key of an image once more: the session in which it does, and which key it is.
+    pub(crate) async fn image_key_again(
+        &self,
+        kid: &ResourceUri,
+        requester: &Requester,
+    ) -> Result<(SessionId, Digest), KbsError> {
+        let owner = Some(kid.repository());
+        let asked = self.kbs.resource_for(kid, requester, owner).await;
+        self.note(&asked);
+        asked.map(|key| (key.session, Digest::of(&key.bytes)))
     }
 
     /// How the key broker was when it was asked last.
@@ -272,14 +289,14 @@ impl NewImage {
     }
 }
 
-/// The source of one image's key. Remembers the session, for the image's place in the cache.
+/// The source of one image's key. Remembers the session, for the image's place in the cache, and which key it was.
 ///
 /// The key itself is not kept: the opened image is, and an owner who encrypts anew under the same key id
 /// has another key there.
 pub(crate) struct ImageKeys<'a> {
     vault: &'a Vault,
     image: Option<NewImage>,
-    session: Mutex<Option<SessionId>>,
+    released: Mutex<Option<(SessionId, Digest)>>,
 }
 
 impl<'a> ImageKeys<'a> {
@@ -288,13 +305,14 @@ impl<'a> ImageKeys<'a> {
         Self {
             vault,
             image,
-            session: Mutex::default(),
+            released: Mutex::default(),
         }
     }
 
-    /// The session that released the last key.
-    pub(crate) fn session(&self) -> Option<SessionId> {
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The session that released the last key, and the digest of that: an owner who encrypts anew under the same key
+    /// id has another one there.
+    pub(crate) fn released(&self) -> Option<(SessionId, Digest)> {
+        *self.released.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 #[async_trait]
@@ -313,7 +331,8 @@ impl KeySource for ImageKeys<'_> {
         };
         let resource =
             resource.map_err(|error| KeySourceError::new(error.code(), error.to_string()))?;
-        *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(resource.session);
+        let released = (resource.session, Digest::of(&resource.bytes));
+        *self.released.lock().unwrap_or_else(PoisonError::into_inner) = Some(released);
         Ok(raw_key(resource.bytes))
     }
 }

@@ -64,7 +64,7 @@ impl Process {
             Ok(outside) => outside,
             Err(refusal) => return TaskOutcome::failed(refusal),
         };
-        let spec = spec(workload, task, grants, outside, cancel);
+        let spec = spec((workload, &begun.manner), task, grants, outside, cancel);
         if code.answers_http(&spec) {
             return sealer.failure("", &RuntimeError::HttpEncrypted, &[]);
         }

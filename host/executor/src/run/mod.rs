@@ -38,7 +38,7 @@ impl Process {
         cancel: CancelToken,
     ) -> TaskOutcome {
         match &workload.road {
-            Road::Plain => self.run_plain(workload, task, cancel).await,
+            Road::Plain => self.run_plain(workload, task, manner, cancel).await,
             Road::Encrypted(release) => {
                 let begun = Begun { manner, started };
                 self.run_encrypted(workload, release, task, begun, cancel)
@@ -68,7 +68,7 @@ impl Process {
 }
 
 fn spec(
-    workload: &Workload,
+    (workload, manner): (&Workload, &Manner),
     task: Task,
     grants: Grants,
     outside: Outside,
@@ -84,7 +84,7 @@ fn spec(
         invoke: task.invoke,
         inputs: task.inputs.into_iter().map(Input::text).collect(),
         env: task.env,
-        limits: workload.limits.clone(),
+        limits: manner.limits(workload),
         grants,
         outside,
         cancel,

@@ -15,6 +15,7 @@ use super::{
     spec,
 };
 use crate::{
+    manner::Manner,
     outcome::{TaskError, TaskOutcome},
     process::Process,
     refusal::Refusal,
@@ -27,6 +28,7 @@ impl Process {
         &self,
         workload: &Workload,
         mut task: Task,
+        manner: Manner,
         cancel: CancelToken,
     ) -> TaskOutcome {
         let code = match &workload.code {
@@ -49,8 +51,14 @@ impl Process {
             Ok(outside) => outside,
             Err(refusal) => return TaskOutcome::failed(refusal),
         };
-        let spec = spec(workload, task, Grants::plain(), outside, cancel);
+        let runs_as = (workload, &manner);
+        let spec = spec(runs_as, task, Grants::plain(), outside, cancel);
         if code.answers_http(&spec) {
+            // It is served until it is stopped, in whatever manner. Each request has the limits of a task.
+            let spec = TaskSpec {
+                limits: workload.limits.clone(),
+                ..spec
+            };
             return match self.serve(code, spec, services).await {
                 Ok(results) => TaskOutcome {
                     results,
@@ -62,25 +70,24 @@ impl Process {
         outcome(self.runtime.run(code, spec, services).await, &sink)
     }
 
-    /// Passes when a plain component has the export that a task invokes, and is none that is served: there would be
-    /// nothing to invoke.
+    /// Passes when a plain component has the export that a task invokes, or is one that is served and this is a daemon.
+    /// Else there is nothing to run.
     ///
     /// # Errors
     /// `task-unsupported` for one that answers HTTP requests, and what [`Compiled::invoked_export`] says.
-    pub(crate) fn check_invocable(
+    pub(crate) fn check_runs(
         &self,
         code: &Compiled,
         workload: &Workload,
+        manner: &Manner,
         task: &Task,
     ) -> Result<(), TaskError> {
         let never = CancelToken::new();
-        let spec = spec(
-            workload,
-            task.clone(),
-            Grants::plain(),
-            Outside::default(),
-            never,
-        );
+        let (grants, outside) = (Grants::plain(), Outside::default());
+        let spec = spec((workload, manner), task.clone(), grants, outside, never);
+        if code.answers_http(&spec) && *manner == Manner::Daemon {
+            return Ok(());
+        }
         if code.answers_http(&spec) {
             let refusal = Refusal::new(
                 Code::TaskUnsupported,

@@ -15,6 +15,7 @@ use proplet_types::{Code, Digest};
 use super::Begun;
 use crate::{
     identity::Attested,
+    manner::UNLIMITED_MS,
     refusal::Refusal,
     request::Task,
     workload::{Release, Workload},
@@ -84,7 +85,7 @@ impl Draft {
                 .iter()
                 .map(PublicKey::thumbprint)
                 .collect(),
-            limits: named(&workload.limits),
+            limits: named(&begun.manner.limits(workload)),
             started: begun.started.into(),
             evidence_digest: attested.digest,
         })
@@ -130,6 +131,7 @@ fn named(limits: &TaskLimits) -> BTreeMap<String, u64> {
         ("secret_quota", limits.secret_quota.into()),
     ]
     .into_iter()
+    .filter(|limit| *limit != ("wall_clock_ms", UNLIMITED_MS))
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -90,7 +90,7 @@ impl Process {
                 "the image was opened without a released key",
             )
         };
-        let session = keys.session().ok_or_else(unreleased)?;
+        let (session, key_digest) = keys.released().ok_or_else(unreleased)?;
         let kid = wasm.key_id.clone().ok_or_else(unreleased)?;
         let digest = wasm.component.digest();
         info!("Opened encrypted image {} ({digest})", manifest.digest);
@@ -129,6 +129,7 @@ impl Process {
                 host: Arc::clone(host),
                 kid,
                 session,
+                key_digest,
                 image,
                 component: told,
                 index_digest: manifest.index_digest,

@@ -4,6 +4,7 @@ mod encrypted;
 mod plain;
 pub(crate) mod ready;
 mod recipients;
+mod renewal;
 
 use std::sync::Arc;
 

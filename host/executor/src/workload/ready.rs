@@ -40,6 +40,8 @@ pub(crate) struct Release {
     pub kid: ResourceUri,
     /// Session in which it was released, of those of [`Release::image`].
     pub session: SessionId,
+    /// Which key it was.
+    pub key_digest: Digest,
     /// What was known of the component when its key was asked for.
     pub image: protocol::Requester,
     /// What the key broker is told when something is asked for on the component's behalf.

@@ -6,6 +6,7 @@ mod apart;
 mod attestation;
 mod component_bound;
 mod confidential;
+mod daemon_tasks;
 mod directories;
 mod http;
 mod identity;
@@ -25,6 +26,7 @@ pub(super) use self::{
     apart::{check_apart, check_documents},
     attestation::checked_attestation,
     confidential::checked_confidential,
+    daemon_tasks::checked_daemon_tasks,
     directories::checked_directories,
     http::checked_http,
     identity::{about, owns_key, partial_identity},

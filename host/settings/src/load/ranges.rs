@@ -99,6 +99,15 @@ fn in_force(settings: &Settings) -> BTreeMap<String, u64> {
             "latent_tasks.invocation_ms",
             ms(settings.latent_tasks.invocation),
         ),
+        ("daemon_tasks.tasks", size(settings.daemon_tasks.tasks)),
+        (
+            "daemon_tasks.restarts",
+            settings.daemon_tasks.restarts.into(),
+        ),
+        (
+            "daemon_tasks.restart_delay_ms",
+            ms(settings.daemon_tasks.restart_delay),
+        ),
         ("outbox.max_bytes", settings.outbox.max_bytes),
         (
             "metrics.interval_seconds",

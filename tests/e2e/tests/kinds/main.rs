@@ -1,4 +1,4 @@
-//! Tasks that do not simply run once: latent ones, plain and encrypted.
+//! Tasks that do not simply run once: latent ones and daemons, plain and encrypted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,6 +6,8 @@
     clippy::indexing_slicing
 )]
 
+mod daemon;
 mod latent;
+mod sealed_daemon;
 mod sealed_latent;
 mod support;

@@ -15,7 +15,7 @@ use proplet_lab::{
 };
 use proplet_results::{Opened, verify::Expectations};
 use proplet_testkit::{
-    broker::{InvocationOutcome, Manager, Task},
+    broker::{InvocationOutcome, Manager, Outcome, Task},
     kbs::DevKeyBroker,
     tee::FakeSnp,
 };
@@ -81,7 +81,13 @@ impl Scene {
 
     /// Encrypts a component for the owner, who lets these exports be invoked.
     pub async fn publish(&self, component: &[u8], exports: &[&str]) -> ImageReference {
-        let policy = format!("version = 1\nexports = {exports:?}\n");
+        self.publish_with(component, &format!("exports = {exports:?}\n"))
+            .await
+    }
+
+    /// The same with any policy that names the owner as recipient.
+    pub async fn publish_with(&self, component: &[u8], more: &str) -> ImageReference {
+        let policy = format!("version = 1\n{more}");
         let policy = with_recipients(&policy, &[self.owner.public().clone()]);
         let key = KEY.parse().unwrap();
         let published = self
@@ -94,6 +100,36 @@ impl Scene {
     pub fn open(&self, results: &str) -> Opened {
         let expected = Expectations::of_any_measurement();
         open_result(&self.owner, results, &expected).unwrap()
+    }
+
+    /// The results of a task, once there are so many.
+    pub async fn results(&self, task: &Task, count: usize) -> Vec<Outcome> {
+        loop {
+            let all = self.manager().messages("control/proplet/results", 1);
+            let all = all.await.unwrap().into_iter();
+            let ours = all.filter(|message| message["task_id"] == task.id);
+            let ours: Vec<Outcome> = ours
+                .map(|message| serde_json::from_value(message).unwrap())
+                .collect();
+            if ours.len() >= count {
+                return ours;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Starts a daemon, and waits until it is said to run.
+    pub async fn run_daemon(&self, task: &Task) {
+        self.manager().start(task).await.unwrap();
+        let said = self.results(task, 1).await;
+        assert_eq!((said[0].results.as_str(), &said[0].error), ("", &None));
+    }
+
+    /// How a daemon that was said to run ended.
+    pub async fn end_of(&self, task: &Task) -> Outcome {
+        let mut said = self.results(task, 2).await;
+        assert_eq!(said.len(), 2);
+        said.remove(1)
     }
 
     /// Starts a latent task, and waits until it can be invoked.
@@ -133,6 +169,16 @@ pub trait Answer {
     fn is_not_precompiled(&self) -> bool;
 }
 
+impl Answer for Outcome {
+    fn code(&self) -> &str {
+        code(self.error.as_deref())
+    }
+
+    fn is_not_precompiled(&self) -> bool {
+        false
+    }
+}
+
 impl Answer for InvocationOutcome {
     fn code(&self) -> &str {
         code(self.error.as_deref())
@@ -154,6 +200,19 @@ pub fn code(error: Option<&str>) -> &str {
 pub fn new_id() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("id-{}", NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+pub fn daemon(task: Task) -> Task {
+    Task {
+        daemon: true,
+        proplet_id: PROPLET.into(),
+        ..task
+    }
+}
+
+/// A plain daemon that works until it is stopped.
+pub fn working() -> Task {
+    daemon(Task::plain(&new_id(), "spin", spinner()))
 }
 
 pub fn latent(task: Task) -> Task {
@@ -180,6 +239,11 @@ pub fn adder() -> Vec<u8> {
            (i32.add (local.get 0) (local.get 1))))",
     )
     .unwrap()
+}
+
+/// A component that fails at once.
+pub fn failing() -> Vec<u8> {
+    wat::parse_str("(module (func (export \"fail\") unreachable))").unwrap()
 }
 
 pub fn spinner() -> Vec<u8> {

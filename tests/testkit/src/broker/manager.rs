@@ -46,6 +46,8 @@ pub struct Task {
     pub monitoring_profile: Option<Value>,
     /// The proplet to run it; empty for none.
     pub proplet_id: String,
+    /// Whether it runs until it is stopped.
+    pub daemon: bool,
     /// Whether it is prepared to be invoked.
     pub latent: bool,
 }
@@ -93,7 +95,7 @@ impl Task {
         }
         message.insert("cli_args".into(), json!(self.cli_args));
         message.insert("broadcast".into(), json!(false));
-        message.insert("daemon".into(), json!(false));
+        message.insert("daemon".into(), json!(self.daemon));
         message.insert("latent".into(), json!(self.latent));
         if !self.env.is_empty() {
             message.insert("env".into(), json!(self.env));
@@ -126,7 +128,7 @@ impl Task {
             "file": self.file.as_deref().map(base64),
             "inputs": if inputs.is_empty() { Value::Null } else { json!(inputs) },
             "cli_args": self.cli_args,
-            "daemon": false,
+            "daemon": self.daemon,
             "env": if self.env.is_empty() { Value::Null } else { json!(self.env) },
             "encrypted": self.encrypted,
             "kbs_resource_path": self.kbs_resource_path,

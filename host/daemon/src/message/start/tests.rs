@@ -99,8 +99,8 @@ fn refusals_name_the_task_and_the_reason() {
             "task-invalid",
         ),
         (
-            json!({"id": "1", "name": "n", "image_url": "i", "daemon": true}),
-            "task-unsupported",
+            json!({"id": "1", "name": "n", "image_url": "i", "daemon": true, "latent": true}),
+            "task-invalid",
         ),
         (
             json!({"id": "1", "name": "n", "image_url": "i", "cli_args": ["--dir=/"]}),
@@ -123,13 +123,15 @@ fn refusals_name_the_task_and_the_reason() {
 }
 
 #[test]
-fn a_latent_task_is_one_that_says_so() {
+fn a_task_is_of_the_kind_that_it_says() {
     let mut message = json!({"id": "1", "name": "n", "image_url": "i"});
-    for (latent, wanted) in [
-        (json!(null), TaskKind::Task),
-        (json!(false), TaskKind::Task),
-        (json!(true), TaskKind::Latent),
+    for (daemon, latent, wanted) in [
+        (json!(null), json!(null), TaskKind::Task),
+        (json!(false), json!(false), TaskKind::Task),
+        (json!(false), json!(true), TaskKind::Latent),
+        (json!(true), json!(false), TaskKind::Daemon),
     ] {
+        message["daemon"] = daemon;
         message["latent"] = latent;
         match decode(&message) {
             Decoded::Task(start) => assert_eq!(start.kind, wanted),

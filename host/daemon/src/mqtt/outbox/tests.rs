@@ -354,3 +354,28 @@ async fn nothing_of_an_invocation_is_on_the_disk() {
     journal.flush().await.unwrap();
     assert_eq!(journal.health().borrow().entries, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn that_a_daemon_runs_is_not_said_after_how_it_ended() {
+    for in_flight in [false, true] {
+        let outbox = outbox(10, 1000);
+        let now = Instant::now();
+        let started = Letter {
+            about: About::Started,
+            ..letter("d", "runs", now)
+        };
+        outbox.reserve(4).unwrap().put(started, ()).await;
+        let taken = in_flight.then(|| outbox.take(now).unwrap());
+        submit(&outbox, "d", "ended", now).await;
+        if let Some(taken) = taken {
+            // The connection broke, so it would go out again, after the other.
+            outbox.returned(taken.id);
+            outbox.expire(now);
+        }
+        let last = outbox.take(now).unwrap();
+        assert_eq!(last.payload, "ended");
+        outbox.delivered(last.id);
+        assert!(outbox.take(now).is_none() && outbox.is_empty());
+        assert!(!outbox.is_waiting("d"));
+    }
+}

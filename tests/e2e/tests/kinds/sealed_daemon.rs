@@ -1,0 +1,129 @@
+//! Encrypted daemons: they run no longer than the key broker releases their key.
+
+use proplet_testkit::{
+    broker::Task,
+    kbs::{Endpoint, Fault, Policy},
+};
+
+use crate::support::*;
+
+async fn sealed(scene: &Scene, component: &[u8], name: &str) -> Task {
+    let image = scene.publish(component, &[name]).await;
+    daemon(Task::encrypted(&new_id(), name, &image.to_string()))
+}
+
+/// Waits until the release was renewed so many times.
+async fn renewed(scene: &Scene, times: u64) {
+    let broker = &scene.services.key_broker;
+    let released = broker.counts().released;
+    while broker.counts().released < released + times {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_is_stopped_leaves_a_sealed_document() {
+    let scene = Scene::new("").await;
+    let first = sealed(&scene, &spinner(), "spin").await;
+    let mut documents = Vec::new();
+    // A stop may come before there is evidence to sign with; then it leaves nothing. There is for the next one.
+    for _ in 0..20 {
+        let task = Task {
+            id: new_id(),
+            ..first.clone()
+        };
+        scene.run_daemon(&task).await;
+        scene.manager().stop(&task).await.unwrap();
+        let outcome = scene.end_of(&task).await;
+        assert_eq!(outcome.code(), "stopped");
+        documents.extend(Some(outcome).filter(|outcome| !outcome.results.is_empty()));
+        if !documents.is_empty() {
+            break;
+        }
+    }
+    let outcome = documents.pop().expect("nothing was sealed");
+    let opened = scene.open(&outcome.results);
+    assert!(opened.failure().is_some());
+    let receipt = opened.report.receipt.unwrap();
+    // It had none.
+    assert!(!receipt.limits.contains_key("wall_clock_ms"));
+    assert!(receipt.limits.contains_key("cpu_ms"));
+    assert_eq!(receipt.invocation_id, None);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wall_clock_of_the_policy_is_the_owners_and_holds() {
+    let scene = Scene::new("").await;
+    let more = "exports = [\"spin\"]\n[limits]\nwall_clock_ms = 300\n";
+    let image = scene.publish_with(&spinner(), more).await;
+    let task = daemon(Task::encrypted(&new_id(), "spin", &image.to_string()));
+    scene.run_daemon(&task).await;
+    let outcome = scene.end_of(&task).await;
+    assert_eq!(outcome.code(), "limit-wall-clock");
+    let receipt = scene.open(&outcome.results).report.receipt.unwrap();
+    assert_eq!(receipt.limits["wall_clock_ms"], 300);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_is_renewed_for_as_long_as_the_key_broker_gives_the_same_key() {
+    let scene = Scene::with_short_sessions("").await;
+    let task = sealed(&scene, &spinner(), "spin").await;
+    scene.run_daemon(&task).await;
+    renewed(&scene, 2).await;
+    assert!(scene.services.key_broker.counts().attest >= 3);
+    assert_eq!(scene.manager().results_so_far(&task.id), 1);
+    scene.services.key_broker.set_policy(Policy::DenyAll);
+    let outcome = scene.end_of(&task).await;
+    assert_eq!(outcome.code(), "kbs-denied");
+    assert!(scene.open(&outcome.results).failure().is_some());
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_key_ends_a_daemon() {
+    let scene = Scene::with_short_sessions("").await;
+    let task = sealed(&scene, &spinner(), "spin").await;
+    scene.run_daemon(&task).await;
+    // The owner encrypts anew, under the same id.
+    scene.publish(&adder(), &["add"]).await;
+    assert_eq!(scene.end_of(&task).await.code(), "image-key-mismatch");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_broker_that_says_nothing_ends_a_daemon_with_its_session() {
+    let scene = Scene::with_short_sessions("").await;
+    let task = sealed(&scene, &spinner(), "spin").await;
+    scene.run_daemon(&task).await;
+    for endpoint in [Endpoint::Auth, Endpoint::Resource] {
+        let down = Fault::Status(503);
+        scene.services.key_broker.inject_times(endpoint, down, 1000);
+    }
+    let outcome = scene.end_of(&task).await;
+    assert_eq!(outcome.code(), "session-ended", "{outcome:?}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fails_is_started_again_as_often_as_the_settings_say() {
+    let again = "[daemon_tasks]\nrestart = \"on-failure\"\nrestarts = 3\nrestart_delay_ms = 1\n";
+    for (more, runs) in [("", 1), (again, 4)] {
+        let scene = Scene::new(more).await;
+        let task = sealed(&scene, &failing(), "fail").await;
+        scene.manager().start(&task).await.unwrap();
+        let last = loop {
+            let said = scene.results(&task, 1).await;
+            let last = said.last().unwrap().clone();
+            if last.error.is_some() {
+                break last;
+            }
+        };
+        assert_eq!(last.code(), "guest-trapped");
+        // Each run had a receipt of its own, and the last one's is here.
+        let receipt = scene.open(&last.results).report.receipt.unwrap();
+        assert_eq!(receipt.sequence, runs);
+        scene.stop().await;
+    }
+}
