@@ -12,10 +12,11 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use self::exports::exports;
 pub(crate) use self::exports::{ComponentExport, Form, Gives, TypedForm};
 use crate::error::{GuestText, RuntimeError};
-use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, choose};
+use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, Export, INITIALIZE, choose};
 use crate::imports::{Imports, check_core_imports};
 use crate::interfaces::{Set, wasi::P1};
 use crate::linkers::{Linked, Linkers};
+use crate::run::Experience;
 use crate::state::{CoreState, TaskState};
 use crate::task::TaskSpec;
 
@@ -51,7 +52,9 @@ pub(crate) struct ComponentCode {
 /// A compiled core module.
 pub(crate) struct CoreCode {
     pub(crate) module: Module,
-    pub(crate) exports: Vec<CoreExport>,
+    pub(crate) exports: Vec<Arc<CoreExport>>,
+    /// Whether it has an `_initialize`, which is called before any other export.
+    pub(crate) initializes: bool,
     linked: OnceLock<wasmtime::InstancePre<CoreState>>,
 }
 
@@ -59,9 +62,10 @@ pub(crate) struct CoreCode {
 pub(crate) struct CoreExport {
     pub(crate) name: String,
     pub(crate) ty: FuncType,
+    pub(crate) experience: Experience,
 }
 
-impl Export for CoreExport {
+impl Export for Arc<CoreExport> {
     fn name(&self) -> &str {
         &self.name
     }
@@ -194,19 +198,22 @@ impl ComponentCode {
 impl CoreCode {
     fn new(engine: &Engine, wasm: &[u8]) -> Result<Self, RuntimeError> {
         let module = Module::from_binary(engine, wasm).map_err(invalid)?;
-        let exports = module
+        let exports: Vec<_> = module
             .exports()
             .filter_map(|export| {
                 let ty = export.ty().func()?.clone();
-                Some(CoreExport {
+                Some(Arc::new(CoreExport {
                     name: export.name().to_owned(),
                     ty,
-                })
+                    experience: Experience::default(),
+                }))
             })
             .collect();
+        let initializes = exports.iter().any(|export| export.name == INITIALIZE);
         Ok(Self {
             module,
             exports,
+            initializes,
             linked: OnceLock::new(),
         })
     }

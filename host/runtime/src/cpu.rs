@@ -2,7 +2,7 @@
 //!
 //! Two clocks work together. The ticker advances the engine's epoch about every 10 ms; guest code notices
 //! at its next loop back-edge or call, and its store's callback then yields to the scheduler, so that a
-//! spinning guest can be stopped and does not starve others. How much the task has used is measured, not
+//! spinning guest can be stopped. That it holds up nobody else's work is the business of `run/apart.rs`. How much the task has used is measured, not
 //! counted in ticks: the time of the thread that polls the task, over its polls. A task that waits uses
 //! nothing.
 

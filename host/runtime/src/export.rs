@@ -11,6 +11,8 @@ use crate::task::TaskSpec;
 
 /// What the `run` of `wasi:cli/run` is called here, whatever its version.
 pub(crate) const COMMAND: &str = "wasi:cli/run";
+/// What a core module wants called before anything else.
+pub(crate) const INITIALIZE: &str = "_initialize";
 /// What a component's default export can be, best first.
 pub(crate) const COMPONENT_DEFAULTS: [&str; 2] = ["run", COMMAND];
 /// What a core module's default export can be, best first.

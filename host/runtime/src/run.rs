@@ -1,18 +1,19 @@
 //! One task, from its export to its outcome.
 
+mod apart;
 mod ending;
 mod held;
 mod meters;
 mod serving;
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store};
 
+pub(crate) use self::apart::Experience;
+use self::apart::Placed;
 use self::ending::{settle, supervise};
 pub(crate) use self::held::Held;
 use self::meters::{Clocks, HostcallFuel, handles};
@@ -20,9 +21,7 @@ pub(crate) use self::serving::Shared;
 pub use self::serving::{HttpBody, HttpGuest};
 use crate::args;
 use crate::call;
-use crate::cancel::CancelToken;
-use crate::compiled::{ComponentCode, ComponentExport, CoreCode, Form};
-use crate::error::RuntimeError;
+use crate::compiled::{ComponentCode, ComponentExport, CoreCode, CoreExport, Form};
 use crate::export::{COMPONENT_DEFAULTS, CORE_DEFAULTS, choose};
 use crate::interfaces::Services;
 use crate::limits::Passed;
@@ -82,11 +81,15 @@ pub(crate) async fn component(
         common,
         _held: held,
     };
-    if run.takes_a_moment() {
-        run.finish().await
-    } else {
-        apart(run.finish(), export.name.clone(), task.cancel.clone()).await
-    }
+    let placed = Placed {
+        meter: run.clocks.meter.clone(),
+        is_light: run.takes_a_moment(),
+        run: run.finish(),
+        experience: &export.experience,
+        export: &export.name,
+        cancel: &task.cancel,
+    };
+    placed.finish().await
 }
 
 /// Runs a task on a core module.
@@ -125,31 +128,78 @@ pub(crate) async fn core(
     store.limiter(|state| &mut state.memory);
     let fuel = HostcallFuel::output(&task.limits);
     store.set_hostcall_fuel(fuel.bytes);
-    let clocks = Clocks::new(&task, &common);
-    clocks.watch.ticks(&mut store);
-    let call = call::core(&mut store, linked, code, export, arguments);
-    let ended = supervise(&task, &clocks, pin!(call)).await;
-    let memory_peak_bytes = store.data().memory.peak();
-    let value = settle(
-        &task,
-        &common.tripwire,
-        &common.output,
-        false,
-        fuel.exhausted,
-        ended,
-    );
-    drop((store, held));
-    let usage = Usage {
-        memory_peak_bytes,
-        ..clocks.usage(&common)
+    let run = CoreRun {
+        store,
+        linked: linked.clone(),
+        initializes: code.initializes,
+        export: Arc::clone(export),
+        arguments,
+        clocks: Clocks::new(&task, &common),
+        exhausted: fuel.exhausted,
+        task: Arc::clone(&task),
+        common,
+        held,
     };
-    Outcome {
-        value,
-        stdout: common.stdout.take(),
-        stderr: common.stderr.take(),
-        usage,
-        export: export.name.clone(),
-        published: false,
+    let placed = Placed {
+        meter: run.clocks.meter.clone(),
+        // Its values are numbers.
+        is_light: true,
+        run: run.finish(),
+        experience: &export.experience,
+        export: &export.name,
+        cancel: &task.cancel,
+    };
+    placed.finish().await
+}
+
+/// A task on a core module, ready to run.
+struct CoreRun {
+    store: Store<CoreState>,
+    linked: wasmtime::InstancePre<CoreState>,
+    initializes: bool,
+    export: Arc<CoreExport>,
+    arguments: Vec<wasmtime::Val>,
+    clocks: Clocks,
+    exhausted: Passed,
+    task: Arc<TaskSpec>,
+    common: Common,
+    held: Held,
+}
+
+impl CoreRun {
+    async fn finish(mut self) -> Outcome {
+        self.clocks.watch.ticks(&mut self.store);
+        let call = call::core(
+            &mut self.store,
+            &self.linked,
+            self.initializes,
+            &self.export,
+            self.arguments,
+        );
+        let ended = supervise(&self.task, &self.clocks, pin!(call)).await;
+        let memory_peak_bytes = self.store.data().memory.peak();
+        let common = &self.common;
+        let value = settle(
+            &self.task,
+            &common.tripwire,
+            &common.output,
+            false,
+            self.exhausted,
+            ended,
+        );
+        drop((self.store, self.held));
+        let usage = Usage {
+            memory_peak_bytes,
+            ..self.clocks.usage(common)
+        };
+        Outcome {
+            value,
+            stdout: common.stdout.take(),
+            stderr: common.stderr.take(),
+            usage,
+            export: self.export.name.clone(),
+            published: false,
+        }
     }
 }
 
@@ -210,33 +260,6 @@ impl ComponentRun {
             usage,
             export: self.export.name.clone(),
             published,
-        }
-    }
-}
-
-/// Runs a task on a thread of its own, where it may hold up nobody.
-async fn apart(
-    run: impl Future<Output = Outcome> + Send + 'static,
-    export: String,
-    cancel: CancelToken,
-) -> Outcome {
-    let scheduler = Handle::current();
-    let mut stop = StopOnDrop(Some(cancel));
-    let run = tokio::task::spawn_blocking(move || scheduler.block_on(run)).await;
-    stop.0 = None;
-    run.unwrap_or_else(|_| {
-        let error = RuntimeError::Host("the thread of the task panicked".to_owned());
-        Outcome::refused(error, export)
-    })
-}
-
-/// Stops a task whose caller is gone.
-struct StopOnDrop(Option<CancelToken>);
-
-impl Drop for StopOnDrop {
-    fn drop(&mut self) {
-        if let Some(cancel) = &self.0 {
-            cancel.cancel();
         }
     }
 }

@@ -99,8 +99,8 @@ impl Runtime {
     /// is gone when this returns: its instance, its secrets and its handles.
     ///
     /// Everything whose size the inputs or the component choose is done within the task's limits, and what
-    /// takes more than a moment apart from the threads of the scheduler. A task whose future is dropped is
-    /// stopped.
+    /// takes more than a moment, or may, apart from the threads of the scheduler. A task whose future is dropped
+    /// is stopped.
     pub async fn run(&self, compiled: &Compiled, task: TaskSpec, services: Services) -> Outcome {
         let held = match self.place(&task.cancel).await {
             Ok(place) => Held::new(place, self.ticker.ticking()),

@@ -4,8 +4,9 @@ use wasmtime::Store;
 use zeroize::Zeroizing;
 
 use super::ended::Ended;
-use crate::compiled::{CoreCode, CoreExport};
+use crate::compiled::CoreExport;
 use crate::error::{GuestText, RuntimeError};
+use crate::export::INITIALIZE;
 use crate::signature;
 use crate::state::CoreState;
 use crate::task::{Content, Value};
@@ -14,18 +15,13 @@ use crate::task::{Content, Value};
 pub(crate) async fn core(
     store: &mut Store<CoreState>,
     linked: &wasmtime::InstancePre<CoreState>,
-    code: &CoreCode,
+    initializes: bool,
     export: &CoreExport,
     arguments: Vec<wasmtime::Val>,
 ) -> Result<Value, Ended> {
     let instance = linked.instantiate_async(&mut *store).await?;
-    if code
-        .exports
-        .iter()
-        .any(|export| export.name == "_initialize")
-        && export.name != "_initialize"
-    {
-        let initialize = instance.get_typed_func::<(), ()>(&mut *store, "_initialize")?;
+    if initializes && export.name != INITIALIZE {
+        let initialize = instance.get_typed_func::<(), ()>(&mut *store, INITIALIZE)?;
         initialize.call_async(&mut *store, ()).await?;
     }
     let Some(function) = instance.get_func(&mut *store, &export.name) else {

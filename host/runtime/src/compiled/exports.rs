@@ -8,6 +8,7 @@ use wasmtime::component::{Component, ComponentExportIndex};
 
 use crate::args::is_bytes;
 use crate::export::{COMMAND, Export};
+use crate::run::Experience;
 use crate::weight::Weight;
 
 /// A function that a component exports.
@@ -17,6 +18,7 @@ pub(crate) struct ComponentExport {
     pub(crate) ty: ComponentFunc,
     pub(crate) form: Form,
     weight: OnceLock<Weight>,
+    pub(crate) experience: Experience,
 }
 
 /// How an export is called.
@@ -77,6 +79,7 @@ pub(super) fn exports(engine: &Engine, component: &Component) -> Vec<Arc<Compone
                         ty,
                         form,
                         weight: OnceLock::new(),
+                        experience: Experience::default(),
                     }));
                 }
             }
@@ -114,6 +117,7 @@ fn interface_export(
             ty,
             form: Form::Command,
             weight: OnceLock::new(),
+            experience: Experience::default(),
         };
     }
     let form = form(&ty);
@@ -123,6 +127,7 @@ fn interface_export(
         ty,
         form,
         weight: OnceLock::new(),
+        experience: Experience::default(),
     }
 }
 

@@ -34,7 +34,7 @@ impl Mosquitto {
         };
         let config = folder.join("mosquitto.conf");
         let mut text =
-            "user root\npersistence false\nallow_anonymous true\nmax_queued_messages 0\n"
+            "user root\npersistence false\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n"
                 .to_owned();
         text += &format!("listener {port} 127.0.0.1\n");
         for address in more {
