@@ -29,7 +29,7 @@ pub(super) enum Owner {
 }
 
 impl Owner {
-    fn is_named(&self) -> bool {
+    pub(super) fn is_named(&self) -> bool {
         matches!(self, Self::Named(_))
     }
 }

@@ -301,7 +301,8 @@ impl Tasks {
     }
 
     /// Room for a task of this owner. Where there is none, the owner with the most tasks gives up the one that came
-    /// last of those that wait, if it has more than this one would.
+    /// last of those that wait, if it has more than this one would. Where none of its tasks waits, this one may be over
+    /// the count.
     fn room(&self, owner: &Owner, bytes: usize) -> Result<(), Refusal> {
         self.shared.with(|known| {
             loop {
@@ -315,7 +316,15 @@ impl Tasks {
                     return Ok(());
                 };
                 if !displace(known, owner, bytes) {
-                    return Err(refusal);
+                    let most = Held {
+                        tasks: self.most,
+                        bytes: self.most_bytes,
+                    };
+                    return if is_over_the_count(known, owner, bytes, most) {
+                        Ok(())
+                    } else {
+                        Err(refusal)
+                    };
                 }
             }
         })
@@ -433,13 +442,7 @@ impl Held {
 /// Has the task that came last of those that wait make room, of the owner that holds the most. False when nobody holds
 /// more than this owner would.
 fn displace(known: &mut HashMap<String, Started>, owner: &Owner, bytes: usize) -> bool {
-    let mut held: HashMap<&Owner, Held> = HashMap::new();
-    for task in known.values() {
-        if task.counts() {
-            let of_owner = held.entry(&task.owner).or_default();
-            *of_owner = of_owner.with(task.bytes);
-        }
-    }
+    let held = held_by_owner(known);
     let own = held.get(owner).copied().unwrap_or_default().with(bytes);
     let is_larger = |other: &Held| {
         other.tasks > own.tasks || (other.tasks == own.tasks && other.bytes > own.bytes)
@@ -462,6 +465,41 @@ fn displace(known: &mut HashMap<String, Started>, owner: &Owner, bytes: usize) -
     last.state = Progress::Displaced;
     last.displace.cancel();
     true
+}
+
+/// Whether a task of this owner is taken though there is no room. A task that ran stays among those that are known until
+/// its answer is in the outbox, so whoever sends many brief ones can hold all of the room with tasks that cannot make any.
+/// As with places, it is for owners only, as long as they hold no more than an equal part; and all together take no more
+/// than twice the room.
+fn is_over_the_count(
+    known: &HashMap<String, Started>,
+    owner: &Owner,
+    bytes: usize,
+    most: Held,
+) -> bool {
+    let held = held_by_owner(known);
+    let own = held.get(owner).copied().unwrap_or_default().with(bytes);
+    let owners = held
+        .len()
+        .saturating_add(usize::from(!held.contains_key(owner)));
+    let all = Held::of(known.values()).with(bytes);
+    owner.is_named()
+        && own.tasks <= most.tasks / owners
+        && own.bytes <= most.bytes / owners
+        && all.tasks <= most.tasks.saturating_mul(2)
+        && all.bytes <= most.bytes.saturating_mul(2)
+}
+
+/// What each owner's tasks take.
+fn held_by_owner(known: &HashMap<String, Started>) -> HashMap<&Owner, Held> {
+    let mut held: HashMap<&Owner, Held> = HashMap::new();
+    for task in known.values() {
+        if task.counts() {
+            let of_owner = held.entry(&task.owner).or_default();
+            *of_owner = of_owner.with(task.bytes);
+        }
+    }
+    held
 }
 
 /// How a task that was taken ended.
@@ -771,5 +809,33 @@ mod tests {
             .map(|order| (order.to_string(), started(&many, order, Progress::Runs)))
             .collect();
         assert!(!displace(&mut known, &few, 1));
+    }
+
+    #[test]
+    fn an_owner_has_its_part_where_nobody_can_make_room() {
+        let most = Held { tasks: 8, bytes: 8 };
+        let many = (0..8).map(|order| started(&Owner::Plain, order, Progress::Runs));
+        let mut known: HashMap<_, _> = many
+            .enumerate()
+            .map(|(order, task)| (order.to_string(), task))
+            .collect();
+        for other in [Owner::Plain, Owner::Unknown] {
+            assert!(!is_over_the_count(&known, &other, 1, most));
+        }
+        // Equal parts: four of eight between two, two between three and four.
+        for (name, part) in [("a", 4), ("b", 2), ("c", 2)] {
+            let owner = Owner::Named(name.into());
+            assert!(!is_over_the_count(&known, &owner, 9, most), "too large");
+            for order in 0..part {
+                assert!(is_over_the_count(&known, &owner, 1, most), "{name} {order}");
+                let task = started(&owner, order, Progress::Waits);
+                known.insert(format!("{name}-{order}"), task);
+            }
+            assert!(!is_over_the_count(&known, &owner, 1, most), "{name}");
+        }
+        // All room is taken twice.
+        assert_eq!(Held::of(known.values()).tasks, 16);
+        let late = Owner::Named("d".into());
+        assert!(!is_over_the_count(&known, &late, 1, most));
     }
 }
