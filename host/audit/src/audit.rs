@@ -1,0 +1,436 @@
+//! The log of one boot, for whoever has something to put on record.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use proplet_types::{Clock, Digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde_json::Value;
+use tokio::{
+    sync::{oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    chain::Chain,
+    disk::{Disk, Folder, OpenError},
+    event::{Event, Parts},
+    health::{Health, State, Trouble},
+    sealing::Sealing,
+    task::TaskLog,
+    writer::{Order, Writer},
+};
+
+/// The name of the format, in each file.
+pub(crate) const FORMAT: &str = "proplet-audit-1";
+
+/// Where the log is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: there are chains, and their heads in receipts and evidence.
+    #[default]
+    Memory,
+    /// Files in a folder.
+    Folder {
+        /// The folder. It is made if it is not there.
+        path: PathBuf,
+        /// Another file is begun when one has so many bytes.
+        max_file_bytes: u64,
+        /// The oldest files are removed when there are more bytes than this in all. None: never.
+        max_bytes: Option<u64>,
+    },
+}
+
+/// What a boot's chain begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// The version of this program.
+    pub version: String,
+    /// Digest of the settings in force.
+    pub settings: Digest,
+}
+
+/// How a log is set up.
+pub struct Options {
+    /// Where it is written.
+    pub place: Place,
+    /// Who may see addresses; none leaves them out.
+    pub sealing: Option<Sealing>,
+    /// Where times come from.
+    pub clock: Arc<dyn Clock>,
+    /// How long the disk may take, for whoever waits for it.
+    pub patience: Duration,
+    /// What it begins with.
+    pub boot: Boot,
+}
+
+/// The log of this boot. Clones share one.
+#[derive(Clone)]
+pub struct Audit(Arc<Shared>);
+
+struct Shared {
+    core: Arc<Mutex<Core>>,
+    sealing: Option<Sealing>,
+    clock: Arc<dyn Clock>,
+    writer: Option<Writer>,
+    health: watch::Receiver<Health>,
+    health_sender: Arc<watch::Sender<Health>>,
+    patience: Duration,
+}
+
+/// A log whose folder is being opened.
+pub struct Opening {
+    opened: Option<oneshot::Receiver<Result<(), OpenError>>>,
+    patience: Duration,
+}
+
+impl Opening {
+    /// Ends when the folder is open, or cannot be opened for now, or the disk does not answer.
+    ///
+    /// # Errors
+    /// [`OpenError`]: what only an operator can change.
+    pub async fn done(self) -> Result<(), OpenError> {
+        let Some(opened) = self.opened else {
+            return Ok(());
+        };
+        match timeout(self.patience, opened).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(_)) => Err(OpenError::Thread(std::io::ErrorKind::Other.into())),
+            Err(_) => {
+                tracing::warn!("{}; what happens meanwhile waits in memory", Trouble::Hung);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Audit {
+    /// Begins the log of a boot.
+    ///
+    /// A folder that cannot be opened now is tried again for as long as the log lives; until then lines wait in memory.
+    ///
+    /// # Errors
+    /// [`OpenError::Random`] and [`OpenError::Thread`]. What else is wrong, [`Opening::done`] tells.
+    pub fn open(options: Options) -> Result<(Self, Opening), OpenError> {
+        let disk = match &options.place {
+            Place::Memory => None,
+            Place::Folder { path, .. } => Some(Box::new(Folder::new(path.clone())) as Box<_>),
+        };
+        Self::over(disk, options)
+    }
+
+    /// A log in memory, for a host that nobody gave one to.
+    ///
+    /// # Errors
+    /// [`OpenError::Random`].
+    pub fn in_memory(clock: Arc<dyn Clock>, boot: Boot) -> Result<Self, OpenError> {
+        let options = Options {
+            place: Place::Memory,
+            sealing: None,
+            clock,
+            patience: Duration::ZERO,
+            boot,
+        };
+        Self::over(None, options).map(|(audit, _)| audit)
+    }
+
+    pub(crate) fn over(
+        disk: Option<Box<dyn Disk>>,
+        options: Options,
+    ) -> Result<(Self, Opening), OpenError> {
+        let Options {
+            place,
+            sealing,
+            clock,
+            patience,
+            boot,
+        } = options;
+        let (max_file_bytes, max_bytes) = match place {
+            Place::Memory => (u64::MAX, None),
+            Place::Folder {
+                max_file_bytes,
+                max_bytes,
+                ..
+            } => (max_file_bytes, max_bytes),
+        };
+        let mut core = Core::new(random_name()?, max_file_bytes);
+        let mut first = None;
+        let begins = Parts::new("boot")
+            .about("format", FORMAT)
+            .word("version", &boot.version)
+            .digest("settings", Some(boot.settings));
+        core.record(&begins, None, &*clock, true, &mut |order| {
+            first = Some(order)
+        });
+        let core = Arc::new(Mutex::new(core));
+        let state = match disk {
+            None => State::Memory,
+            Some(_) => State::Good,
+        };
+        let (sender, health) = watch::channel(Health { state, lost: 0 });
+        let health_sender = Arc::new(sender);
+        let mut opening = Opening {
+            opened: None,
+            patience,
+        };
+        let writer = match disk.zip(first) {
+            None => None,
+            Some((disk, first)) => {
+                let (sender, opened) = oneshot::channel();
+                opening.opened = Some(opened);
+                let writer = Writer::start(
+                    disk,
+                    Arc::clone(&core),
+                    Arc::clone(&clock),
+                    Arc::clone(&health_sender),
+                    max_bytes.map(|most| most.saturating_sub(max_file_bytes)),
+                    patience,
+                    first,
+                    sender,
+                );
+                Some(writer.map_err(OpenError::Thread)?)
+            }
+        };
+        let audit = Self(Arc::new(Shared {
+            core,
+            sealing,
+            clock,
+            writer,
+            health,
+            health_sender,
+            patience,
+        }));
+        Ok((audit, opening))
+    }
+
+    /// Puts an event into the boot's chain. Waits for nobody.
+    pub fn record(&self, event: Event) {
+        self.add(&event.into());
+    }
+
+    /// Begins the chain of a task.
+    #[must_use]
+    pub fn begin(&self, task: &str) -> TaskLog {
+        let parts = Parts::new("task-begun").task(task);
+        let (boot, seq, head) = self.with(|shared, core, room| {
+            core.record(&parts, None, &*shared.clock, room, &mut |order| {
+                shared.send(order)
+            })
+        });
+        TaskLog::new(self.clone(), task, Chain::of_task(&boot, seq, head))
+    }
+
+    /// Head of the boot's chain as it is now.
+    #[must_use]
+    pub fn head(&self) -> Digest {
+        self.0.lock().head()
+    }
+
+    /// The random name of this boot's chain.
+    #[must_use]
+    pub fn boot(&self) -> String {
+        self.0.lock().boot.name().to_owned()
+    }
+
+    /// How the log is, and changes of that.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.0.health.clone()
+    }
+
+    /// Ends when what was put on record before is on the disk; at once where there is none to be on.
+    ///
+    /// # Errors
+    /// [`Trouble`]: it is not, and waits in memory for as long as there is room.
+    pub async fn flush(&self) -> Result<(), Trouble> {
+        let shared = &self.0;
+        let Some(writer) = &shared.writer else {
+            return Ok(());
+        };
+        if shared.is_hung(writer) {
+            return Err(Trouble::Hung);
+        }
+        let (sender, flushed) = oneshot::channel();
+        writer.send(Order::Flush(sender));
+        match timeout(shared.patience, flushed).await {
+            Ok(Ok(flushed)) => flushed,
+            Ok(Err(_)) => Err(Trouble::Closed),
+            Err(_) => {
+                shared.is_hung(writer);
+                Err(Trouble::Hung)
+            }
+        }
+    }
+
+    pub(crate) fn seal(&self, parts: &Parts) -> Option<Value> {
+        self.0.sealing.as_ref()?.seal(&parts.addresses)
+    }
+
+    /// Puts an entry into the boot's chain.
+    pub(crate) fn add(&self, parts: &Parts) {
+        let sealed = self.seal(parts);
+        self.with(|shared, core, room| {
+            core.record(parts, sealed.as_ref(), &*shared.clock, room, &mut |order| {
+                shared.send(order)
+            });
+        });
+    }
+
+    /// Adds an entry to a task's chain, and gives its line.
+    pub(crate) fn extend(
+        &self,
+        chain: &mut Chain,
+        parts: &Parts,
+        sealed: Option<&Value>,
+    ) -> String {
+        let line = chain.extend(parts, sealed, self.0.clock.now());
+        self.with(|shared, core, room| {
+            core.pass(line.clone(), &*shared.clock, room, &mut |order| {
+                shared.send(order)
+            });
+        });
+        line
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Shared, &mut Core, bool) -> T) -> T {
+        let shared = &self.0;
+        let (done, lost) = {
+            let mut core = shared.lock();
+            let room = shared.writer.as_ref().is_none_or(Writer::has_room);
+            let done = work(shared, &mut core, room);
+            (done, core.lost_in_all)
+        };
+        if let Some(writer) = &shared.writer {
+            shared.is_hung(writer);
+            shared.health_sender.send_if_modified(|health| {
+                let is_more = health.lost < lost;
+                health.lost = health.lost.max(lost);
+                is_more
+            });
+        }
+        done
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn send(&self, order: Order) {
+        if let Some(writer) = &self.writer {
+            writer.send(order);
+        }
+    }
+
+    /// Whether the disk has not answered for longer than anybody waits. If so, it is told.
+    fn is_hung(&self, writer: &Writer) -> bool {
+        let hangs = writer.busy.is_longer_than(self.patience);
+        if hangs {
+            self.health_sender.send_if_modified(|health| {
+                let told = State::Failing(Trouble::Hung);
+                let is_news = health.state != told;
+                if is_news {
+                    tracing::error!("{}", Trouble::Hung);
+                    health.state = told;
+                }
+                is_news
+            });
+        }
+        hangs
+    }
+}
+
+/// The boot's chain, and what decides in which file a line stands. Lines go to the thread that writes while this is
+/// locked, so they are in the files in the order in which they were made.
+pub(crate) struct Core {
+    boot: Chain,
+    /// The file's place among those of this boot.
+    part: u64,
+    /// Bytes that were sent for this file.
+    bytes: u64,
+    max_file_bytes: u64,
+    /// Lines since the last one that was sent.
+    lost: u64,
+    pub(crate) lost_in_all: u64,
+}
+
+impl Core {
+    fn new(name: String, max_file_bytes: u64) -> Self {
+        Self {
+            boot: Chain::of_boot(name),
+            part: 0,
+            bytes: 0,
+            max_file_bytes,
+            lost: 0,
+            lost_in_all: 0,
+        }
+    }
+
+    fn head(&self) -> Digest {
+        // A boot's chain begins when it is made.
+        self.boot.head().unwrap_or(Digest::from_bytes([0; 32]))
+    }
+
+    /// Adds an entry to the boot's chain; gives the chain's name, the entry's number and its hash.
+    pub(crate) fn record(
+        &mut self,
+        parts: &Parts,
+        sealed: Option<&Value>,
+        clock: &dyn Clock,
+        room: bool,
+        send: &mut dyn FnMut(Order),
+    ) -> (String, u64, Digest) {
+        self.turn(clock, room, send);
+        let seq = self.boot.len();
+        let line = self.boot.extend(parts, sealed, clock.now());
+        self.put(line, room, send);
+        (self.boot.name().to_owned(), seq, self.head())
+    }
+
+    /// Takes the line of a task's chain.
+    fn pass(&mut self, line: String, clock: &dyn Clock, room: bool, send: &mut dyn FnMut(Order)) {
+        self.turn(clock, room, send);
+        self.put(line, room, send);
+    }
+
+    /// Begins another file where this one is full, or where lines are missing before what comes now.
+    fn turn(&mut self, clock: &dyn Clock, room: bool, send: &mut dyn FnMut(Order)) {
+        if !room || (self.lost == 0 && self.bytes < self.max_file_bytes) {
+            return;
+        }
+        self.part = self.part.saturating_add(1);
+        let begins = Parts::new("file")
+            .about("format", FORMAT)
+            .about("part", self.part)
+            .about("lost", self.lost);
+        let line = self.boot.extend(&begins, None, clock.now());
+        self.lost = 0;
+        self.bytes = line.len() as u64;
+        send(Order::NewFile(line));
+    }
+
+    fn put(&mut self, line: String, room: bool, send: &mut dyn FnMut(Order)) {
+        if !room {
+            self.lost = self.lost.saturating_add(1);
+            self.lost_in_all = self.lost_in_all.saturating_add(1);
+            return;
+        }
+        self.bytes = self.bytes.saturating_add(line.len() as u64);
+        send(Order::Line(line));
+    }
+}
+
+fn random_name() -> Result<String, OpenError> {
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| OpenError::Random)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Whether a log is whole: no key, no TEE and no network.
+//!
+//! A [`Verifier`] reads files in their order, line by line, and keeps of each chain its length and its head. So what it
+//! needs of memory grows with the tasks that run at once and not with the log. It goes on after a break, so that an
+//! operator sees all of them.
+//!
+//! What a whole log does not show is that its end is there: who has a head from elsewhere, of a receipt or of evidence,
+//! has it looked for ([`Verifier::look_for`]).
+
+mod chains;
+mod report;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, BufRead, Read as _},
+};
+
+use proplet_types::Digest;
+
+use self::chains::Chains;
+pub use self::report::{BootReport, Break, Broken, Found, Place, Report};
+use crate::entry::{Entry, MAX_LINE_BYTES};
+
+/// So many breaks are told one by one.
+const MAX_BREAKS: usize = 100;
+
+/// The number in the name of a log's file, by which files are in order. None for other names.
+#[must_use]
+pub fn file_number(name: &str) -> Option<u64> {
+    crate::disk::number(name)
+}
+
+/// Checks files, one after the other.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    chains: Chains,
+    sought: BTreeSet<Digest>,
+    found: BTreeMap<Digest, Found>,
+    torn: Vec<Place>,
+    breaks: Vec<Break>,
+    more_breaks: u64,
+    files: u64,
+    lines: u64,
+}
+
+impl Verifier {
+    /// Nothing was read yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks for the line with this hash as well: a head from a receipt or from evidence.
+    pub fn look_for(&mut self, head: Digest) {
+        self.sought.insert(head);
+    }
+
+    /// Reads the next file. `each` is given every entry that can be read, in its order, whether or not its chain holds.
+    ///
+    /// # Errors
+    /// What the reader says.
+    pub fn file(
+        &mut self,
+        name: &str,
+        mut reader: impl BufRead,
+        mut each: impl FnMut(&Entry),
+    ) -> io::Result<()> {
+        self.files = self.files.saturating_add(1);
+        let (mut line, mut number) = (Vec::new(), 0_u64);
+        let mut last = (None, false);
+        loop {
+            line.clear();
+            let most = MAX_LINE_BYTES as u64 + 1;
+            let read = (&mut reader).take(most).read_until(b'\n', &mut line)?;
+            if read == 0 {
+                break;
+            }
+            number = number.saturating_add(1);
+            let place = Place {
+                file: name.to_owned(),
+                line: number,
+            };
+            if line.pop_if(|byte| *byte == b'\n').is_none() {
+                if line.len() <= MAX_LINE_BYTES {
+                    // Where the writing of a file stopped.
+                    last.1 = true;
+                    self.torn.push(place);
+                    break;
+                }
+                reader.skip_until(b'\n')?;
+            }
+            self.lines = self.lines.saturating_add(1);
+            match Entry::parse(&line) {
+                Err(error) => self.broken(place, Broken::Entry(error)),
+                Ok(entry) => {
+                    last.0 = Some(entry.hash);
+                    self.entry(place, &entry);
+                    each(&entry);
+                }
+            }
+        }
+        self.chains.end_of_file(name, last);
+        Ok(())
+    }
+
+    /// What there is to say about all files.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        let chains = self.chains;
+        Report {
+            files: self.files,
+            lines: self.lines,
+            tasks: chains.tasks_ended,
+            lost: chains.lost,
+            absent: chains.absent(),
+            boots: chains.boots(),
+            torn: self.torn,
+            breaks: self.breaks,
+            more_breaks: self.more_breaks,
+            missing: self
+                .sought
+                .into_iter()
+                .filter(|head| !self.found.contains_key(head))
+                .collect(),
+            found: self.found,
+        }
+    }
+
+    fn entry(&mut self, place: Place, entry: &Entry) {
+        if self.sought.contains(&entry.hash) {
+            let found = Found {
+                place: place.clone(),
+                entry: entry.clone(),
+            };
+            self.found.entry(entry.hash).or_insert(found);
+        }
+        for broken in self.chains.take(entry) {
+            self.broken(place.clone(), broken);
+        }
+    }
+
+    fn broken(&mut self, place: Place, broken: Broken) {
+        if self.breaks.len() < MAX_BREAKS {
+            self.breaks.push(Break { place, broken });
+        } else {
+            self.more_breaks = self.more_breaks.saturating_add(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
