@@ -21,7 +21,7 @@ use crate::{
     health::{Health, State, Trouble},
     sealing::Sealing,
     task::TaskLog,
-    writer::{Order, Writer},
+    writer::{Order, Setup, Writer},
 };
 
 /// The name of the format, in each file.
@@ -181,16 +181,14 @@ impl Audit {
             Some((disk, first)) => {
                 let (sender, opened) = oneshot::channel();
                 opening.opened = Some(opened);
-                let writer = Writer::start(
+                let setup = Setup {
                     disk,
-                    Arc::clone(&core),
-                    Arc::clone(&clock),
-                    Arc::clone(&health_sender),
-                    max_bytes.map(|most| most.saturating_sub(max_file_bytes)),
-                    patience,
-                    first,
-                    sender,
-                );
+                    core: Arc::clone(&core),
+                    clock: Arc::clone(&clock),
+                    health: Arc::clone(&health_sender),
+                    max_bytes: max_bytes.map(|most| most.saturating_sub(max_file_bytes)),
+                };
+                let writer = Writer::start(setup, patience, first, sender);
                 Some(writer.map_err(OpenError::Thread)?)
             }
         };

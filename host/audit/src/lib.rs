@@ -37,7 +37,7 @@ pub mod verify;
 mod writer;
 
 pub use self::{
-    audit::{Audit, Boot, Options, Place},
+    audit::{Audit, Boot, Opening, Options, Place},
     disk::OpenError,
     entry::{Entry, EntryError, MAX_LINE_BYTES, SealedError},
     event::{Event, Origin, Refused},

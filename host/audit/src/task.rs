@@ -1,6 +1,9 @@
 //! The chain of one task.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use proplet_types::Digest;
 
@@ -13,6 +16,12 @@ use crate::{
 /// The chain of one task. Clones share one; it ends with [`TaskLog::end`], or with the last of them.
 #[derive(Clone)]
 pub struct TaskLog(Arc<Inner>);
+
+impl fmt::Debug for TaskLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TaskLog({})", self.0.task)
+    }
+}
 
 struct Inner {
     audit: Audit,

@@ -54,6 +54,16 @@ impl Order {
     }
 }
 
+/// What the thread works with.
+pub(crate) struct Setup {
+    pub disk: Box<dyn Disk>,
+    pub core: Arc<Mutex<Core>>,
+    pub clock: Arc<dyn Clock>,
+    pub health: Arc<watch::Sender<Health>>,
+    /// All files but the one that is written have no more than this.
+    pub max_bytes: Option<u64>,
+}
+
 /// The thread. Dropping this ends it once everything is written, or after a while: then it is left to itself.
 pub(crate) struct Writer {
     sender: Option<Sender<Order>>,
@@ -68,15 +78,18 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts the thread, which opens the folder first.
     pub(crate) fn start(
-        disk: Box<dyn Disk>,
-        core: Arc<Mutex<Core>>,
-        clock: Arc<dyn Clock>,
-        health: Arc<watch::Sender<Health>>,
-        max_bytes: Option<u64>,
+        setup: Setup,
         patience: Duration,
         first: Order,
         opened: oneshot::Sender<Result<(), OpenError>>,
     ) -> io::Result<Self> {
+        let Setup {
+            disk,
+            core,
+            clock,
+            health,
+            max_bytes,
+        } = setup;
         let (sender, orders) = channel();
         let (alive, ended) = channel::<()>();
         let (busy, waiting) = (Busy::default(), Arc::new(AtomicUsize::new(first.bytes())));

@@ -25,6 +25,9 @@ pub enum DaemonError {
     /// The store of the outbox needs an operator.
     #[error(transparent)]
     Outbox(#[from] OpenError),
+    /// The audit log needs an operator.
+    #[error(transparent)]
+    Audit(#[from] proplet_audit::OpenError),
     /// The address for `/health` cannot be listened on.
     #[error("cannot serve /health at {address}: {source}; change [health] listen, or leave it out")]
     Health {

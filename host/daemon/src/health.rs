@@ -34,6 +34,9 @@ pub(crate) struct Sources {
     /// Why there is nothing that the broker could be shown.
     pub broker_trouble: watch::Receiver<Option<Code>>,
     pub outbox: watch::Receiver<Health>,
+    pub audit: watch::Receiver<proplet_audit::Health>,
+    /// Whether tasks are refused while the audit log is not written.
+    pub audit_required: bool,
     pub executor: Executor,
 }
 
@@ -56,6 +59,7 @@ enum Component {
     Broker,
     KeyBroker,
     Outbox,
+    Audit,
     Tee,
 }
 
@@ -70,6 +74,9 @@ struct Finding {
     entries: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
+    /// Lines of the audit log that found no room since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
     /// Whether a damaged store was set aside since the start.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     set_aside: bool,
@@ -139,6 +146,7 @@ impl http::Look for Watch {
             broker(*sources.broker.borrow(), *sources.broker_trouble.borrow()),
             key_broker(sources.executor.key_broker()),
             outbox(&sources.outbox.borrow()),
+            audit(&sources.audit.borrow(), sources.audit_required),
             tee(readiness),
         ];
         let report = Report::of(*sources.tasks.borrow(), components);
@@ -167,6 +175,7 @@ impl Finding {
             state,
             entries: None,
             bytes: None,
+            lost: None,
             set_aside: false,
         }
     }
@@ -202,6 +211,20 @@ fn outbox(health: &Health) -> Finding {
         bytes: is_on_disk.then_some(health.bytes),
         set_aside: health.set_aside.is_some(),
         ..Finding::new(Component::Outbox, status, word)
+    }
+}
+
+fn audit(health: &proplet_audit::Health, is_required: bool) -> Finding {
+    use proplet_audit::State;
+    let (status, word) = match &health.state {
+        State::Memory => (Status::Ok, "memory"),
+        State::Good => (Status::Ok, "good"),
+        State::Failing(trouble) if is_required => (Status::Failing, trouble.word()),
+        State::Failing(trouble) => (Status::Degraded, trouble.word()),
+    };
+    Finding {
+        lost: (health.lost > 0).then_some(health.lost),
+        ..Finding::new(Component::Audit, status, word)
     }
 }
 
@@ -274,6 +297,23 @@ mod tests {
             ],
         });
         assert_eq!(text, wanted);
+    }
+
+    #[test]
+    fn a_log_that_is_not_written_is_told_as_bad_as_it_is() {
+        use proplet_audit::{Health, State, Trouble};
+        let log = |state, lost| Health { state, lost };
+        let of = |log: &Health, is_required| {
+            let finding = audit(log, is_required);
+            (finding.status, finding.state, finding.lost)
+        };
+        let memory = log(State::Memory, 0);
+        assert_eq!(of(&memory, false), (Status::Ok, "memory", None));
+        let good = log(State::Good, 7);
+        assert_eq!(of(&good, true), (Status::Ok, "good", Some(7)));
+        let full = log(State::Failing(Trouble::Full), 0);
+        assert_eq!(of(&full, false), (Status::Degraded, "full", None));
+        assert_eq!(of(&full, true), (Status::Failing, "full", None));
     }
 
     #[test]

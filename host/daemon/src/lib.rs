@@ -21,6 +21,7 @@ pub mod message;
 mod metrics;
 pub mod mqtt;
 mod places;
+mod record;
 mod repeats;
 mod service;
 mod sparing;
@@ -29,6 +30,7 @@ mod tasks;
 
 use std::{sync::Arc, time::Duration};
 
+use proplet_audit::Opening as AuditOpening;
 use proplet_executor::{Executor, Host, ImageProxy, harden::harden_process};
 use proplet_hal::{TeeProvider, detection::Detection};
 use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
@@ -59,6 +61,7 @@ use self::{
         presence::{self, Presence},
         requests,
     },
+    record::Record,
     repeats::Repeats,
     service::{Service, WAITING_REFUSALS},
     sparing::Sparing,
@@ -68,7 +71,7 @@ use self::{
 
 /// Messages that may wait between the connection and the daemon.
 const WAITING_MESSAGES: usize = 16;
-/// How long the disk of the outbox may take, at each request and at the end.
+/// How long the disks of the outbox and of the audit log may take, at each request and at the end.
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last results may take to reach the broker.
 const FLUSHING: Duration = Duration::from_secs(5);
@@ -80,6 +83,7 @@ pub struct Daemon {
     executor: Executor,
     journal: Journal,
     opening: Option<Opening>,
+    audit_opening: Option<AuditOpening>,
     outbox: Outbox,
     supervisor: Supervisor,
     gate: Gate,
@@ -104,6 +108,14 @@ impl Daemon {
             host.image_proxy = Some(Arc::clone(images) as Arc<dyn ImageProxy>);
         }
         let clock = Arc::clone(&host.clock);
+        let audit_opening = match host.audit {
+            Some(_) => None,
+            None => {
+                let (audit, opening) = record::open(&settings, Arc::clone(&host.clock))?;
+                host.audit = Some(audit);
+                Some(opening)
+            }
+        };
         let executor = Executor::new(host)?;
         check_credentials(&settings, &identity, &executor)?;
         let gate = Gate::of(&settings)?;
@@ -115,6 +127,7 @@ impl Daemon {
             executor,
             journal,
             opening,
+            audit_opening,
             outbox,
             supervisor: Supervisor::default(),
             gate,
@@ -149,6 +162,7 @@ impl Daemon {
             executor,
             journal,
             opening,
+            audit_opening,
             outbox,
             supervisor,
             gate,
@@ -165,6 +179,11 @@ impl Daemon {
             warn!("{warning}");
         }
         info!("TEE: {readiness}");
+        if let Some(opening) = audit_opening {
+            opening.done().await?;
+        }
+        let record = Record::new(&executor, &settings);
+        record.ready(readiness.refusal.as_ref());
         let recovered = match opening {
             Some(opening) => opening.done().await?,
             None => {
@@ -243,6 +262,7 @@ impl Daemon {
                 outbox: outbox.clone(),
                 repeats: repeats.clone(),
                 gate,
+                record: record.clone(),
                 watched,
             },
         );
@@ -273,6 +293,8 @@ impl Daemon {
                 broker: link.connection(),
                 broker_trouble: link.trouble(),
                 outbox: journal.health(),
+                audit: executor.audit().health(),
+                audit_required: settings.audit.required,
                 executor,
             };
             helpers.spawn(health::serve(listener, sources));
@@ -285,6 +307,7 @@ impl Daemon {
             outbox,
             repeats,
             invocations: Repeats::default(),
+            record,
             acknowledgements,
             recovered,
             probes,
@@ -312,6 +335,7 @@ impl Daemon {
         if let Err(trouble) = journal.flush().await {
             warn!("The outbox is not written whole: {trouble}");
         }
+        service.record.stopped().await;
         info!("Proplet stopped");
         Ok(())
     }

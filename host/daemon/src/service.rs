@@ -22,6 +22,7 @@ use crate::{
         acknowledge::Acknowledgements,
         outbox::{About, Letter, Outbox},
     },
+    record::Record,
     repeats::Repeats,
     sparing::{Sparing, warn_sparingly},
     supervisor::Probe,
@@ -45,6 +46,7 @@ pub(super) struct Service {
     pub repeats: Repeats,
     /// The same of invocations: however many there are, starts are remembered.
     pub invocations: Repeats,
+    pub record: Record,
     pub acknowledgements: Acknowledgements,
     /// What an earlier process left.
     pub recovered: mpsc::UnboundedReceiver<Recovered>,
@@ -105,6 +107,9 @@ impl Service {
     fn recover(&mut self, found: Recovered) {
         let not_before = Instant::now() + self.settings.results_not_before;
         self.repeats.remember(&found.entry.task);
+        if found.entry.answer.is_none() {
+            self.record.interrupted(&found.entry.task);
+        }
         let letter = answer::recovered(found, &self.entity, not_before);
         self.outbox.recovered(letter);
     }
@@ -237,6 +242,7 @@ impl Service {
         may_wait: bool,
     ) -> Option<oneshot::Receiver<()>> {
         warn_sparingly!(self.sparing, "Task {id} refused: {refusal}");
+        self.record.refused(id, refusal.code());
         let payload = ResultMessage::refused(id, &self.entity, refusal).to_payload();
         let on_disk = if self.settings.outbox.plain_results {
             Answer::Kept(payload.clone())

@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use proplet_audit::TaskLog;
 use proplet_executor::{
     Executor, Refusal, Request, Source, TaskError, TaskOutcome, host_text, text::Known,
 };
@@ -36,6 +37,7 @@ use crate::{
     metrics::Watched,
     mqtt::outbox::{About, Kind, Letter, Outbox},
     places::{Owner, Place, Places},
+    record::Record,
     repeats::Repeats,
 };
 
@@ -86,6 +88,7 @@ pub(super) struct Parts {
     pub outbox: Outbox,
     pub repeats: Repeats,
     pub gate: Gate,
+    pub record: Record,
     pub watched: Watched,
 }
 
@@ -94,6 +97,7 @@ struct Shared {
     journal: Journal,
     outbox: Outbox,
     gate: Gate,
+    record: Record,
     watched: Watched,
     entity: String,
     max_result_bytes: usize,
@@ -169,6 +173,7 @@ impl Tasks {
             outbox,
             repeats,
             gate,
+            record,
             watched,
         } = parts;
         let (count, ended) = watch::channel(0);
@@ -177,6 +182,7 @@ impl Tasks {
             journal,
             outbox,
             gate,
+            record,
             watched,
             entity,
             max_result_bytes: settings.mqtt.max_result_bytes,
@@ -224,7 +230,7 @@ impl Tasks {
         not_before: Instant,
         accepted: oneshot::Sender<()>,
     ) -> Result<(), Refusal> {
-        let Start { request, kind } = start;
+        let Start { mut request, kind } = start;
         let owner = self.shared.owner(&request.source);
         let bytes = request.bytes();
         self.room(&owner, bytes)?;
@@ -260,17 +266,22 @@ impl Tasks {
             };
             let taken = tokio::select! {
                 biased;
-                taken = shared.journal.accept(&id) => taken.map_err(|error| not_accepted(&error)),
+                taken = accept(&shared, &request) => taken,
                 // A disk that is slow or hangs keeps nobody from stopping it.
                 () = cancel.cancelled() => Err(stopped_early()),
             };
             let (number, done, accepted) = match taken {
-                Ok(number) => {
+                Ok((number, record)) => {
                     // Nobody waits when the message wanted no acknowledgement.
                     let _ = accepted.send(());
+                    request.task.record = Some(record.clone());
                     match complete(&shared, request, (kind, not_before), cancel).await {
-                        Some(done) => (Some(number), done, None),
+                        Some(done) => {
+                            Record::ended(&record, &done.outcome);
+                            (Some(number), done, None)
+                        }
                         None => {
+                            record.end(None);
                             // It can be invoked from now on, and nothing more is due.
                             shared.journal.forget(number);
                             return;
@@ -363,6 +374,19 @@ impl Tasks {
     pub(super) async fn ended(&mut self) {
         // The sender lives as long as `self`, so this cannot fail.
         let _ = self.ended.wait_for(|count| *count == 0).await;
+    }
+}
+
+/// Has a task on record, and in the journal.
+async fn accept(shared: &Shared, request: &Request) -> Result<(Number, TaskLog), Refusal> {
+    let record = shared.record.accept(&shared.executor, request).await?;
+    match shared.journal.accept(&request.task.id).await {
+        Ok(number) => Ok((number, record)),
+        Err(error) => {
+            let refusal = not_accepted(&error);
+            record.end(Some(refusal.code().as_str()));
+            Err(refusal)
+        }
     }
 }
 

@@ -36,7 +36,7 @@ impl Executor {
     pub async fn run_daemon(&self, daemon: &Latent, task: Task, cancel: &CancelToken) -> Invoked {
         let process = self.process();
         let started = process.clock.now();
-        let workload = match self.ready(daemon, cancel).await {
+        let workload = match self.ready(daemon, cancel, &self.ledger(&task)).await {
             Ok(workload) => workload,
             Err(refusal) => return Invoked::Refused(refusal),
         };

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use proplet_audit::{Audit, Event, TaskLog};
 use proplet_hal::{Flavour, TeeProvider};
 use proplet_image::{KeySource, PullPolicy};
 use proplet_runtime::CancelToken;
-use proplet_types::ResourceUri;
+use proplet_types::{Code, ResourceUri};
 use zeroize::Zeroizing;
 
 use crate::{
     error::ExecutorError,
     for_others,
     host::Host,
+    ledger::Ledger,
     manner::Manner,
     outcome::TaskOutcome,
     process::{CredentialError, KeyBrokerState, Process, Readiness},
@@ -39,12 +41,42 @@ impl Executor {
     ///
     /// When the session that released the component ends before it runs, it is prepared once more, so that
     /// the key broker decides anew.
-    pub async fn execute(&self, request: Request, cancel: CancelToken) -> TaskOutcome {
+    pub async fn execute(&self, mut request: Request, cancel: CancelToken) -> TaskOutcome {
+        let own = match &request.task.record {
+            Some(_) => None,
+            None => Some(self.accept(&request)),
+        };
+        if own.is_some() {
+            request.task.record = own.clone();
+        }
         let started = self.0.clock.now();
         let (task, manner) = (request.task, Manner::Task);
-        match self.prepare_to_run(request.source, &cancel).await {
+        let ledger = self.ledger(&task);
+        let outcome = match self.prepare_to_run(request.source, &cancel, &ledger).await {
             Ok(workload) => self.0.run(&workload, task, manner, started, cancel).await,
             Err(refusal) => TaskOutcome::failed(refusal),
+        };
+        if let Some(own) = own {
+            own.end(outcome.code().map(Code::as_str));
+        }
+        outcome
+    }
+
+    /// Begins the chain of a task in the audit log. Whoever calls this gives it to the task, and ends it.
+    #[must_use]
+    pub fn accept(&self, request: &Request) -> TaskLog {
+        let record = self.0.audit.begin(&request.task.id);
+        record.record(Event::Accepted {
+            encrypted: matches!(request.source, Source::Encrypted { .. }),
+        });
+        record
+    }
+
+    /// Where it is put on record what is asked for on behalf of a task.
+    pub(crate) fn ledger(&self, task: &Task) -> Ledger {
+        match &task.record {
+            Some(record) => Ledger::Task(record.clone()),
+            None => Ledger::Boot(self.0.audit.clone()),
         }
     }
 
@@ -53,16 +85,16 @@ impl Executor {
         &self,
         source: Source,
         cancel: &CancelToken,
+        ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
+        let prepare = |source| unless_stopped(cancel, self.0.prepare(source, ledger));
         let again = match &source {
             source @ Source::Encrypted { .. } => Some(source.clone()),
             Source::Plain(_) | Source::File(_) => None,
         };
-        let prepared = self.prepare(source, cancel).await;
+        let prepared = prepare(source).await;
         match (&prepared, again) {
-            (Ok(workload), Some(source)) if workload.has_ended() => {
-                self.prepare(source, cancel).await
-            }
+            (Ok(workload), Some(source)) if workload.has_ended() => prepare(source).await,
             _ => prepared,
         }
     }
@@ -80,7 +112,8 @@ impl Executor {
         source: Source,
         cancel: &CancelToken,
     ) -> Result<Arc<Workload>, Refusal> {
-        unless_stopped(cancel, self.0.prepare(source)).await
+        let ledger = Ledger::Boot(self.0.audit.clone());
+        unless_stopped(cancel, self.0.prepare(source, &ledger)).await
     }
 
     /// Runs a workload once. It can be run any number of times, several at once, for as long as the key
@@ -93,6 +126,12 @@ impl Executor {
 
     pub(crate) fn process(&self) -> &Process {
         &self.0
+    }
+
+    /// The audit log.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
     }
 
     /// Whether encrypted tasks will be taken, and why not. Asks the TEE once.

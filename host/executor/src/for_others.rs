@@ -9,6 +9,7 @@ use proplet_types::ResourceUri;
 use zeroize::Zeroizing;
 
 use crate::{
+    ledger::Ledger,
     process::{ImageKeys, Process},
     quotes::Queued,
     refusal::Refusal,
@@ -49,7 +50,11 @@ impl KeySource for KeysForOthers {
             .as_ref()
             .map_err(|refusal| refused(refusal.clone()))?;
         confidential.pass(&self.0.settings).await.map_err(refused)?;
-        let keys = ImageKeys::new(&confidential.host.vault, None);
+        let keys = ImageKeys::new(
+            &confidential.host.vault,
+            None,
+            Ledger::Boot(self.0.audit.clone()),
+        );
         keys.key_encryption_key(kid).await
     }
 }

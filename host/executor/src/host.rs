@@ -2,6 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use proplet_audit::Audit;
 use proplet_hal::{Flavour, TeeName, TeeProvider};
 use proplet_settings::Settings;
 use proplet_types::{Clock, SystemClock};
@@ -30,6 +31,8 @@ pub struct Host {
     pub binding_rule: BindingRule,
     /// The flavour of the VM image.
     pub flavour: Flavour,
+    /// The audit log. Without one there is one in memory.
+    pub audit: Option<Audit>,
     /// Who fetches images of plain tasks, where the settings say so. Without one this host pulls them itself.
     pub image_proxy: Option<Arc<dyn ImageProxy>>,
 }
@@ -47,6 +50,7 @@ impl Host {
             swap_rule: SwapRule::default(),
             binding_rule: BindingRule::default(),
             flavour: Flavour::of_machine(Path::new("/")),
+            audit: None,
             image_proxy: None,
         }
     }

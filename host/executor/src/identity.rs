@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use proplet_audit::{Audit, Event, TaskLog};
 use proplet_hal::{Flavour, TeeProvider};
 use proplet_kbs::SessionId;
 use proplet_results::{
@@ -28,6 +29,7 @@ pub(crate) struct TaskAttestor {
     pub image_digest: Option<Digest>,
     pub policy_digest: Option<Digest>,
     pub task_id: String,
+    pub record: TaskLog,
 }
 
 impl TaskAttestor {
@@ -70,6 +72,25 @@ impl Attestor for TaskAttestor {
     }
 
     async fn evidence(&self, challenge: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
+        let evidence = self.gather(challenge).await;
+        self.record.record(Event::WorkloadEvidence {
+            challenge: Digest::of(challenge),
+            refused: evidence.as_ref().err().map(word),
+        });
+        evidence
+    }
+}
+
+/// One word for the record.
+fn word(error: &AttestationError) -> &'static str {
+    match error {
+        AttestationError::NoTee => Code::NoTee.as_str(),
+        _ => Code::EvidenceUnavailable.as_str(),
+    }
+}
+
+impl TaskAttestor {
+    async fn gather(&self, challenge: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
         let provider = self.provider.as_deref().ok_or(AttestationError::NoTee)?;
         let claims = self.claims(provider, challenge)?;
         let _turn = self.queue.turn().await.ok_or_else(|| {
@@ -119,10 +140,20 @@ impl Instance {
         key: &Arc<ReceiptKey>,
         settings_digest: &Digest,
         flavour: Flavour,
+        audit: &Audit,
     ) -> Result<Attested, Refusal> {
         let aborted = failed(&"the request ended inside this process; see its log");
         let (provider, key, settings) = (Arc::clone(provider), Arc::clone(key), *settings_digest);
-        let make = || async move { gather(provider.as_ref(), &key, settings, flavour).await };
+        let audit = audit.clone();
+        let make = || async move {
+            // The head as it is now: what led to this evidence is vouched for by it.
+            let head = audit.head();
+            let gathered = gather(provider.as_ref(), &key, settings, flavour, head).await;
+            audit.record(Event::InstanceEvidence {
+                refused: gathered.as_ref().err().map(|error| error.code().as_str()),
+            });
+            gathered
+        };
         self.0.get(session, aborted, make).await
     }
 }
@@ -132,10 +163,12 @@ async fn gather(
     key: &ReceiptKey,
     settings_digest: Digest,
     flavour: Flavour,
+    audit_head: Digest,
 ) -> Result<Attested, Refusal> {
     let claims = Claims::instance(key, settings_digest, provider.attester())
         .map_err(|error| failed(&error))?
-        .with_flavour(flavour);
+        .with_flavour(flavour)
+        .with_audit_head(audit_head);
     let bundle = EvidenceBundle::gather(provider, &claims)
         .await
         .map_err(|error| failed(&error))?;

@@ -15,6 +15,7 @@ use proplet_types::{Code, Digest, ResourceUri};
 
 use crate::{
     executor::Executor,
+    ledger::Ledger,
     manner::Manner,
     outcome::TaskOutcome,
     refusal::Refusal,
@@ -94,7 +95,8 @@ impl Executor {
             Source::Plain(_) | Source::File(_) => None,
         };
         let failed = |refusal: Refusal| Box::new(TaskOutcome::failed(refusal));
-        let prepared = self.prepare_to_run(request.source, cancel).await;
+        let ledger = self.ledger(&request.task);
+        let prepared = self.prepare_to_run(request.source, cancel, &ledger).await;
         let workload = prepared.map_err(failed)?;
         let Ok(code) = &workload.code else {
             // Nothing runs: this says why, to whom it may be said.
@@ -145,7 +147,8 @@ impl Executor {
         let process = self.process();
         let started = process.clock.now();
         let manner = Manner::Invocation(invocation.to_owned());
-        match self.ready(latent, &cancel).await {
+        let ledger = self.ledger(&task);
+        match self.ready(latent, &cancel, &ledger).await {
             Ok(workload) => {
                 Invoked::Ran(process.run(&workload, task, manner, started, cancel).await)
             }
@@ -158,6 +161,7 @@ impl Executor {
         &self,
         latent: &Latent,
         cancel: &CancelToken,
+        ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
         match &latent.kept {
             Kept::Plain(workload) => Ok(Arc::clone(workload)),
@@ -165,23 +169,22 @@ impl Executor {
                 image,
                 kid,
                 component,
-            } => self.again(image, kid, component, cancel).await,
+            } => self.again((image, kid, component), cancel, ledger).await,
         }
     }
 
     /// The encrypted component once more: from memory while its session lives, or released anew.
     async fn again(
         &self,
-        image: &str,
-        kid: &ResourceUri,
-        component: &Digest,
+        (image, kid, component): (&str, &ResourceUri, &Digest),
         cancel: &CancelToken,
+        ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
         let source = Source::Encrypted {
             image: image.to_owned(),
             expected_key: Some(kid.clone()),
         };
-        let workload = self.prepare_to_run(source, cancel).await?;
+        let workload = self.prepare_to_run(source, cancel, ledger).await?;
         let is_same = matches!(&workload.road, Road::Encrypted(release) if release.kid == *kid)
             && workload.component_digest == *component;
         if is_same {

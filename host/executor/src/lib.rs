@@ -30,6 +30,7 @@ mod identity;
 mod image_proxy;
 mod in_clear;
 mod latent;
+mod ledger;
 mod manner;
 mod outcome;
 mod process;

@@ -20,6 +20,12 @@ pub struct TaskOutcome {
 }
 
 impl TaskOutcome {
+    /// The code of a task that failed.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        self.error.as_ref().map(TaskError::code)
+    }
+
     /// Of a task that failed, without a result.
     pub fn failed(error: impl Into<TaskError>) -> Self {
         Self {

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use proplet_audit::TaskLog;
 use proplet_types::{Code, ResourceUri};
 
 use crate::{host_text, refusal::Refusal, text::Known, watch::Watch};
@@ -47,6 +48,8 @@ pub struct Task {
     pub env: BTreeMap<String, String>,
     /// Who looks on while it runs.
     pub watch: Watch,
+    /// Its chain in the audit log. Without one it is given one when it runs.
+    pub record: Option<TaskLog>,
 }
 
 /// Where a component comes from. What an encrypted task is follows from the variant: it cannot be
@@ -78,6 +81,7 @@ impl Request {
             invoke,
             env,
             watch: _,
+            record: _,
         } = &self.task;
         let source = match &self.source {
             Source::File(bytes) => bytes.len(),

@@ -328,9 +328,14 @@ impl Inner {
                 let permitted = inner.sessions.permit(requester.as_ref(), owner);
                 async move {
                     permitted?;
-                    let handshake = inner.handshake(requester, deadline);
+                    let handshake = inner.handshake(requester.clone(), deadline);
                     let server = inner.handshake_server();
-                    inner.in_time_with(server, deadline, handshake).await
+                    let attested = inner.in_time_with(server, deadline, handshake).await;
+                    if let Some(witness) = &inner.config.witness {
+                        let outcome = attested.as_ref().map(drop).map_err(KbsError::code);
+                        witness.attested(requester.as_ref(), outcome);
+                    }
+                    attested
                 }
             })
             .await

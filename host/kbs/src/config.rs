@@ -1,6 +1,7 @@
 //! Which KBS, and how it is reached.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proplet_hal::InitData;
@@ -9,6 +10,7 @@ use proplet_types::{KbsHost, ResourceUri};
 use url::Url;
 
 use crate::bound::ComponentBound;
+use crate::witness::Witness;
 use crate::{KbsError, Peer};
 
 /// The largest resource that is accepted unless the settings say less: 1 MiB.
@@ -46,6 +48,8 @@ pub struct KbsConfig {
     /// How the KBS is told which component asks, for [`crate::KbsClient::resource_for`]. Not at all unless
     /// set.
     pub component_bound: Option<ComponentBound>,
+    /// Who is told of attestations. Nobody unless set.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 impl KbsConfig {
@@ -62,6 +66,7 @@ impl KbsConfig {
             max_resource_bytes: MAX_RESOURCE_BYTES,
             init_data: None,
             component_bound: None,
+            witness: None,
         }
     }
 

@@ -44,9 +44,11 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod token;
+mod witness;
 
 pub use bound::{ComponentBound, PassportIssuer};
 pub use client::{KbsClient, Resource};
 pub use config::{KbsConfig, MAX_RESOURCE_BYTES};
 pub use error::{Failure, KbsError, Peer};
 pub use session::{LiveSession, SessionId};
+pub use witness::Witness;

@@ -110,6 +110,8 @@ pub struct Claims {
     pub attester: String,
     /// `flavour`: there, and `debug`, when the host is of the debug flavour of the VM image.
     pub flavour: Flavour,
+    /// `audit_head`: head of the audit log of this boot when the evidence was made. Of claims of kind `instance` only.
+    pub audit_head: Option<Digest>,
     /// What the evidence says about a component. None for claims of kind `instance`.
     pub workload: Option<WorkloadClaims>,
 }
@@ -149,6 +151,7 @@ impl Claims {
             cnf: key.thumbprint(),
             attester: attester.to_owned(),
             flavour: Flavour::Sealed,
+            audit_head: None,
             workload: None,
         };
         claims.checked()
@@ -173,6 +176,7 @@ impl Claims {
             cnf: key.thumbprint(),
             attester: attester.to_owned(),
             flavour: Flavour::Sealed,
+            audit_head: None,
             workload: Some(workload),
         };
         claims.checked()
@@ -182,6 +186,16 @@ impl Claims {
     #[must_use]
     pub fn with_flavour(self, flavour: Flavour) -> Self {
         Self { flavour, ..self }
+    }
+
+    /// The same with the head of this boot's audit log. Nothing is added to claims about a component: what its task has
+    /// on record is in the receipt.
+    #[must_use]
+    pub fn with_audit_head(self, head: Digest) -> Self {
+        Self {
+            audit_head: self.workload.is_none().then_some(head),
+            ..self
+        }
     }
 
     /// Reads claims from JSON text. Members outside the profile are refused, `tee-pubkey` above all.
@@ -216,6 +230,10 @@ impl Claims {
             cnf: reader.text("cnf")?,
             attester: reader.text("attester")?,
             flavour: reader.flavour()?,
+            audit_head: match kind.as_str() {
+                "instance" => reader.optional_digest("audit_head")?,
+                _ => None,
+            },
             workload: match kind.as_str() {
                 "instance" => None,
                 "workload" => Some(WorkloadClaims {
@@ -260,6 +278,9 @@ impl Claims {
         set("attester", &self.attester);
         if self.flavour.is_debug() {
             set("flavour", self.flavour.as_str());
+        }
+        if let Some(head) = &self.audit_head {
+            set("audit_head", &head.to_string());
         }
         if let Some(workload) = &self.workload {
             set("component_digest", &workload.component_digest.to_string());

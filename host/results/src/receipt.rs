@@ -192,6 +192,17 @@ impl SelfSigned {
     }
 }
 
+/// What a receipt says, once its signature verifies with the key in its own header, and that key's thumbprint. For
+/// whoever compares a receipt with something else of the host's: whose key it is, only [`crate::verify`] tells.
+///
+/// # Errors
+///
+/// [`ReceiptError`].
+pub fn self_signed(receipt: &str) -> Result<(ReceiptClaims, String), ReceiptError> {
+    let SelfSigned { claims, thumbprint } = SelfSigned::read(receipt)?;
+    Ok((claims, thumbprint))
+}
+
 /// A time of day that the hypervisor may have set, in RFC 3339 and UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

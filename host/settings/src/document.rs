@@ -29,6 +29,7 @@ pub(super) struct Document {
     pub latent_tasks: LatentTasks,
     pub daemon_tasks: DaemonTasks,
     pub outbox: Outbox,
+    pub audit: Audit,
     pub health: Health,
     pub metrics: Metrics,
     pub http: Http,
@@ -232,6 +233,17 @@ pub(super) struct Outbox {
     pub max_bytes: Option<u64>,
     pub plain_results: bool,
     pub rerun: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Audit {
+    #[serde(deserialize_with = "path")]
+    pub path: Option<PathBuf>,
+    pub max_file_bytes: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub required: bool,
+    pub recipients: Vec<serde_json::Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -379,3 +379,18 @@ pub struct Outbox {
     /// Whether ids may run again.
     pub rerun: Rerun,
 }
+
+/// The audit log.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// The folder of its files; none has it in memory only.
+    pub path: Option<PathBuf>,
+    /// Another file is begun when one has so many bytes.
+    pub max_file_bytes: u64,
+    /// The oldest files are removed when there are more bytes than this in all. None: never.
+    pub max_bytes: Option<u64>,
+    /// Whether tasks are refused while the log cannot be written.
+    pub required: bool,
+    /// Who may see the addresses of secrets and the readers of results in it.
+    pub recipients: Vec<PublicKey>,
+}

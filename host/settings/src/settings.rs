@@ -9,8 +9,8 @@ use proplet_types::Digest;
 use crate::{
     error::SettingsError,
     sections::{
-        About, Agent, Attestation, BrokerIdentity, Confidential, DaemonTasks, Http, ImageSources,
-        Kbs, LatentTasks, Limits, Metrics, Mqtt, Outbox, PartialIdentity, Plugin,
+        About, Agent, Attestation, Audit, BrokerIdentity, Confidential, DaemonTasks, Http,
+        ImageSources, Kbs, LatentTasks, Limits, Metrics, Mqtt, Outbox, PartialIdentity, Plugin,
     },
 };
 
@@ -48,6 +48,8 @@ pub struct Settings {
     pub daemon_tasks: DaemonTasks,
     /// What outlives the process.
     pub outbox: Outbox,
+    /// The audit log.
+    pub audit: Audit,
     /// Where `/health` is served; none for nowhere.
     pub health: Option<SocketAddr>,
     /// What is said about the use of this machine, unasked.

@@ -252,6 +252,8 @@ codes! {
     PropletStopping = "proplet-stopping", Failed;
     /// The outbox cannot be written, so nothing could be promised about the task.
     OutboxUnavailable = "outbox-unavailable", Failed;
+    /// The audit log cannot be written, and the settings let nothing run that is not on record.
+    AuditUnavailable = "audit-unavailable", Failed;
     /// A task of this id ran before, and the settings let none run twice.
     AlreadyRun = "already-run", Failed;
     /// As many daemons as the settings allow run already.

@@ -65,6 +65,7 @@ async fn ours(component: Vec<u8>) -> SocketAddr {
             invoke: None,
             env: Default::default(),
             watch: Default::default(),
+            record: None,
         },
     };
     let serving = tokio::spawn(async move {

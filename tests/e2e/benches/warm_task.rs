@@ -89,6 +89,7 @@ impl Ours {
                     invoke: None,
                     env: Default::default(),
                     watch: Default::default(),
+                    record: None,
                 },
             },
             _sources: sources,

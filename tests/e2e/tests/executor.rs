@@ -120,6 +120,7 @@ fn asking(image: &ImageReference, inputs: Vec<String>) -> Request {
             invoke: None,
             env: [("PATIENT".to_owned(), "canary-in-env".to_owned())].into(),
             watch: Default::default(),
+            record: None,
         },
     }
 }

@@ -69,6 +69,7 @@ async fn a_guests_numbers_are_in_no_log() {
             invoke: Some("lucky".into()),
             env: [("NAME".to_owned(), "canary-in-env".to_owned())].into(),
             watch: Default::default(),
+            record: None,
         },
     };
     let outcome = executor.execute(request, CancelToken::new()).await;

@@ -56,6 +56,7 @@ fn add(image: String) -> Request {
             invoke: None,
             env: [].into(),
             watch: Default::default(),
+            record: None,
         },
     }
 }

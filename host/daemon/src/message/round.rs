@@ -94,6 +94,7 @@ mod tests {
                 .map(|(name, value)| ((*name).into(), (*value).into()))
                 .collect(),
             watch: Watch::default(),
+            record: None,
         };
         Round::of(&Request { source, task })
     }

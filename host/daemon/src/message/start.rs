@@ -158,6 +158,7 @@ impl Wire {
                 arguments: self.cli_args,
                 env: self.env,
                 watch,
+                record: None,
             },
         };
         request.check()?;

@@ -39,6 +39,7 @@ impl Scene {
         // Nobody empties it but the test.
         drop(outbox.settlements());
         let repeats = Repeats::default();
+        let record = Record::new(&executor, &settings);
         let tasks = Tasks::new(
             &settings,
             tasks::Parts {
@@ -48,6 +49,7 @@ impl Scene {
                 outbox: outbox.clone(),
                 repeats: repeats.clone(),
                 gate: Gate::of(&settings).unwrap(),
+                record: record.clone(),
                 watched: Watched::nothing(),
             },
         );
@@ -59,6 +61,7 @@ impl Scene {
             outbox: outbox.clone(),
             repeats,
             invocations: Repeats::default(),
+            record,
             acknowledgements: Acknowledgements::new(link.clone()).0,
             recovered: mpsc::unbounded_channel().1,
             probes: mpsc::channel(1).1,

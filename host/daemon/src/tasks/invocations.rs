@@ -17,6 +17,7 @@ use super::{
 use crate::{
     message::{InvocationId, Invoke, InvokeResultMessage},
     mqtt::outbox::{About, Kind, Letter},
+    record::Record,
 };
 
 /// How long the Manager waits for the answer to an invocation. It drops what comes later.
@@ -110,7 +111,7 @@ impl Invocation {
     /// Runs it, and ends it when its time is over.
     async fn in_time(self, request: Request, deadline: Instant) -> Done {
         let cancel = self.cancel.clone();
-        let mut running = tokio::spawn(self.run(request));
+        let mut running = tokio::spawn(self.on_record(request));
         if let Ok(joined) = timeout_at(deadline, &mut running).await {
             return joined.unwrap_or_else(|_| broke_down());
         }
@@ -120,6 +121,19 @@ impl Invocation {
             // What it waits for cannot be given up; its end has no reader.
             Err(_) => Done::result(TaskOutcome::failed(timed_out())),
         }
+    }
+
+    /// Runs it with a chain of its own in the audit log.
+    async fn on_record(self, mut request: Request) -> Done {
+        let shared = Arc::clone(&self.shared);
+        let record = match shared.record.accept(&shared.executor, &request).await {
+            Ok(record) => record,
+            Err(refusal) => return Done::refused(refusal),
+        };
+        request.task.record = Some(record.clone());
+        let done = self.run(request).await;
+        Record::ended(&record, &done.outcome);
+        done
     }
 
     async fn run(self, mut request: Request) -> Done {

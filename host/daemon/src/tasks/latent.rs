@@ -41,6 +41,8 @@ impl Prepared {
         request.task.env.extend(env);
         // Nobody is told what one of many uses.
         request.task.watch = Watch::default();
+        // Each has a chain of its own in the audit log.
+        request.task.record = None;
         request
     }
 

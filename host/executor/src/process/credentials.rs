@@ -15,6 +15,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use proplet_audit::{Audit, Event};
 use proplet_image::{CredentialSource, Credentials, KeySourceError};
 use proplet_settings::Settings;
 use proplet_types::{Code, ResourceUri};
@@ -68,6 +69,7 @@ impl CredentialError {
 pub(crate) struct HostCredentials {
     pub settings: Arc<Settings>,
     pub confidential: Result<Arc<Confidential>, Refusal>,
+    pub audit: Audit,
 }
 
 impl HostCredentials {
@@ -88,6 +90,11 @@ impl HostCredentials {
         let passed = confidential.pass(&self.settings).await;
         passed.map_err(|refusal| refused(&refusal))?;
         let resource = confidential.host.vault.host_resource(uri).await;
+        self.audit.record(Event::Credential {
+            setting,
+            uri: uri.clone(),
+            refused: resource.as_ref().err().map(|error| error.code().as_str()),
+        });
         resource.map_err(|error| CredentialError {
             setting,
             code: error.code(),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use proplet_audit::Audit;
 use proplet_hal::{TeeName, TeeProvider};
 use proplet_kbs::{ComponentBound, KbsClient, KbsConfig};
 use proplet_results::ReceiptKey;
@@ -18,6 +19,7 @@ use crate::{
     harden::{Swap, SwapRule},
     host::Host,
     host_text,
+    ledger::Attestations,
     refusal::Refusal,
 };
 
@@ -29,11 +31,12 @@ pub(super) fn open(
     host: &Host,
     receipt_key: &Arc<ReceiptKey>,
     settings_digest: &Digest,
+    audit: &Audit,
 ) -> Result<Result<Confidential, Refusal>, ExecutorError> {
     let Some(provider) = &host.provider else {
         return Ok(Err(no_tee(host.detected.as_ref())));
     };
-    let vault = vault(&host.settings, provider)?;
+    let vault = vault(&host.settings, provider, audit)?;
     if host.flavour.is_debug() && !host.settings.confidential.allow_debug_image {
         return Ok(Err(Refusal::new(
             Code::DebugImage,
@@ -65,6 +68,7 @@ pub(super) fn open(
             flavour: host.flavour,
             vault: Arc::new(vault),
             instance: Default::default(),
+            audit: audit.clone(),
         },
         host.binding_rule,
     )))
@@ -114,6 +118,7 @@ pub(super) fn warnings(host: &Host) -> Vec<String> {
 fn vault(
     settings: &Settings,
     provider: &Arc<dyn TeeProvider>,
+    audit: &Audit,
 ) -> Result<Option<Vault>, ExecutorError> {
     let Some(kbs) = &settings.kbs else {
         return Ok(None);
@@ -125,6 +130,7 @@ fn vault(
     config.timeout = kbs.timeout;
     config.init_data = settings.init_data.clone();
     config.component_bound = kbs.component_bound.clone();
+    config.witness = Some(Arc::new(Attestations(audit.clone())));
     Ok(Some(Vault::new(KbsClient::new(
         config,
         Arc::clone(provider),

@@ -13,11 +13,13 @@
 
 use std::sync::Arc;
 
+use proplet_audit::Event;
 use proplet_kbs::{KbsError, protocol::Requester};
 use proplet_types::{ImageKeyTypes, ResourceUri, is_host_credential};
 use zeroize::Zeroizing;
 
 use super::vault::Vault;
+use crate::ledger::Ledger;
 
 /// The reach of one component.
 pub(crate) struct Reach {
@@ -28,6 +30,8 @@ pub(crate) struct Reach {
     pub component: Requester,
     /// Types of keys that decrypt images.
     pub key_types: ImageKeyTypes,
+    /// Where it is put on record what was asked for.
+    pub ledger: Ledger,
 }
 
 /// Why a component is not given a resource.
@@ -47,12 +51,35 @@ pub(crate) enum OutOfReach {
     KeyBroker(KbsError),
 }
 
+impl OutOfReach {
+    /// One word for the record.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Repository => "other-repository",
+            Self::NotItsOwn => "not-its-own",
+            Self::OtherReason => "other-reason",
+            Self::HostCredential => "host-credential",
+            Self::ImageKeyType => "image-key-type",
+            Self::KeyBroker(error) => error.code().as_str(),
+        }
+    }
+}
+
 impl Reach {
     /// The bytes of a resource.
     pub(crate) async fn resource(
         &self,
         uri: &ResourceUri,
     ) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
+        let given = self.given(uri).await;
+        self.ledger.record(Event::Secret {
+            uri: uri.clone(),
+            refused: given.as_ref().err().map(OutOfReach::word),
+        });
+        given
+    }
+
+    async fn given(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
         let (vault, owner) = (&self.vault, self.repository.as_str());
         let is_elsewhere = uri.repository() != owner;
         if is_elsewhere && !vault.is_component_bound() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proplet_audit::{Audit, Boot, Event};
 use proplet_hal::{Flavour, TeeProvider};
 use proplet_results::ReceiptKey;
 use proplet_runtime::{Runtime, RuntimeConfig};
@@ -33,6 +34,7 @@ pub(crate) struct Process {
     pub guest_queue: Arc<GuestQueue>,
     pub receipt_key: Arc<ReceiptKey>,
     pub clock: Arc<dyn Clock>,
+    pub audit: Audit,
     pub runtime: Runtime,
     pub sources: Sources,
     /// What tasks reach outside of this host.
@@ -55,6 +57,23 @@ impl Process {
         let receipt_key = ReceiptKey::generate().map_err(|error| setup(&error))?;
         let receipt_key = Arc::new(receipt_key);
         let settings_digest = settings.digest;
+        let audit = match host.audit.take() {
+            Some(audit) => audit,
+            None => {
+                let boot = Boot {
+                    version: env!("CARGO_PKG_VERSION").to_owned(),
+                    settings: settings_digest,
+                };
+                Audit::in_memory(Arc::clone(&host.clock), boot).map_err(|error| setup(&error))?
+            }
+        };
+        let provider = host.provider.as_ref();
+        audit.record(Event::Host {
+            receipt_key: receipt_key.thumbprint(),
+            attester: provider.map(|provider| provider.attester().to_owned()),
+            is_hardware: provider.is_some_and(|provider| provider.is_hardware()),
+            is_debug: host.flavour.is_debug(),
+        });
         let tasks = u32::try_from(settings.limits.tasks).unwrap_or(u32::MAX);
         // Places cost address space, so there are none where nothing is served.
         let requests = settings.http.listen.map_or(0, |_| settings.http.requests);
@@ -72,10 +91,11 @@ impl Process {
             compile_ms: settings.limits.compile_ms,
             ..RuntimeConfig::default()
         })?;
-        let confidential = gate::open(&host, &receipt_key, &settings_digest)?.map(Arc::new);
+        let confidential = gate::open(&host, &receipt_key, &settings_digest, &audit)?.map(Arc::new);
         let credentials = HostCredentials {
             settings: Arc::clone(&settings),
             confidential: confidential.clone(),
+            audit: audit.clone(),
         };
         Ok(Self {
             sources: Sources::new(&settings, credentials.clone(), host.image_proxy.take())?,
@@ -90,6 +110,7 @@ impl Process {
             guest_queue: Arc::default(),
             receipt_key,
             clock: host.clock,
+            audit,
             runtime,
         })
     }

@@ -137,7 +137,9 @@ fn registry_config(settings: &Settings) -> Result<RegistryConfig, ExecutorError>
 
 #[cfg(test)]
 mod tests {
+    use proplet_audit::{Audit, Boot};
     use proplet_settings::environment::Environment;
+    use proplet_types::SystemClock;
 
     use super::*;
 
@@ -156,9 +158,14 @@ mod tests {
     /// Sources of a host with a proxy, with this settings document.
     fn sources(text: &str) -> Sources {
         let settings = Settings::parse(Some(text), &Environment::default()).unwrap();
+        let boot = Boot {
+            version: "1".to_owned(),
+            settings: settings.digest,
+        };
         let host = HostCredentials {
             settings: Arc::new(settings.clone()),
             confidential: Err(Refusal::new(Code::NoTee, "no TEE in this test")),
+            audit: Audit::in_memory(Arc::new(SystemClock), boot).unwrap(),
         };
         Sources::new(&settings, host, Some(Arc::new(Nobody))).unwrap()
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proplet_audit::Audit;
 use proplet_hal::{Flavour, TeeProvider};
 use proplet_results::ReceiptKey;
 use proplet_types::Digest;
@@ -18,4 +19,5 @@ pub(crate) struct TrustedHost {
     pub flavour: Flavour,
     pub vault: Arc<Vault>,
     pub instance: Instance,
+    pub audit: Audit,
 }

@@ -19,12 +19,14 @@ use std::{
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use proplet_audit::Event;
 use proplet_image::{KeySource, KeySourceError};
 use proplet_kbs::{KbsClient, KbsError, LiveSession, Resource, SessionId, protocol::Requester};
 use proplet_types::{Code, Digest, ResourceUri};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::ledger::Ledger;
 use crate::shares::{Bounds, Shares};
 
 /// Most answers that are kept, and their bytes. Beyond it the key broker is asked anew.
@@ -296,15 +298,17 @@ impl NewImage {
 pub(crate) struct ImageKeys<'a> {
     vault: &'a Vault,
     image: Option<NewImage>,
+    ledger: Ledger,
     released: Mutex<Option<(SessionId, Digest)>>,
 }
 
 impl<'a> ImageKeys<'a> {
     /// Keys of an image. None: whatever image it is.
-    pub(crate) fn new(vault: &'a Vault, image: Option<NewImage>) -> Self {
+    pub(crate) fn new(vault: &'a Vault, image: Option<NewImage>, ledger: Ledger) -> Self {
         Self {
             vault,
             image,
+            ledger,
             released: Mutex::default(),
         }
     }
@@ -329,6 +333,14 @@ impl KeySource for ImageKeys<'_> {
             }
             None => kbs.resource(kid).await,
         };
+        self.ledger.record(Event::Key {
+            image: self
+                .image
+                .as_ref()
+                .and_then(|image| image.requester.image_digest),
+            uri: kid.clone(),
+            refused: resource.as_ref().err().map(|error| error.code().as_str()),
+        });
         let resource =
             resource.map_err(|error| KeySourceError::new(error.code(), error.to_string()))?;
         let released = (resource.session, Digest::of(&resource.bytes));

@@ -13,6 +13,7 @@ use super::{
     spec,
 };
 use crate::{
+    ledger::Ledger,
     outcome::TaskOutcome,
     process::{Process, Reach},
     refusal::Refusal,
@@ -51,11 +52,12 @@ impl Process {
                     repository: release.kid.repository().to_owned(),
                     component: release.component.clone(),
                     key_types: self.settings.confidential.image_key_types.clone(),
+                    ledger: Ledger::Task(begun.record.clone()),
                 })),
             ),
             None => (Grants::plain(), Arc::new(NoSecrets)),
         };
-        let attestation = self.attestor(workload, &task.id);
+        let attestation = self.attestor(workload, &task.id, &begun.record);
         let policy = release.policy.as_ref();
         let outside = match self
             .ways
@@ -103,6 +105,7 @@ impl Process {
                 &host.receipt_key,
                 &host.settings_digest,
                 host.flavour,
+                &host.audit,
             )
             .await?;
         Ok(Sealer {
@@ -110,6 +113,7 @@ impl Process {
             recipients: release.recipients.clone(),
             key: Arc::clone(&host.receipt_key),
             clock: Arc::clone(&self.clock),
+            record: begun.record.clone(),
             attested,
         })
     }

@@ -10,7 +10,10 @@ mod sink;
 
 use std::{sync::Arc, time::SystemTime};
 
+use proplet_audit::{Event, Origin, TaskLog};
+use proplet_jose::jwk::PublicKey;
 use proplet_runtime::{CancelToken, Gauge, Grants, Input, Outside, TaskSpec};
+use proplet_types::Code;
 
 use crate::{
     identity::TaskAttestor,
@@ -25,6 +28,7 @@ use crate::{
 struct Begun {
     manner: Manner,
     started: SystemTime,
+    record: TaskLog,
 }
 
 impl Process {
@@ -37,19 +41,32 @@ impl Process {
         started: SystemTime,
         cancel: CancelToken,
     ) -> TaskOutcome {
-        match &workload.road {
-            Road::Plain => self.run_plain(workload, task, manner, cancel).await,
+        let given = task.record.clone();
+        let is_own = given.is_none();
+        let record = given.unwrap_or_else(|| self.audit.begin(&task.id));
+        record.record(component(workload));
+        let begun = Begun {
+            manner,
+            started,
+            record: record.clone(),
+        };
+        let outcome = match &workload.road {
+            Road::Plain => self.run_plain(workload, task, begun, cancel).await,
             Road::Encrypted(release) => {
-                let begun = Begun { manner, started };
                 self.run_encrypted(workload, release, task, begun, cancel)
                     .await
             }
+        };
+        if is_own {
+            record.end(outcome.code().map(Code::as_str));
         }
+        outcome
     }
 
     /// Who says who the component is in this task.
-    fn attestor(&self, workload: &Workload, task_id: &str) -> Arc<TaskAttestor> {
+    fn attestor(&self, workload: &Workload, task_id: &str, record: &TaskLog) -> Arc<TaskAttestor> {
         Arc::new(TaskAttestor {
+            record: record.clone(),
             provider: self.provider.clone(),
             tee: self
                 .provider
@@ -64,6 +81,30 @@ impl Process {
             policy_digest: workload.policy_digest(),
             task_id: task_id.to_owned(),
         })
+    }
+}
+
+/// What is about to run, for the record.
+fn component(workload: &Workload) -> Event {
+    let release = match &workload.road {
+        Road::Plain => None,
+        Road::Encrypted(release) => Some(release),
+    };
+    let recipients = release.map(|release| release.recipients.iter());
+    Event::Component {
+        origin: match release {
+            None => Origin::Plain,
+            Some(_) => Origin::Encrypted,
+        },
+        component: workload.component_digest,
+        image: workload.image_digest,
+        policy: workload.policy_digest(),
+        key: release.map(|release| release.kid.clone()),
+        recipients: recipients
+            .into_iter()
+            .flatten()
+            .map(PublicKey::thumbprint)
+            .collect(),
     }
 }
 

@@ -9,6 +9,7 @@ use proplet_runtime::{
 use proplet_types::Code;
 
 use super::{
+    Begun,
     secrets::NoSecrets,
     serving::{listen, serve_until_stopped},
     sink::PlainSink,
@@ -28,7 +29,7 @@ impl Process {
         &self,
         workload: &Workload,
         mut task: Task,
-        manner: Manner,
+        begun: Begun,
         cancel: CancelToken,
     ) -> TaskOutcome {
         let code = match &workload.code {
@@ -43,7 +44,7 @@ impl Process {
         }
         let sink = Arc::new(PlainSink::default());
         let services = Services {
-            attestation: self.attestor(workload, &task.id),
+            attestation: self.attestor(workload, &task.id, &begun.record),
             secrets: Arc::new(NoSecrets),
             results: Arc::clone(&sink) as _,
         };
@@ -51,7 +52,7 @@ impl Process {
             Ok(outside) => outside,
             Err(refusal) => return TaskOutcome::failed(refusal),
         };
-        let runs_as = (workload, &manner);
+        let runs_as = (workload, &begun.manner);
         let spec = spec(runs_as, task, Grants::plain(), outside, cancel);
         if code.answers_http(&spec) {
             // It is served until it is stopped, in whatever manner. Each request has the limits of a task.

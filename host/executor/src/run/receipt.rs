@@ -42,6 +42,8 @@ pub(super) struct Draft {
 
 /// How a run ended.
 pub(super) struct Ending<'a> {
+    /// Head of the task's chain in the audit log.
+    pub audit_head: Digest,
     /// Place of the receipt among those of its key.
     pub sequence: u64,
     /// Well or badly.
@@ -113,7 +115,7 @@ impl Draft {
             limits: self.limits.clone(),
             untrusted_start: self.started,
             untrusted_finish: ending.finished.into(),
-            audit_head: None,
+            audit_head: Some(ending.audit_head.to_string()),
             evidence_digest: self.evidence_digest,
         }
     }

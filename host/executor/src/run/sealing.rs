@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use proplet_audit::{Event, TaskLog};
 use proplet_jose::{jwe::Jwe, jwk::PublicKey};
 use proplet_results::{ReceiptKey, ResultDocument, Sealed, failure::Failure, receipt::RunOutcome};
 use proplet_runtime::RuntimeError;
@@ -15,6 +16,7 @@ pub(super) struct Sealer {
     pub recipients: Vec<PublicKey>,
     pub key: Arc<ReceiptKey>,
     pub clock: Arc<dyn Clock>,
+    pub record: TaskLog,
     pub attested: Attested,
     pub draft: Draft,
 }
@@ -37,8 +39,16 @@ impl Sealer {
         export: &str,
         sealed: Sealed,
     ) -> Result<Signed, Refusal> {
+        let sequence = self.key.next_sequence();
+        // Before the receipt, which names the head that the task's chain has with it.
+        let audit_head = self.record.record(Event::Result {
+            digest: sealed.digest,
+            sequence,
+            completed: outcome == RunOutcome::Completed,
+        });
         let receipt = self.draft.complete(Ending {
-            sequence: self.key.next_sequence(),
+            audit_head,
+            sequence,
             outcome,
             export,
             result_digest: sealed.digest,

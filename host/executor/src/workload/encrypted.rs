@@ -20,6 +20,7 @@ use tracing::info;
 
 use super::{Release, Road, Workload, recipients};
 use crate::{
+    ledger::Ledger,
     process::{Confidential, ImageKeys, NewImage, Process, Reach},
     refusal::Refusal,
 };
@@ -31,8 +32,11 @@ impl Process {
         confidential: &Confidential,
         image: &str,
         expected_key: Option<ResourceUri>,
+        ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
-        let workload = self.opened(confidential, image, expected_key).await?;
+        let workload = self
+            .opened(confidential, image, expected_key, ledger)
+            .await?;
         if let Road::Encrypted(release) = &workload.road {
             confidential
                 .owners
@@ -46,6 +50,7 @@ impl Process {
         confidential: &Confidential,
         image: &str,
         expected_key: Option<ResourceUri>,
+        ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
         confidential.pass(&self.settings).await?;
         let reference: ImageReference = self.sources.reference(image)?;
@@ -61,7 +66,8 @@ impl Process {
             return Ok(ready);
         }
         let owner = confidential.owners.of(image);
-        self.open(confidential, manifest, owner, &allowed).await
+        self.open(confidential, manifest, owner, &allowed, ledger)
+            .await
     }
 
     /// The cold start: key, plaintext, policy, recipients, code.
@@ -71,6 +77,7 @@ impl Process {
         manifest: Manifest,
         owner_before: Option<Arc<str>>,
         allowed: &PullPolicy,
+        ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
         let host = &confidential.host;
         let image = protocol::Requester {
@@ -81,7 +88,7 @@ impl Process {
             requester: image.clone(),
             owner: owner_before,
         };
-        let keys = ImageKeys::new(&host.vault, Some(new));
+        let keys = ImageKeys::new(&host.vault, Some(new), ledger.clone());
         let puller = &self.sources.puller;
         let wasm = puller.pull_encrypted(&manifest, &keys, allowed).await?;
         let unreleased = || {
@@ -107,6 +114,7 @@ impl Process {
             repository: kid.repository().to_owned(),
             component: told.clone(),
             key_types: self.settings.confidential.image_key_types.clone(),
+            ledger: ledger.clone(),
         };
         let recipients = recipients::of(in_force, &self.settings, &reach).await?;
         let limits = &self.settings.limits.task;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proplet_audit::Event;
 use proplet_kbs::{KbsError, SessionId};
 use proplet_types::Code;
 use tokio::time::{Instant, sleep_until};
@@ -52,7 +53,14 @@ impl Release {
     /// The session in which the same key is released now.
     async fn renewed(&self) -> Result<SessionId, Renewal> {
         let again = self.host.vault.image_key_again(&self.kid, &self.image);
-        match again.await {
+        let again = again.await;
+        // It is a daemon's, whose chain has the key that it began with; what is released again is the host's affair.
+        self.host.audit.record(Event::Key {
+            image: self.image.image_digest,
+            uri: self.kid.clone(),
+            refused: again.as_ref().err().map(|error| error.code().as_str()),
+        });
+        match again {
             Ok((session, key)) if key == self.key_digest => Ok(session),
             Ok(_) => Err(Renewal::Refused(Refusal::new(
                 Code::ImageKeyMismatch,

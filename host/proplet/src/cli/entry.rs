@@ -7,7 +7,7 @@ use proplet_executor::harden;
 use proplet_types::ExitCode;
 
 #[cfg(feature = "data-owner")]
-use super::arguments::{CollateralCommand, Image, InitDataCommand, Policy};
+use super::arguments::{AuditCommand, CollateralCommand, Image, InitDataCommand, Policy};
 use super::{
     arguments::{Arguments, Command},
     console::{self, Console},
@@ -18,8 +18,8 @@ use super::{
 };
 #[cfg(feature = "data-owner")]
 use super::{
-    collateral, encrypt, image, import, init_data, kbs, keygen, keyprovider, measure, open, policy,
-    verify,
+    audit, collateral, encrypt, image, import, init_data, kbs, keygen, keyprovider, measure, open,
+    policy, verify,
 };
 use crate::output;
 
@@ -120,6 +120,10 @@ async fn dispatch(
         Command::Open(open) => open::run(open, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Verify(verify) => verify::run(verify, context, console).await,
+        #[cfg(feature = "data-owner")]
+        Command::Audit(AuditCommand::Verify(verify)) => audit::verify(&verify, console),
+        #[cfg(feature = "data-owner")]
+        Command::Audit(AuditCommand::Show(show)) => audit::show(&show, console),
         Command::Detect(detect) => detect::run(&detect, files, context, console).await,
         #[cfg(feature = "data-owner")]
         Command::Import(import) => import::run(&import, console),

@@ -17,6 +17,8 @@
 //! terminal obeys those.
 
 mod arguments;
+#[cfg(feature = "data-owner")]
+mod audit;
 mod blocking;
 #[cfg(feature = "data-owner")]
 mod collateral;

@@ -105,6 +105,7 @@ fn request(arguments: &Run) -> Result<Request, CliError> {
             arguments: cli_args,
             env: arguments.environment.iter().cloned().collect(),
             watch: Default::default(),
+            record: None,
         },
     };
     request.check()?;

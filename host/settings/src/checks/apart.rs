@@ -48,6 +48,7 @@ pub(crate) fn check_apart(settings: &Settings) -> Result<(), SettingsError> {
             settings.outbox.path.as_ref(),
             Worth::Secret,
         ),
+        ("[audit] path", settings.audit.path.as_ref(), Worth::Secret),
         ("[mqtt] client_key", key, Worth::Secret),
         (
             "[registry] auth_file",

@@ -4,6 +4,7 @@
 mod agent;
 mod apart;
 mod attestation;
+mod audit;
 mod component_bound;
 mod confidential;
 mod daemon_tasks;
@@ -25,6 +26,7 @@ pub(super) use self::{
     agent::checked_agent,
     apart::{check_apart, check_documents},
     attestation::checked_attestation,
+    audit::checked_audit,
     confidential::checked_confidential,
     daemon_tasks::checked_daemon_tasks,
     directories::checked_directories,

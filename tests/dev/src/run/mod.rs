@@ -173,6 +173,7 @@ fn request(arguments: &Arguments, image: &ImageReference) -> Request {
             invoke: arguments.invoke.clone(),
             env: environment,
             watch: Default::default(),
+            record: None,
         },
     }
 }

@@ -233,6 +233,7 @@ async fn a_host_without_encrypted_tasks_unwraps_what_is_released_to_it() {
             invoke: None,
             env: Default::default(),
             watch: Default::default(),
+            record: None,
         },
     };
     let outcome = host.execute(encrypted, CancelToken::new()).await;

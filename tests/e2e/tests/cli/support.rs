@@ -266,3 +266,30 @@ impl<'a> Ran<'a> {
         }
     }
 }
+
+/// What a receipt of a task `task-1` says, without a head of an audit log.
+pub fn receipt_claims(key: &ReceiptKey, evidence: &EvidenceBundle) -> ReceiptClaims {
+    ReceiptClaims {
+        task_id: "task-1".to_owned(),
+        sequence: key.next_sequence(),
+        invocation_id: None,
+        outcome: RunOutcome::Completed,
+        component_digest: Digest::of(b"component"),
+        image_digest: None,
+        policy_digest: None,
+        settings_digest: Digest::of(b"settings"),
+        attester: "fake-snp".to_owned(),
+        export: "run".to_owned(),
+        arguments_digest: of_arguments::<&str>(&[]).unwrap(),
+        environment_digest: of_environment(&BTreeMap::new()).unwrap(),
+        inputs_digest: of_inputs(&["10"]).unwrap(),
+        result_digest: Digest::of(b"result"),
+        recipients: Vec::new(),
+        flavour: Flavour::Sealed,
+        limits: BTreeMap::new(),
+        untrusted_start: std::time::SystemTime::now().into(),
+        untrusted_finish: std::time::SystemTime::now().into(),
+        audit_head: None,
+        evidence_digest: evidence.digest().unwrap(),
+    }
+}

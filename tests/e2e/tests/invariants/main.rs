@@ -10,6 +10,7 @@
 )]
 
 mod answers;
+mod audit;
 mod bound;
 mod clear;
 mod debug_image;

@@ -288,6 +288,7 @@ fn revealing_task() -> Task {
         invoke: None,
         env: Default::default(),
         watch: Default::default(),
+        record: None,
     }
 }
 

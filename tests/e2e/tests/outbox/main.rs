@@ -7,6 +7,7 @@
     clippy::print_stdout
 )]
 
+mod audit;
 mod disks;
 mod flaps;
 mod hostile;

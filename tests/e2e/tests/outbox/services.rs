@@ -73,6 +73,7 @@ impl Scene {
                 invoke: None,
                 env: Default::default(),
                 watch: Default::default(),
+                record: None,
             },
         };
         self.executor.execute(request, CancelToken::new()).await

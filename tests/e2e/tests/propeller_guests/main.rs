@@ -48,6 +48,7 @@ fn task(export: &str, inputs: &[&str]) -> Task {
         invoke: (!export.is_empty()).then(|| export.to_owned()),
         env: [].into(),
         watch: Default::default(),
+        record: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What can be typed: every subcommand, its options, and the words of `--help`.
 
+#[cfg(feature = "data-owner")]
+mod audit;
 mod exit_codes;
 #[cfg(feature = "data-owner")]
 mod images;
@@ -23,7 +25,7 @@ use proplet_hal::tdx::TcbStatus;
 
 use self::exit_codes::EXIT_CODES;
 #[cfg(feature = "data-owner")]
-pub(super) use self::{images::*, kbs::*, snp::*, tdx::*, tools::*, verifying::*};
+pub(super) use self::{audit::*, images::*, kbs::*, snp::*, tdx::*, tools::*, verifying::*};
 
 /// Runs WebAssembly components in confidential VMs; encrypts components; opens and verifies results.
 ///
@@ -83,6 +85,10 @@ pub(super) enum Command {
     #[cfg(feature = "data-owner")]
     /// Verify evidence or a sealed result, offline, without opening it
     Verify(Verify),
+    #[cfg(feature = "data-owner")]
+    /// Verify and show audit logs
+    #[command(subcommand)]
+    Audit(AuditCommand),
     #[cfg(feature = "data-owner")]
     /// Fetch what TDX evidence is verified with
     #[command(subcommand)]

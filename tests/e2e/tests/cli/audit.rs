@@ -1,0 +1,218 @@
+//! `proplet audit`.
+
+use std::sync::Arc;
+
+use proplet_audit::{Audit, Boot, Event, Options, Place, Sealing};
+use proplet_hal::TeeProvider;
+use proplet_jose::jwk::PublicKey;
+use proplet_results::{
+    EvidenceBundle, ReceiptKey, claims::Claims, receipt::RunOutcome, receipt::self_signed,
+};
+use proplet_testkit::tee::FakeSnp;
+use proplet_types::{Digest, ExitCode, SystemClock};
+use serde_json::Value;
+
+use crate::support::*;
+
+/// Writes a log into `@audit`, with one task, and gives its receipt and evidence.
+async fn log(desk: &Desk, reader: &PublicKey, key: &ReceiptKey) -> (String, EvidenceBundle) {
+    let (audit, opening) = Audit::open(Options {
+        place: Place::Folder {
+            path: desk.path("audit"),
+            max_file_bytes: 1000,
+            max_bytes: None,
+        },
+        sealing: Sealing::to(vec![reader.clone()]),
+        clock: Arc::new(SystemClock),
+        patience: std::time::Duration::from_secs(60),
+        boot: Boot {
+            version: "1".to_owned(),
+            settings: Digest::of(b"settings"),
+        },
+    })
+    .unwrap();
+    opening.done().await.unwrap();
+    let tee = FakeSnp::new();
+    audit.record(Event::Host {
+        receipt_key: key.thumbprint(),
+        attester: Some(tee.attester().to_owned()),
+        is_hardware: false,
+        is_debug: false,
+    });
+    let claims = Claims::instance(key, Digest::of(b"settings"), tee.attester()).unwrap();
+    let claims = claims.with_audit_head(audit.head());
+    let evidence = EvidenceBundle::gather(&tee, &claims).await.unwrap();
+    let task = audit.begin("task-1");
+    task.record(Event::Accepted { encrypted: true });
+    task.record(Event::Secret {
+        uri: "kbs:///alice/data/one".parse().unwrap(),
+        refused: Some("kbs-denied"),
+    });
+    let mut claims = receipt_claims(key, &evidence);
+    let head = task.record(Event::Result {
+        digest: claims.result_digest,
+        sequence: claims.sequence,
+        completed: claims.outcome == RunOutcome::Completed,
+    });
+    claims.audit_head = Some(head.to_string());
+    task.end(None);
+    for n in 0..10 {
+        audit.begin(&format!("other-{n}")).end(None);
+    }
+    audit.record(Event::Stopped);
+    audit.flush().await.unwrap();
+    (key.sign(&claims).unwrap(), evidence)
+}
+
+#[tokio::test]
+async fn a_log_is_verified_against_receipt_and_evidence() {
+    let desk = Desk::new();
+    let reader = desk.keygen("auditor").await;
+    let key = ReceiptKey::generate().unwrap();
+    let (receipt, evidence) = log(&desk, &reader, &key).await;
+    desk.write("receipt.jws", &receipt);
+    desk.write("evidence.json", evidence.to_text().unwrap());
+    let verify = "audit verify @audit";
+    let ended = desk
+        .run(&format!(
+            "{verify} --receipt @receipt.jws --receipt @evidence.json"
+        ))
+        .await
+        .done();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    for words in [
+        "11 whose chains end",
+        "found     receipt of task task-1 in",
+        "found     evidence in",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    assert!(!text.contains("without a stop"), "{text}");
+    let ended = desk
+        .run(&format!("{verify} --receipt @receipt.jws --json"))
+        .await
+        .done();
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(report["verified"], true);
+    assert_eq!(report["found"][0]["task"], "task-1");
+    let boot = &report["boots"][0];
+    assert_eq!(boot["stopped"], true);
+    let head = boot["head"].as_str().unwrap();
+    desk.run(&format!("{verify} --head {head}")).await.done();
+
+    // Another head, another host's receipt of the same line, another result under the same head.
+    let none = Digest::of(b"none");
+    desk.run(&format!("{verify} --head {none}"))
+        .await
+        .refused(ExitCode::Failed, "no line of the log has the head");
+    let (mut claims, _) = self_signed(&receipt).unwrap();
+    let other = ReceiptKey::generate().unwrap();
+    desk.write("other.jws", other.sign(&claims).unwrap());
+    desk.run(&format!("{verify} --receipt @other.jws"))
+        .await
+        .refused(ExitCode::Failed, "is of something else");
+    claims.result_digest = Digest::of(b"another result");
+    desk.write("swapped.jws", key.sign(&claims).unwrap());
+    desk.run(&format!("{verify} --receipt @swapped.jws"))
+        .await
+        .refused(ExitCode::Failed, "is of something else");
+    claims.audit_head = None;
+    desk.write("old.jws", key.sign(&claims).unwrap());
+    desk.run(&format!("{verify} --receipt @old.jws"))
+        .await
+        .refused(ExitCode::Usage, "names no head");
+    let forged = format!("{}AAAA", &receipt[..receipt.len() - 4]);
+    desk.write("forged.jws", forged);
+    desk.run(&format!("{verify} --receipt @forged.jws"))
+        .await
+        .refused(ExitCode::Usage, "cannot be believed");
+}
+
+#[tokio::test]
+async fn what_was_taken_out_is_named_with_its_place() {
+    let desk = Desk::new();
+    let reader = desk.keygen("auditor").await;
+    let (receipt, _) = log(&desk, &reader, &ReceiptKey::generate().unwrap()).await;
+    desk.write("receipt.jws", &receipt);
+    let file = desk.path("audit").join("audit-00000001.jsonl");
+    let whole = std::fs::read_to_string(&file).unwrap();
+    let mut lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    lines.remove(1);
+    std::fs::write(&file, lines.concat()).unwrap();
+    let ended = desk.run("audit verify @audit").await;
+    assert!(
+        ended.stderr.contains("audit-00000001.jsonl line 2: "),
+        "{ended:?}"
+    );
+    ended.refused(ExitCode::Failed, "do not hold");
+    desk.run("audit show @audit")
+        .await
+        .refused(ExitCode::Failed, "does not hold");
+    let ended = desk.run("audit verify @audit --json").await;
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(
+        (&report["verified"], &report["breaks"][0]["line"]),
+        (&false.into(), &2.into())
+    );
+
+    // Who cuts off the end is found out by who has a receipt from there.
+    std::fs::write(&file, &whole).unwrap();
+    for number in 2.. {
+        let next = desk.path("audit").join(format!("audit-{number:08}.jsonl"));
+        if std::fs::remove_file(next).is_err() {
+            break;
+        }
+    }
+    let cut: String = whole.split_inclusive('\n').take(3).collect();
+    std::fs::write(&file, cut).unwrap();
+    let ended = desk.run("audit verify @audit").await.done();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(text.contains("without a stop"), "{text}");
+    desk.run("audit verify @audit --receipt @receipt.jws")
+        .await
+        .refused(ExitCode::Failed, "no line of the log has the head");
+}
+
+#[tokio::test]
+async fn entries_are_shown_and_opened_with_the_key_only() {
+    let desk = Desk::new();
+    let reader = desk.keygen("auditor").await;
+    desk.keygen("somebody").await;
+    log(&desk, &reader, &ReceiptKey::generate().unwrap()).await;
+    let shown = async |line: &str| {
+        let ended = desk.run(line).await.done();
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    let text = shown("audit show @audit --task task-1 --kind secret").await;
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        text.contains("code=kbs-denied (more is sealed: --key)"),
+        "{text}"
+    );
+    let text = shown("audit show @audit --kind secret --key @auditor").await;
+    assert!(text.contains("address=kbs:///alice/data/one"), "{text}");
+    let text = shown("audit show @audit --kind secret --key @somebody").await;
+    assert!(
+        text.contains("not_opened=") && !text.contains("alice"),
+        "{text}"
+    );
+    let text = shown("audit show @audit --kind secret --key @auditor --json").await;
+    let entry: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(entry["opened"]["address"], "kbs:///alice/data/one");
+    let all = shown("audit show @audit").await;
+    assert!(all.lines().last().unwrap().contains("stopped"), "{all}");
+    for (line, words) in [
+        ("audit show @nothing", "nothing"),
+        ("audit verify @bin", "bin"),
+        ("audit verify", "required"),
+        ("audit verify @audit --head x", "--head"),
+    ] {
+        let ended = desk.run(line).await;
+        assert_eq!(ended.exit, ExitCode::Usage, "{line}: {ended:?}");
+        assert!(ended.stderr.contains(words), "{line}: {ended:?}");
+    }
+    std::fs::create_dir(desk.path("empty")).unwrap();
+    desk.run("audit verify @empty")
+        .await
+        .refused(ExitCode::Usage, "no audit-NUMBER.jsonl");
+}
