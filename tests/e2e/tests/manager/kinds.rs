@@ -134,3 +134,74 @@ async fn stop_start_again_and_start_twice() {
     }
     scene.end().await;
 }
+
+/// A daemon is said to run and then to have ended; a latent task says nothing until it is stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn daemons_and_latent_tasks_stop_start_again_and_start_twice() {
+    let scene = Scene::set(None, HashMap::new(), "", "").await;
+    let manager = &scene.services.manager;
+    let of = |id: &str| Task {
+        proplet_id: PROPLET.into(),
+        ..Task::plain(id, "spin", spinner())
+    };
+    let daemon = Task {
+        daemon: true,
+        ..of("daemon")
+    };
+    let latent = Task {
+        latent: true,
+        ..of("latent")
+    };
+    let results = async |id: &str, count: usize| loop {
+        let all = manager
+            .messages("control/proplet/results", 1)
+            .await
+            .unwrap();
+        let ours: Vec<_> = all.into_iter().filter(|m| m["task_id"] == id).collect();
+        if ours.len() >= count {
+            break ours;
+        }
+        tokio::task::yield_now().await;
+    };
+    for round in 1..=2 {
+        for _ in 0..2 {
+            manager.start(&daemon).await.unwrap();
+        }
+        let unreadable = "{\"id\":\"daemon\",\"name\":";
+        let said = results("daemon", 2 * round - 1).await;
+        let runs = &said[2 * round - 2];
+        assert_eq!(
+            (&runs["results"], &runs["error"]),
+            (&"".into(), &serde_json::Value::Null)
+        );
+        manager
+            .send("control/manager/start", unreadable)
+            .await
+            .unwrap();
+        manager.stop(&daemon).await.unwrap();
+        let said = results("daemon", 2 * round).await;
+        let error = said[2 * round - 1]["error"].as_str().unwrap();
+        assert!(error.starts_with("stopped: "), "{error}");
+
+        for _ in 0..2 {
+            manager.start(&latent).await.unwrap();
+        }
+        let mut number = 0;
+        loop {
+            number += 1;
+            let id = format!("{round}-{number}");
+            manager.invoke(&latent, &id, Some(&["x"])).await.unwrap();
+            let error = manager.invoked(&id).await.unwrap().error.unwrap();
+            if error.starts_with("arguments-invalid: ") {
+                break;
+            }
+            assert!(error.contains("has not been precompiled"), "{error}");
+        }
+        assert_eq!(manager.results_so_far("latent"), round - 1);
+        manager.stop(&latent).await.unwrap();
+        let said = results("latent", round).await;
+        let error = said[round - 1]["error"].as_str().unwrap();
+        assert!(error.starts_with("stopped: "), "{error}");
+    }
+    scene.end().await;
+}

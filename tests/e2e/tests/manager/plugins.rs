@@ -148,6 +148,49 @@ async fn a_plugin_adds_to_plain_tasks_and_is_told_ids_of_encrypted_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_is_asked_about_daemons_latent_tasks_and_each_invocation() {
+    let scene = Scene::set(None, HashMap::new(), "", &table().await).await;
+    let manager = &scene.services.manager;
+    for denied in [
+        Task {
+            daemon: true,
+            ..named("denied", adder(), &["1", "2"])
+        },
+        Task {
+            id: "denied-latent".into(),
+            latent: true,
+            ..named("denied", adder(), &["1", "2"])
+        },
+    ] {
+        assert_code(&run(&scene, &denied).await, "plugin-denied", "on the list");
+    }
+    // It is asked anew for each invocation, and adds to its environment.
+    let latent = Task {
+        latent: true,
+        env: [("SITE".to_owned(), "the sender's".to_owned())].into(),
+        ..named("latent", says_its_environment().await, &["env"])
+    };
+    manager.start(&latent).await.unwrap();
+    let outcome = loop {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = format!("invocation-{number}");
+        manager.invoke(&latent, &id, None).await.unwrap();
+        let outcome = manager.invoked(&id).await.unwrap();
+        match &outcome.error {
+            Some(error) if error.contains("has not been precompiled") => {}
+            _ => break outcome,
+        }
+    };
+    assert_eq!(outcome.error, None);
+    let bytes = outcome.results.trim_start_matches("ok([");
+    let bytes = bytes.trim_end_matches("])").split(", ");
+    let said = String::from_utf8(bytes.map(|byte| byte.parse().unwrap()).collect()).unwrap();
+    assert!(said.contains("SITE=plant-7"), "{said}");
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_round_of_federated_learning_has_its_own_form_of_results() {
     let scene = Scene::set(None, HashMap::new(), "", "").await;
     let manager = &scene.services.manager;

@@ -1,4 +1,4 @@
-//! Every member of the start and stop messages: there, absent, `null`, of the older type, of no type that any Manager
+//! Every member of the start, stop and invoke messages: there, absent, `null`, of the older type, of no type that any Manager
 //! sent.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -271,5 +271,120 @@ async fn every_form_of_a_stop() {
         manager.send("control/manager/stop", stop).await.unwrap();
         check(&id, Code("stopped"), &manager.result(&id).await.unwrap());
     }
+    scene.end().await;
+}
+
+/// Each member of an invoke message in each form. The latent task adds 10 and 20 unless it is told other numbers.
+fn invoke_forms() -> Vec<(&'static str, Form, End)> {
+    let (ran, invalid) = (Result("30"), Code("task-invalid"));
+    let some = |value: Value| Some(value);
+    vec![
+        ("id", None, Nothing),
+        ("id", some(Value::Null), Nothing),
+        ("id", some(json!(7)), Nothing),
+        ("id", some(json!("unknown")), Code("not-precompiled")),
+        ("invocation_id", None, Nothing),
+        ("invocation_id", some(json!("")), Nothing),
+        ("invocation_id", some(json!("a\nb")), Nothing),
+        ("inputs", some(json!(["1", "2"])), Result("3")),
+        ("inputs", some(json!([1, "2"])), Result("3")),
+        ("inputs", None, ran),
+        ("inputs", some(Value::Null), ran),
+        ("inputs", some(json!([])), Code("arguments-invalid")),
+        ("inputs", some(json!([true])), invalid),
+        ("inputs", some(json!("10")), invalid),
+        ("env", some(json!({"KEY": "value"})), ran),
+        ("env", some(json!({})), ran),
+        ("env", None, ran),
+        ("env", some(Value::Null), ran),
+        ("env", some(json!({"KEY": 1})), invalid),
+        ("env", some(json!({"A=B": "value"})), invalid),
+        ("broadcast", some(json!(false)), ran),
+        ("broadcast", some(json!(true)), ran),
+        ("broadcast", None, ran),
+        ("broadcast", some(Value::Null), ran),
+        ("proplet_id", some(json!(PROPLET)), ran),
+        ("proplet_id", some(json!("")), ran),
+        ("proplet_id", None, ran),
+        ("proplet_id", some(Value::Null), ran),
+        ("proplet_id", some(json!("somebody-else")), Nothing),
+        ("what_comes_next_year", some(json!({"a": [1]})), ran),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_member_of_an_invocation_in_every_form() {
+    let limits = "[limits]\nqueue = 1000\n";
+    let scene = Scene::set(None, HashMap::new(), "", limits).await;
+    let manager = &scene.services.manager;
+    let mut start = today(&STANDARD.encode(adder()));
+    start.insert("id".to_owned(), json!("adds"));
+    start.insert("latent".to_owned(), json!(true));
+    let text = Value::Object(start).to_string();
+    manager.send("control/manager/start", text).await.unwrap();
+    let task = Task {
+        id: "adds".into(),
+        proplet_id: PROPLET.into(),
+        ..Task::default()
+    };
+    // What a Manager does until it is prepared.
+    for number in 0.. {
+        let id = format!("ready-{number}");
+        manager.invoke(&task, &id, None).await.unwrap();
+        let outcome = manager.invoked(&id).await.unwrap();
+        if outcome.error.is_none() {
+            break;
+        }
+        let error = outcome.error.unwrap();
+        assert!(error.contains("has not been precompiled"), "{error}");
+    }
+    let mut sent = Vec::new();
+    for (number, (member, form, end)) in invoke_forms().into_iter().enumerate() {
+        let id = format!("invocation-{number}");
+        let what = format!("{id}: {member} as {form:?}");
+        let message = task.invoke_message(&id, None);
+        let mut message = message.as_object().unwrap().clone();
+        match form {
+            Some(value) => message.insert(member.to_owned(), value),
+            None => message.remove(member),
+        };
+        let text = Value::Object(message).to_string();
+        manager.send("control/manager/invoke", text).await.unwrap();
+        sent.push((id, what, end));
+    }
+    for (rest, end) in [
+        ("", Code("task-invalid")),
+        (",\"inputs\":[1,", Code("task-invalid")),
+        ("}", Nothing),
+    ] {
+        let id = format!("broken-{}", sent.len());
+        let ids = match end {
+            Nothing => "{\"id\":\"adds\"".to_owned(),
+            _ => format!("{{\"id\":\"adds\",\"invocation_id\":\"{id}\""),
+        };
+        let text = format!("{ids}{rest}");
+        manager.send("control/manager/invoke", &text).await.unwrap();
+        sent.push((id, text, end));
+    }
+    for (id, what, end) in &sent {
+        if *end != Nothing {
+            let outcome = manager.invoked(id).await.unwrap();
+            let outcome = Outcome {
+                task_id: outcome.task_id,
+                proplet_id: outcome.proplet_id,
+                results: outcome.results,
+                error: outcome.error,
+            };
+            check(what, *end, &outcome);
+        }
+    }
+    // What comes after all of them has its answer, so what has none will get none.
+    manager.invoke(&task, "last", None).await.unwrap();
+    manager.invoked("last").await.unwrap();
+    for (id, what, end) in &sent {
+        let expected = usize::from(*end != Nothing);
+        assert_eq!(manager.answers_so_far(id), expected, "{what}");
+    }
+    assert_eq!(manager.results_so_far("adds"), 0);
     scene.end().await;
 }
