@@ -54,7 +54,7 @@ async fn a_key_pair_in_json_names_its_files() {
 #[tokio::test]
 async fn policies_are_checked() {
     let desk = Desk::new();
-    let text = "version = 1\nexports = [\"classify\"]\nhosts = [\"api.example\"]\n[limits]\ncpu_ms = 100\n\
+    let text = "version = 1\nexports = [\"classify\"]\nhosts = [\"api.example\"]\nmetrics = true\n[limits]\ncpu_ms = 100\n\
                 [[secrets]]\nuri = \"kbs:///default/model/iris\"\nreveal = true\n";
     desk.write("policy.toml", text);
     let ended = desk.run("policy check @policy.toml").await.done();
@@ -63,6 +63,7 @@ async fn policies_are_checked() {
         "kbs:///default/model/iris, which it may see",
         "classify",
         "host      api.example",
+        "metrics   shown to whoever starts a task",
         "cpu_ms = 100",
     ] {
         assert!(ended.text().contains(words), "{words}: {ended:?}");
@@ -74,6 +75,7 @@ async fn policies_are_checked() {
         .json();
     assert_eq!(json["policy"]["exports"][0], "classify");
     assert_eq!(json["policy"]["hosts"][0], "api.example");
+    assert_eq!(json["policy"]["metrics"], true);
     assert_eq!(
         json["policy_digest"],
         proplet_types::Digest::of(text.as_bytes()).to_string()

@@ -228,6 +228,29 @@ async fn a_policy_in_a_plain_component_allows_nothing_and_forbids_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_is_told_about_for_as_long_as_it_runs() {
+    let scene = Scene::set(None, "").await;
+    let daemon = Task {
+        daemon: true,
+        ..watched(Task::plain("daemon", "spin", spinner()), every(1))
+    };
+    scene.manager().start(&daemon).await.unwrap();
+    // It is answered when it begins, and is told about after that.
+    scene.manager().result("daemon").await.unwrap();
+    let told = scene.told("daemon", 3).await;
+    let memory = |message: &Value| message["metrics"]["memory_bytes"].as_u64().unwrap();
+    assert!(
+        told.iter().all(|message| is_pages(memory(message), 64)),
+        "{told:?}"
+    );
+    scene.manager().stop(&daemon).await.unwrap();
+    while scene.manager().results_so_far("daemon") < 2 {
+        tokio::task::yield_now().await;
+    }
+    scene.proplet.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_interval_is_below_the_floor_and_who_wants_nothing_gets_nothing() {
     let more = "[limits]\ntasks = 4\n[metrics]\ntask_floor_seconds = 3\n";
     let scene = Scene::set(None, more).await;
