@@ -1,5 +1,6 @@
 //! What a Manager sends, what an operator writes, and what lies in the outbox.
 
+use proplet_daemon::message::chunks::{Assembly, Broken, Chunk, Step};
 use proplet_daemon::message::{Decoded, Stop};
 use proplet_executor::request::is_id;
 use proplet_settings::{Settings, environment::Environment};
@@ -37,6 +38,39 @@ pub fn stop(bytes: &[u8]) -> bool {
     assert!(is_id(&stop.id));
     assert!(is_for_us(bytes), "a stop for another proplet");
     true
+}
+
+/// The most bytes that an image may have here.
+const MAX_IMAGE: u64 = 4096;
+
+/// Chunks of one image, a message on each line: what is put together is no larger than allowed, and the same in the
+/// other order.
+pub fn chunks(bytes: &[u8]) -> bool {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let messages: Vec<_> = lines.filter_map(Chunk::from_bytes).collect();
+    let Ok(Some((last, whole))) = assembled(messages.iter()) else {
+        return false;
+    };
+    assert!(whole.len() as u64 <= MAX_IMAGE, "larger than allowed");
+    let used = messages.iter().take(last + 1).rev();
+    assert_eq!(
+        assembled(used).map(|found| found.map(|(_, whole)| whole)),
+        Ok(Some(whole))
+    );
+    true
+}
+
+/// The first component that comes of these messages, and which of them was the last of it.
+fn assembled<'a>(
+    messages: impl Iterator<Item = &'a Chunk<'a>>,
+) -> Result<Option<(usize, Vec<u8>)>, Broken> {
+    let mut assembly = Assembly::new(MAX_IMAGE);
+    for (at, chunk) in messages.enumerate() {
+        if let Step::Whole(whole) = assembly.add(chunk)? {
+            return Ok(Some((at, whole)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a message names this proplet, nobody, or everybody: read by other code than ours. What does not read as

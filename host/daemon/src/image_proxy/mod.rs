@@ -9,7 +9,6 @@
 //! may be and for as long as a pull may take. Chunks that cannot be a part of anything are ignored; chunks that
 //! contradict each other end the wait, because a mixture of two senders' must not run.
 
-mod assembly;
 #[cfg(test)]
 mod tests;
 
@@ -29,8 +28,10 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use self::assembly::{Assembly, Broken, Chunk, Step};
-use crate::sparing::{Sparing, warn_sparingly};
+use crate::{
+    message::chunks::{Assembly, Broken, Chunk, Step},
+    sparing::{Sparing, warn_sparingly},
+};
 
 /// Images that are put together at once. Tasks with others wait for a place.
 const MAX_IMAGES: usize = 4;
@@ -91,15 +92,12 @@ impl Images {
         if self.lock().is_empty() {
             return;
         }
-        let chunk: Chunk<'_> = match serde_json::from_slice(payload) {
-            Ok(chunk) => chunk,
-            Err(_) => {
-                warn_sparingly!(
-                    self.sparing,
-                    "A chunk of an image is ignored: it is not a JSON object with a chunk's members"
-                );
-                return;
-            }
+        let Some(chunk) = Chunk::from_bytes(payload) else {
+            warn_sparingly!(
+                self.sparing,
+                "A chunk of an image is ignored: it is not a JSON object with a chunk's members"
+            );
+            return;
         };
         let mut waited = self.lock();
         let Some(image) = waited.get_mut(chunk.app_name.as_ref()) else {

@@ -6,6 +6,7 @@
 //! What goes out is exactly what the Manager reads, with the names it has always had.
 
 mod addressee;
+pub mod chunks;
 pub mod invoke;
 pub mod metrics;
 pub mod outgoing;

@@ -1,4 +1,7 @@
-//! One component, put together from chunks that come in any order.
+//! Chunks of images: one component, put together from messages that come in any order.
+//!
+//! Whoever may publish on the channel can send chunks, so nothing in one is believed before it is checked, and what is
+//! kept is bounded whatever comes.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -10,8 +13,8 @@ use thiserror::Error;
 const MAX_CHUNKS: u64 = 65_536;
 
 /// A chunk as the image proxy sends it.
-#[derive(Deserialize)]
-pub(super) struct Chunk<'a> {
+#[derive(Debug, Deserialize)]
+pub struct Chunk<'a> {
     /// The name that the image was asked for by.
     #[serde(borrow)]
     pub app_name: Cow<'a, str>,
@@ -21,9 +24,17 @@ pub(super) struct Chunk<'a> {
     data: Cow<'a, str>,
 }
 
+impl<'a> Chunk<'a> {
+    /// Reads a message; none when it is not a JSON object with a chunk's members.
+    #[must_use]
+    pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
 /// What became of a chunk.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// More are needed.
     More,
     /// It is the last one: here is the component.
@@ -34,7 +45,7 @@ pub(super) enum Step {
 
 /// Why nothing comes of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(super) enum Broken {
+pub enum Broken {
     /// Two chunks that cannot both be right.
     #[error("chunks contradict each other")]
     Contradiction,
@@ -44,7 +55,8 @@ pub(super) enum Broken {
 }
 
 /// The chunks that are there.
-pub(super) struct Assembly {
+#[derive(Debug)]
+pub struct Assembly {
     most: u64,
     bytes: u64,
     total: Option<u64>,
@@ -53,7 +65,8 @@ pub(super) struct Assembly {
 
 impl Assembly {
     /// Of an image of this many bytes at most.
-    pub(super) fn new(most: u64) -> Self {
+    #[must_use]
+    pub fn new(most: u64) -> Self {
         Self {
             most,
             bytes: 0,
@@ -63,7 +76,10 @@ impl Assembly {
     }
 
     /// Adds a chunk. The same one may come any number of times.
-    pub(super) fn add(&mut self, chunk: &Chunk<'_>) -> Result<Step, Broken> {
+    ///
+    /// # Errors
+    /// [`Broken`]: nothing will come of the image.
+    pub fn add(&mut self, chunk: &Chunk<'_>) -> Result<Step, Broken> {
         let (index, total) = (chunk.chunk_idx, chunk.total_chunks);
         if !(1..=MAX_CHUNKS).contains(&total) {
             return Ok(Step::Ignored("it is of no chunks, or of too many"));
