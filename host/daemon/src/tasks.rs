@@ -7,6 +7,7 @@ mod latent;
 
 use std::{
     collections::HashMap,
+    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -15,6 +16,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use proplet_audit::TaskLog;
 use proplet_executor::{
     Executor, Refusal, Request, Source, TaskError, TaskOutcome, host_text, text::Known,
@@ -266,7 +268,10 @@ impl Tasks {
             };
             let taken = tokio::select! {
                 biased;
-                taken = accept(&shared, &request) => taken,
+                // A breakdown is answered like one of the task itself.
+                taken = AssertUnwindSafe(accept(&shared, &request)).catch_unwind() => {
+                    taken.unwrap_or_else(|_| Err(breakdown()))
+                }
                 // A disk that is slow or hangs keeps nobody from stopping it.
                 () = cancel.cancelled() => Err(stopped_early()),
             };
@@ -571,10 +576,14 @@ async fn complete(
 }
 
 fn broke_down() -> Done {
-    Done::result(TaskOutcome::failed(Refusal::new(
+    Done::result(TaskOutcome::failed(breakdown()))
+}
+
+fn breakdown() -> Refusal {
+    Refusal::new(
         Code::HostFailed,
         "the task broke down inside the proplet; report it with the proplet's log",
-    )))
+    )
 }
 
 async fn run(
