@@ -255,9 +255,20 @@ async fn every_start_with_an_id_gets_an_answer() {
             "task-arguments",
         ),
         (
+            "both",
+            json!({"id": "both", "name": "n", "file": "AGFzbQ==", "daemon": true, "latent": true})
+                .to_string(),
+            "task-invalid",
+        ),
+        (
             "daemon",
             json!({"id": "daemon", "name": "n", "file": "AGFzbQ==", "daemon": true}).to_string(),
-            "task-unsupported",
+            "component-invalid",
+        ),
+        (
+            "latent",
+            json!({"id": "latent", "name": "n", "file": "AGFzbQ==", "latent": true}).to_string(),
+            "component-invalid",
         ),
         (
             "no-wasm",
