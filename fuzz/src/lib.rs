@@ -29,7 +29,8 @@ macro_rules! targets {
 
 targets! {
     annotations challenge chunks claims collateral component docker_config document event_log evidence_bundle failure
-    image_index init_data jwe jwk jws kbs_answers keyfile manifest outbox_entry packet policy private_options public_options
+    image_index init_data invoke jwe jwk jws kbs_answers keyfile manifest outbox_entry packet policy private_options
+    public_options
     qgs_frame receipt reference reference_values resource_uri session settings snp_certificates snp_evidence snp_report
     start stop tar tdx_quote token tsm_table
 }

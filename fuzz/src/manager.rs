@@ -1,8 +1,8 @@
 //! What a Manager sends, what an operator writes, and what lies in the outbox.
 
 use proplet_daemon::message::chunks::{Assembly, Broken, Chunk, Step};
-use proplet_daemon::message::{Decoded, Stop};
-use proplet_executor::request::is_id;
+use proplet_daemon::message::{Decoded, DecodedInvoke, InvocationId, Stop};
+use proplet_executor::request::{MAX_INPUTS, MAX_VARIABLES, is_id};
 use proplet_settings::{Settings, environment::Environment};
 use proplet_types::Digest;
 
@@ -27,6 +27,34 @@ pub fn start(bytes: &[u8]) -> bool {
             false
         }
         Decoded::NotForUs => false,
+    }
+}
+
+/// An invoke message: what is to be done was checked, and an answer is due to nothing but two ids.
+pub fn invoke(bytes: &[u8]) -> bool {
+    let checked = |id: &InvocationId| {
+        assert!(is_id(&id.task) && is_id(&id.invocation));
+        assert!(InvocationId::is_key_of(&id.key(), &id.task));
+        assert!(!is_id(&id.key()), "it could be the id of a task");
+    };
+    match DecodedInvoke::from_bytes(bytes, ENTITY) {
+        DecodedInvoke::Invoke(invoke) => {
+            checked(&invoke.id);
+            assert!(
+                invoke
+                    .inputs
+                    .is_none_or(|inputs| inputs.len() <= MAX_INPUTS)
+            );
+            assert!(invoke.env.len() <= MAX_VARIABLES);
+            assert!(is_for_us(bytes), "another proplet's invocation");
+            true
+        }
+        DecodedInvoke::Bad(id, _) => {
+            id.iter().for_each(checked);
+            assert!(is_for_us(bytes), "another proplet's invocation is answered");
+            false
+        }
+        DecodedInvoke::NotForUs => false,
     }
 }
 

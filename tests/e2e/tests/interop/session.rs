@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use proplet_hal::init_data::DigestAlgorithm;
+use proplet_image::ImageReference;
 use proplet_lab::{API_KEY, CHANNEL, PROPLET, TENANT};
 use proplet_settings::{Settings, environment::Environment, init_data::init_data};
 use proplet_testkit::broker::{ImageProxy, Manager, Outcome, Task};
@@ -167,7 +168,65 @@ async fn session(scene: &Scene, settings: Settings, http_port: u16) {
     let outcome = manager.result("server").await.unwrap();
     assert_result(&outcome, &format!("started at port {http_port}"));
 
+    daemon(&manager).await;
+    latent(&manager, &order.by_digest).await;
     proplet.stop().await.unwrap();
+}
+
+/// A plain daemon that works until it is stopped.
+async fn daemon(manager: &Manager) {
+    // Under a name that the plugin has no opinion on.
+    let works = wat::parse_str("(module (func (export \"works\") (loop $again (br $again))))");
+    let daemon = Task {
+        daemon: true,
+        proplet_id: PROPLET.into(),
+        ..Task::plain("daemon", "works", works.unwrap())
+    };
+    // It runs, as far as the Manager knows to its end.
+    assert_result(&run(manager, &daemon).await, "");
+    manager.stop(&daemon).await.unwrap();
+    let ended = loop {
+        let all = manager
+            .messages("control/proplet/results", 1)
+            .await
+            .unwrap();
+        let mut ours = all.into_iter().filter(|m| m["task_id"] == "daemon");
+        if let Some(ended) = ours.nth(1) {
+            break ended;
+        }
+        tokio::task::yield_now().await;
+    };
+    let error = ended["error"].as_str().unwrap();
+    assert!(error.starts_with("stopped: "), "{error}");
+}
+
+/// An encrypted latent task, with ten invocations in parallel.
+async fn latent(manager: &Manager, image: &ImageReference) {
+    let latent = Task {
+        latent: true,
+        ..task("latent", image)
+    };
+    manager.start(&latent).await.unwrap();
+    for number in 0.. {
+        let id = format!("ready-{number}");
+        manager.invoke(&latent, &id, None).await.unwrap();
+        match manager.invoked(&id).await.unwrap().error {
+            None => break,
+            Some(error) => assert!(error.contains("has not been precompiled"), "{error}"),
+        }
+    }
+    let ids: Vec<String> = (0..10)
+        .map(|number| format!("invocation-{number}"))
+        .collect();
+    for id in &ids {
+        manager.invoke(&latent, id, None).await.unwrap();
+    }
+    for id in &ids {
+        let outcome = manager.invoked(id).await.unwrap();
+        assert_eq!(outcome.error, None, "{id}");
+        assert!(outcome.results.starts_with("{\"jwe\":"), "{id} is sealed");
+    }
+    assert_eq!(manager.results_so_far("latent"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
