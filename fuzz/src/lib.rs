@@ -7,6 +7,7 @@
 //! The fuzzers in `fuzz_targets/` call these functions with what libFuzzer makes up (feature `libfuzzer`), and the
 //! tests in `tests/` with the files in `corpus/`. `docs/testing.md` says how to run both.
 
+mod audit;
 mod evidence;
 mod image;
 mod jose;
@@ -15,7 +16,7 @@ mod manager;
 mod results;
 mod text;
 
-pub use self::{evidence::*, image::*, jose::*, kbs::*, manager::*, results::*, text::*};
+pub use self::{audit::*, evidence::*, image::*, jose::*, kbs::*, manager::*, results::*, text::*};
 
 /// A target: whatever the bytes are, it returns, and says whether they are what its parser takes.
 pub type Target = fn(&[u8]) -> bool;
@@ -28,7 +29,7 @@ macro_rules! targets {
 }
 
 targets! {
-    annotations challenge chunks claims collateral component docker_config document event_log evidence_bundle failure
+    annotations audit_line challenge chunks claims collateral component docker_config document event_log evidence_bundle failure
     image_index init_data invoke jwe jwk jws kbs_answers keyfile manifest outbox_entry packet policy private_options
     public_options
     qgs_frame receipt reference reference_values resource_uri session settings snp_certificates snp_evidence snp_report
