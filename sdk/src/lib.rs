@@ -79,6 +79,7 @@
 #![deny(missing_docs)]
 
 pub mod attestation;
+pub mod audit;
 pub mod bindings;
 pub mod inputs;
 mod known;
@@ -96,6 +97,7 @@ pub use wit_bindgen;
 /// The errors of every interface that this crate wraps. An interface is added by its module and its line here.
 const ERRORS: &[&[known::Known]] = &[
     attestation::ERRORS,
+    audit::ERRORS,
     inputs::ERRORS,
     results::ERRORS,
     secrets::ERRORS,

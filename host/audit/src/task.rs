@@ -68,6 +68,18 @@ impl TaskLog {
         (state.lines.clone(), state.head())
     }
 
+    /// How many entries there are so far, of those that [`TaskLog::entry`] gives.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.lock().lines.len()
+    }
+
+    /// One entry, from 0, as it stands in the log. None beyond the last one, and once the chain has ended.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Option<String> {
+        self.0.lock().lines.get(index).cloned()
+    }
+
     /// Ends the chain, if it has not ended: its head is put into the boot's.
     pub fn end(&self, refused: Refused) {
         self.0.end(refused);

@@ -2,6 +2,7 @@
 
 use proplet_audit::{Audit, Event, TaskLog};
 use proplet_kbs::{Witness, protocol::Requester};
+use proplet_runtime::TaskRecord;
 use proplet_types::Code;
 
 /// Whose doing something is.
@@ -33,5 +34,22 @@ impl Witness for Attestations {
             component: requester.and_then(|requester| requester.component_digest),
             refused: outcome.err().map(Code::as_str),
         });
+    }
+}
+
+/// A task's chain, as its component reads it.
+pub(crate) struct OwnRecord(pub TaskLog);
+
+impl TaskRecord for OwnRecord {
+    fn count(&self) -> u32 {
+        u32::try_from(self.0.count()).unwrap_or(u32::MAX)
+    }
+
+    fn entry(&self, index: u32) -> Option<String> {
+        self.0.entry(usize::try_from(index).ok()?)
+    }
+
+    fn head(&self) -> String {
+        self.0.head().to_string()
     }
 }

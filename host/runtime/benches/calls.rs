@@ -23,8 +23,8 @@ use criterion::Criterion;
 use proplet_component::Component as Wasm;
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Input, Owner, PublishError, PublishedReceipt, ResultSink,
-    Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, WorkloadEvidence,
-    WorkloadIdentity,
+    Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskSpec, Unrecorded,
+    WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_types::{Digest, ResourceUri};
 use wasmtime::component::{Component, InstancePre, Linker, ResourceTable};
@@ -107,6 +107,7 @@ impl Ours {
                 attestation: nothing.clone(),
                 secrets: nothing.clone(),
                 results: nothing,
+                record: Arc::new(Unrecorded),
             },
         }
     }

@@ -68,8 +68,12 @@
 //! let compiled = runtime.compile(Arc::new(Component::of(component)), &Owner::Anybody).await?;
 //!
 //! let nothing = Arc::new(Nothing);
-//! let services =
-//!     Services { attestation: nothing.clone(), secrets: nothing.clone(), results: nothing };
+//! let services = Services {
+//!     attestation: nothing.clone(),
+//!     secrets: nothing.clone(),
+//!     results: nothing,
+//!     record: Arc::new(Unrecorded),
+//! };
 //! let mut task = TaskSpec::new("task-1", "run");
 //! task.inputs = vec![Input::text("one"), Input::text("two")];
 //! let outcome = runtime.run(&compiled, task, services).await;
@@ -153,6 +157,7 @@ pub use grants::Grants;
 pub use interfaces::{
     Services,
     attestation::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity},
+    audit::{TaskRecord, Unrecorded},
     results::{PublishError, PublishedReceipt, ResultSink},
     secrets::{SecretError, SecretSource},
 };

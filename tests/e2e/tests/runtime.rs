@@ -14,7 +14,7 @@ use proplet_component::{Component, Policy};
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Grants, Input, Outcome, Owner, PublishError,
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services,
-    TaskSpec, WorkloadEvidence, WorkloadIdentity,
+    TaskSpec, Unrecorded, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_testkit::guests::{self, GuestName};
 use proplet_types::{Digest, ResourceUri};
@@ -89,6 +89,7 @@ impl Host {
             attestation: alone.clone(),
             secrets: alone.clone(),
             results: alone,
+            record: Arc::new(Unrecorded),
         };
         self.runtime.run(&self.compiled, task, services).await
     }

@@ -111,9 +111,9 @@ fn a_guest_asks_for_what_it_calls_and_nothing_else() {
             GuestName::HelloAttest => &["attestation", "results"],
             GuestName::ConfidentialInference => &["attestation", "results", "reveal", "secrets"],
             GuestName::GreetCommand => &["inputs"],
-            GuestName::Hostile => &["attestation", "inputs", "results"],
+            GuestName::Hostile => &["attestation", "audit", "inputs", "results"],
             GuestName::Dialler => &[],
-            GuestName::SecretProbe => &["results", "reveal", "secrets"],
+            GuestName::SecretProbe => &["audit", "results", "reveal", "secrets"],
             // Never calls `reveal`, so it does not ask for it.
             GuestName::SecretHolder => &["secrets"],
             // Of the shapes that guests of others have: of this host's interfaces these, and WASI's as they come.

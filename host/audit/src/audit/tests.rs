@@ -171,6 +171,10 @@ async fn a_task_sees_its_own_chain() {
     let head = one.record(Event::Accepted { encrypted: true });
     let (lines, now) = one.clone().entries();
     assert_eq!((lines.len(), now), (1, head));
+    assert_eq!(
+        (one.count(), one.entry(0), one.entry(1)),
+        (1, Some(lines[0].clone()), None)
+    );
     let entry = Entry::parse(lines[0].as_bytes()).unwrap();
     assert_eq!((entry.prev, entry.hash), (Some(before), head));
     assert_eq!(entry.chain, format!("{}/1", audit.boot()));

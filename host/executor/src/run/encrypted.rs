@@ -13,7 +13,7 @@ use super::{
     spec,
 };
 use crate::{
-    ledger::Ledger,
+    ledger::{Ledger, OwnRecord},
     outcome::TaskOutcome,
     process::{Process, Reach},
     refusal::Refusal,
@@ -81,6 +81,7 @@ impl Process {
             attestation,
             secrets,
             results: Arc::clone(&sink) as _,
+            record: Arc::new(OwnRecord(begun.record.clone())),
         };
         let run = self.runtime.run(code, spec, services).await;
         sink.finish(&run)

@@ -16,6 +16,7 @@ use super::{
     spec,
 };
 use crate::{
+    ledger::OwnRecord,
     manner::Manner,
     outcome::{TaskError, TaskOutcome},
     process::Process,
@@ -47,6 +48,7 @@ impl Process {
             attestation: self.attestor(workload, &task.id, &begun.record),
             secrets: Arc::new(NoSecrets),
             results: Arc::clone(&sink) as _,
+            record: Arc::new(OwnRecord(begun.record.clone())),
         };
         let outside = match self.ways.plain() {
             Ok(outside) => outside,

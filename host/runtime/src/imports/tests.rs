@@ -2,8 +2,9 @@ use proplet_component::Policy;
 
 use super::*;
 
-const ALL: [&str; 5] = [
+const ALL: [&str; 6] = [
     "propeller:confidential/attestation@0.1.0",
+    "propeller:confidential/audit@0.1.0",
     "propeller:confidential/inputs@0.1.0",
     "propeller:confidential/results@0.1.0",
     "propeller:confidential/secrets@0.1.0",
@@ -27,17 +28,17 @@ fn refused(grants: &Grants, names: &[&str]) -> (String, String) {
 #[test]
 fn a_plain_component_gets_no_secrets() {
     let grants = Grants::plain();
-    imports(&ALL[..3]).check(&grants).unwrap();
+    imports(&ALL[..4]).check(&grants).unwrap();
     let (clear, all) = refused(&grants, &ALL);
-    assert_eq!(all, format!("{}, {}", ALL[3], ALL[4]));
-    assert!(clear.contains(ALL[3]) && clear.contains(ALL[4]), "{clear}");
+    assert_eq!(all, format!("{}, {}", ALL[4], ALL[5]));
+    assert!(clear.contains(ALL[4]) && clear.contains(ALL[5]), "{clear}");
 }
 
 #[test]
 fn reveal_needs_a_secret_that_may_be_revealed() {
     let held = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"");
-    imports(&ALL[..4]).check(&held).unwrap();
-    assert_eq!(refused(&held, &ALL).1, ALL[4]);
+    imports(&ALL[..5]).check(&held).unwrap();
+    assert_eq!(refused(&held, &ALL).1, ALL[5]);
     let shown = policy("[[secrets]]\nuri = \"kbs:///a/b/c\"\nreveal = true");
     imports(&ALL).check(&shown).unwrap();
 }
@@ -46,7 +47,7 @@ fn reveal_needs_a_secret_that_may_be_revealed() {
 fn a_policy_without_secrets_grants_no_secrets() {
     assert_eq!(
         refused(&policy(""), &ALL).1,
-        format!("{}, {}", ALL[3], ALL[4])
+        format!("{}, {}", ALL[4], ALL[5])
     );
 }
 
@@ -121,7 +122,7 @@ fn what_would_help_is_said_of_this_component() {
 fn a_version_cannot_hide_the_owners_words() {
     let (clear, _) = refused(&Grants::plain(), &["acme:sockets/tcp@0.2.6"]);
     assert!(!clear.contains("acme"), "{clear}");
-    for name in ["wasi:keyvalue/store", ALL[3].split('@').next().unwrap()] {
+    for name in ["wasi:keyvalue/store", ALL[4].split('@').next().unwrap()] {
         for version in ["0.2.0-acme.4711", "0.2.0+acme.4711", "4711.4711.4711"] {
             let (clear, all) = refused(&Grants::plain(), &[&format!("{name}@{version}")]);
             assert!(

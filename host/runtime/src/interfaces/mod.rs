@@ -40,6 +40,7 @@ use crate::state::{Common, TaskState};
 use crate::task::TaskSpec;
 
 pub(crate) mod attestation;
+pub(crate) mod audit;
 pub(crate) mod hal;
 pub(crate) mod http;
 pub(crate) mod inputs;
@@ -76,6 +77,7 @@ interfaces!(
     wasi,
     http,
     attestation,
+    audit,
     inputs,
     results,
     secrets,
@@ -118,6 +120,8 @@ pub struct Services {
     pub secrets: Arc<dyn secrets::SecretSource>,
     /// Where the result goes.
     pub results: Arc<dyn results::ResultSink>,
+    /// What is on record about the task.
+    pub record: Arc<dyn audit::TaskRecord>,
 }
 
 /// What the state of an interface is made from.

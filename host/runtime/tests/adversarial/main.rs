@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use proplet_component::Component;
 use proplet_runtime::{
     AttestationError, Attestor, Input, Outcome, Owner, PublishError, PublishedReceipt, ResultSink,
-    Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskLimits, TaskSpec,
+    Runtime, RuntimeConfig, SecretError, SecretSource, Services, TaskLimits, TaskSpec, Unrecorded,
     WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_types::{Digest, ResourceUri};
@@ -85,6 +85,7 @@ fn run(guest: &Guest, input: &str, limits: &TaskLimits) -> (Outcome, Cost) {
             attestation: nothing.clone(),
             secrets: nothing.clone(),
             results: nothing,
+            record: Arc::new(Unrecorded),
         };
         let task = TaskSpec {
             inputs: if guest.parameter.is_some() {

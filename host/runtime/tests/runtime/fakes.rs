@@ -8,7 +8,7 @@ use proplet_component::{Component, Policy};
 use proplet_runtime::{
     AttestationError, Attestor, Compiled, Grants, Input, Outcome, Owner, PublishError,
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, RuntimeError, SecretError, SecretSource,
-    Services, TaskSpec, WorkloadEvidence, WorkloadIdentity,
+    Services, TaskRecord, TaskSpec, WorkloadEvidence, WorkloadIdentity,
 };
 use proplet_types::{Digest, ResourceUri};
 use zeroize::Zeroizing;
@@ -34,6 +34,7 @@ pub struct Fake {
     pub publish: Option<PublishError>,
     pub published: Mutex<Vec<(Vec<u8>, String)>>,
     pub asked: Mutex<Vec<String>>,
+    pub record: Vec<&'static str>,
 }
 
 impl Default for Fake {
@@ -48,6 +49,7 @@ impl Default for Fake {
             publish: None,
             published: Mutex::default(),
             asked: Mutex::default(),
+            record: Vec::new(),
         }
     }
 }
@@ -121,12 +123,28 @@ impl ResultSink for Fake {
     }
 }
 
-/// The fake as the three services.
+impl TaskRecord for Fake {
+    fn count(&self) -> u32 {
+        self.record.len().try_into().unwrap()
+    }
+
+    fn entry(&self, index: u32) -> Option<String> {
+        let entry = self.record.get(usize::try_from(index).unwrap());
+        entry.map(|entry| (*entry).to_owned())
+    }
+
+    fn head(&self) -> String {
+        format!("sha256:{}", self.record.len())
+    }
+}
+
+/// The fake as all services.
 pub fn services(fake: &Arc<Fake>) -> Services {
     Services {
         attestation: fake.clone(),
         secrets: fake.clone(),
         results: fake.clone(),
+        record: fake.clone(),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod arguments;
 mod attestation;
+mod audit;
 mod cache;
 mod commands;
 mod core_modules;

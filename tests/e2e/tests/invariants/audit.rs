@@ -210,3 +210,62 @@ async fn evidence_that_a_component_asks_for_is_on_record() {
     assert_eq!(evidence[0].text("challenge"), Some(challenge.as_str()));
     assert!(!log.text.contains("nonce-of-bob"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_reads_the_record_of_its_own_task_and_of_no_other() {
+    let audited = Audited::new().await;
+    let scene = &audited.scene;
+    let probe = guest(GuestName::SecretProbe).await;
+    let policy = format!("{}[limits]\nsecret_quota = 2\n", revealing(&[SECRET]));
+    let (_, image) = scene.publish(&probe, &policy).await;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let task = task(&image, &[&format!("record {SECRET}")]);
+        let outcome = scene.run(&task).await;
+        let content = scene.open(&outcome).content.to_vec();
+        seen.push((task.id, String::from_utf8(content).unwrap()));
+    }
+    let log = audited.log().await;
+    for (task, text) in seen {
+        let (lines, head) = text.rsplit_once('\n').unwrap();
+        // Everything of it until then and nothing else, as it stands in the log.
+        let of_task = log.of_task(&task);
+        let (before, after) = of_task.split_at(of_task.len() - 2);
+        assert_eq!(kinds(after), ["result", "ended"]);
+        assert_eq!(parsed(lines).iter().collect::<Vec<_>>(), before);
+        assert!(lines.lines().all(|line| log.text.contains(line)));
+        assert_eq!(before.last().unwrap().hash.to_string(), head);
+        // It grows by what the component does, and no further than the component's quotas.
+        let secrets = |entry: &&&Entry| entry.kind == "secret";
+        assert_eq!(before.iter().filter(secrets).count(), 2);
+        for word in [CANARY, "alice", "kbs:"] {
+            assert!(!text.contains(word), "{word}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plain_component_reads_its_record_too() {
+    let audited = Audited::new().await;
+    let component = guest(GuestName::Hostile).await;
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let task = plain_task(&component, "record");
+        let outcome = audited.scene.run(&task).await;
+        assert_eq!(outcome.error, None);
+        seen.push((task.id, outcome.results));
+    }
+    let log = audited.log().await;
+    for (task, text) in seen {
+        let of_task = log.of_task(&task);
+        assert_eq!(kinds(&of_task), ["accepted", "component", "ended"]);
+        assert_eq!(parsed(&text).iter().collect::<Vec<_>>(), of_task[..2]);
+    }
+}
+
+fn parsed(lines: &str) -> Vec<Entry> {
+    let lines = lines.lines();
+    lines
+        .map(|line| Entry::parse(line.as_bytes()).unwrap())
+        .collect()
+}

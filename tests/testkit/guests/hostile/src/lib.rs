@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use proplet_sdk::{Failure, attestation, inputs, results};
+use proplet_sdk::{Failure, attestation, audit, inputs, results};
 
 #[proplet_sdk::main]
 fn run(input: String) -> Result<Vec<u8>, Failure> {
@@ -26,6 +26,7 @@ fn run(input: String) -> Result<Vec<u8>, Failure> {
         .into()),
         "inputs" => Ok(inputs::all()?.join(&b"\n"[..])),
         "recipients" => Ok(results::recipients().join("\n").into()),
+        "record" => published(results::publish(audit::all()?.join("\n"), "text/plain")),
         "evidence" => evidence(number(rest)?),
         "attest" => Ok(attestation::evidence(bytes_of(rest)?)?.to_json()),
         // Ends badly.
