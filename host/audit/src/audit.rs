@@ -263,6 +263,24 @@ impl Audit {
         }
     }
 
+    /// How many lines found no room so far.
+    #[must_use]
+    pub fn lost_so_far(&self) -> u64 {
+        self.0.lock().lost_in_all
+    }
+
+    /// As [`Audit::flush`], for lines that were put on record since `lost` was what [`Audit::lost_so_far`] said. They were the
+    /// last ones when this is called: what is lost later is not theirs.
+    ///
+    /// # Errors
+    /// [`Trouble::Lost`] too: some line since then is lost, which may be another's.
+    pub async fn flush_whole(&self, lost: u64) -> Result<(), Trouble> {
+        if self.lost_so_far() != lost {
+            return Err(Trouble::Lost);
+        }
+        self.flush().await
+    }
+
     pub(crate) fn seal(&self, parts: &Parts) -> Option<Value> {
         self.0.sealing.as_ref()?.seal(&parts.addresses)
     }

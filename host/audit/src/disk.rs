@@ -1,9 +1,11 @@
 //! The folder that the files lie in.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
+    os::unix::fs::{
+        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+    },
     path::PathBuf,
 };
 
@@ -14,6 +16,10 @@ use thiserror::Error;
 use crate::{entry::MAX_LINE_BYTES, health::Trouble};
 
 const LOCK: &str = "audit.lock";
+/// Whoever can open it can hold it, and so keep the proplet from starting.
+const LOCK_MODE: u32 = 0o600;
+/// A group may read, which is what a collector of logs needs.
+const LOG_MODE: u32 = 0o640;
 
 /// Why there is no log, which an operator has to change.
 #[derive(Debug, Error)]
@@ -129,10 +135,10 @@ impl Folder {
         Self { path, lock: None }
     }
 
-    fn file(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
+    fn file(&self, name: &str, mode: u32, options: &mut OpenOptions) -> io::Result<File> {
         let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits();
         options
-            .mode(0o640)
+            .mode(mode)
             .custom_flags(i32::from_ne_bytes(flags.to_ne_bytes()))
             .open(self.path.join(name))
     }
@@ -172,8 +178,11 @@ impl Disk for Folder {
         }
         let lock = self.file(
             LOCK,
+            LOCK_MODE,
             OpenOptions::new().write(true).create(true).truncate(false),
         )?;
+        // One of an earlier build may be readable.
+        lock.set_permissions(Permissions::from_mode(LOCK_MODE))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -203,7 +212,7 @@ impl Disk for Folder {
     }
 
     fn tail(&mut self, name: &str) -> io::Result<Tail> {
-        let mut file = self.file(name, OpenOptions::new().read(true))?;
+        let mut file = self.file(name, LOG_MODE, OpenOptions::new().read(true))?;
         let bytes = file.metadata()?.len();
         // A line, a torn one, and their ends.
         let window = 2 * (MAX_LINE_BYTES as u64 + 1);
@@ -214,7 +223,8 @@ impl Disk for Folder {
     }
 
     fn create(&mut self, name: &str) -> io::Result<Box<dyn Log>> {
-        let file = self.file(name, OpenOptions::new().write(true).create_new(true))?;
+        let options = &mut OpenOptions::new();
+        let file = self.file(name, LOG_MODE, options.write(true).create_new(true))?;
         self.sync()?;
         Ok(Box::new(LogFile(file)))
     }
@@ -256,7 +266,7 @@ impl Log for LogFile {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+    use std::{fs, path::Path};
 
     use super::*;
 
@@ -319,6 +329,21 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
         assert!(fatal(&path).contains("mode 770"));
         assert!(fatal(&root.path().join("a/b").join(name(1))).contains("no folder"));
+    }
+
+    #[test]
+    fn who_may_read_the_log_cannot_hold_its_lock() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("audit");
+        let mode = || fs::metadata(path.join(LOCK)).unwrap().permissions().mode();
+        let mut folder = Folder::new(path.clone());
+        folder.open().unwrap();
+        assert_eq!(mode() & 0o077, 0);
+        drop(folder);
+        // Nor one that was there before.
+        fs::set_permissions(path.join(LOCK), Permissions::from_mode(0o640)).unwrap();
+        Folder::new(path.clone()).open().unwrap();
+        assert_eq!(mode() & 0o077, 0);
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use proplet_types::{Code, Digest, ResourceUri, text::short_line};
 use serde_json::Value;
 
-/// The longest id of a task in an entry, in characters.
-const MAX_TASK_CHARS: usize = 256;
+/// The longest id of a task in an entry, in bytes: those of tasks that are taken have no more.
+const MAX_TASK_BYTES: usize = 256;
 /// The longest of the other words, in characters.
 const MAX_WORD_CHARS: usize = 128;
 
@@ -115,7 +115,8 @@ pub enum Event {
     },
     /// The guest asked for evidence.
     WorkloadEvidence {
-        /// Digest of its challenge.
+        /// Digest of its challenge. The guest chose that, and whoever can guess it has it by its digest, so this is for
+        /// recipients only.
         challenge: Digest,
         /// Why there was none.
         refused: Refused,
@@ -159,9 +160,12 @@ impl Parts {
         }
     }
 
+    /// The id as it is: it is compared with the one in the task's receipt. JSON has no line breaks in texts, so it cannot
+    /// end the line; whoever shows it to people cleans it then.
     pub(crate) fn task(self, task: &str) -> Self {
+        let end = task.floor_char_boundary(MAX_TASK_BYTES);
         Self {
-            task: Some(short_line(task, MAX_TASK_CHARS)),
+            task: task.get(..end).map(str::to_owned),
             ..self
         }
     }
@@ -280,7 +284,7 @@ impl From<Event> for Parts {
             }
             Event::WorkloadEvidence { challenge, refused } => Self::new("evidence")
                 .code(refused)
-                .digest("challenge", Some(challenge)),
+                .address("challenge", challenge.to_string()),
             Event::Result {
                 digest,
                 sequence,

@@ -25,6 +25,9 @@ pub enum Trouble {
     /// Anything else that the system says.
     #[error("the audit log cannot be written ({0}); check its disk")]
     Io(String),
+    /// It is written, but lines are missing: they found no room while it was not.
+    #[error("the audit log had no room for it; look how its disk was")]
+    Lost,
     /// The thread that writes is gone.
     #[error("the audit log is closed")]
     Closed,
@@ -39,6 +42,7 @@ impl Trouble {
             Self::ReadOnly(_) => "read-only",
             Self::Hung => "hung",
             Self::Io(_) => "io",
+            Self::Lost => "lost",
             Self::Closed => "closed",
         }
     }

@@ -116,6 +116,7 @@ impl Writer {
             retry_at: None,
             rest: RETRY.0,
             leaving: BTreeSet::new(),
+            flushing: Vec::new(),
         };
         let thread = Builder::new().name("audit".to_owned()).spawn(move || {
             let _alive = alive;
@@ -191,6 +192,8 @@ struct Work {
     rest: Duration,
     /// Files that the log says are removed.
     leaving: BTreeSet<String>,
+    /// Who waits for the next sync.
+    flushing: Vec<oneshot::Sender<Result<(), Trouble>>>,
 }
 
 impl Work {
@@ -291,10 +294,12 @@ impl Work {
             .into_iter()
             .partition(|order| matches!(order, Order::Flush(_)));
         self.pending = rest.into();
-        for order in flushes {
-            if let Order::Flush(waiting) = order {
-                let _ = waiting.send(Err(trouble.clone()));
-            }
+        let flushes = flushes.into_iter().filter_map(|order| match order {
+            Order::Flush(waiting) => Some(waiting),
+            _ => None,
+        });
+        for waiting in self.flushing.drain(..).chain(flushes) {
+            let _ = waiting.send(Err(trouble.clone()));
         }
     }
 
@@ -360,12 +365,7 @@ impl Work {
                 // The first line of a boot begins its first file.
                 Order::Line(_) | Order::NewFile(_) => self.turn()?,
                 Order::Remove { .. } => self.remove()?,
-                Order::Flush(_) => {
-                    self.sync()?;
-                    if let Some(Order::Flush(waiting)) = self.pending.pop_front() {
-                        let _ = waiting.send(Ok(()));
-                    }
-                }
+                Order::Flush(_) => self.flush()?,
             }
             // The disk answered.
             self.busy.begin();
@@ -373,6 +373,25 @@ impl Work {
         let is_due = self.sync_at.is_some_and(|due| due <= Instant::now());
         if is_due || is_last || self.unsynced.len() >= SYNC.0 {
             self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Syncs for whoever waits, once for all: not before the last of them has what it waits for written, unless that is
+    /// much.
+    fn flush(&mut self) -> io::Result<()> {
+        if let Some(Order::Flush(waiting)) = self.pending.pop_front() {
+            self.flushing.push(waiting);
+        }
+        let is_last = !self
+            .pending
+            .iter()
+            .any(|order| matches!(order, Order::Flush(_)));
+        if is_last || self.unsynced.len() >= SYNC.0 {
+            self.sync()?;
+            for waiting in self.flushing.drain(..) {
+                let _ = waiting.send(Ok(()));
+            }
         }
         Ok(())
     }

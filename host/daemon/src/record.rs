@@ -86,11 +86,12 @@ impl Record {
         executor: &Executor,
         request: &Request,
     ) -> Result<TaskLog, Refusal> {
+        let lost = self.audit.lost_so_far();
         let task = executor.accept(request);
         if !self.is_required {
             return Ok(task);
         }
-        match self.audit.flush().await {
+        match self.audit.flush_whole(lost).await {
             Ok(()) => Ok(task),
             Err(trouble) => {
                 let code = Code::AuditUnavailable;

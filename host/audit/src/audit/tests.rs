@@ -233,11 +233,17 @@ async fn addresses_are_sealed_or_left_out() {
             uri: uri.clone(),
             refused: None,
         });
+        let challenge = Digest::of(b"a guest chose it");
+        task.record(Event::WorkloadEvidence {
+            challenge,
+            refused: None,
+        });
         task.end(None);
         audit.flush().await.unwrap();
         let found = files(&path);
         assert!(verified(&found, &[]).is_whole());
-        for word in ["hospital", "secret-one", "thumbprint-of"] {
+        let challenge = challenge.to_string();
+        for word in ["hospital", "secret-one", "thumbprint-of", &challenge] {
             assert!(!found[0].1.contains(word), "{word}");
         }
         let opened: Vec<_> = entries(&found)
@@ -248,7 +254,8 @@ async fn addresses_are_sealed_or_left_out() {
             assert_eq!(opened, []);
             continue;
         }
-        assert_eq!(opened.len(), 2);
+        assert_eq!(opened.len(), 3);
+        assert_eq!(opened[2]["challenge"], challenge);
         assert_eq!(opened[0]["key"], "kbs:///hospital/key/k");
         assert_eq!(opened[0]["recipients"][0], "thumbprint-of-a-reader");
         assert_eq!(opened[1]["address"], uri.to_string());
@@ -258,6 +265,32 @@ async fn addresses_are_sealed_or_left_out() {
             .find(|entry| entry.sealed.is_some());
         sealed.unwrap().open(&other).unwrap_err();
     }
+}
+
+#[tokio::test]
+async fn ids_of_tasks_stay_as_they_are() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("audit");
+    let audit = open(options(folder(&path))).await;
+    let ids = ["a ", " a", "a\u{202e}b", "a\nb", &"\u{e9}".repeat(128)];
+    for id in ids {
+        audit.begin(id).end(None);
+    }
+    audit.record(Event::TaskRefused {
+        task: format!("{}\u{e9}", "x".repeat(255)),
+        code: Code::TaskInvalid,
+    });
+    audit.flush().await.unwrap();
+    let found = files(&path);
+    let entries = entries(&found);
+    for id in ids {
+        let its = entries.iter().filter(|e| e.task.as_deref() == Some(id));
+        assert_eq!(its.count(), 3, "{id:?}");
+    }
+    // No task has a longer one: it was refused.
+    let last = entries.last().unwrap().task.as_deref();
+    assert_eq!(last, Some("x".repeat(255).as_str()));
+    assert!(verified(&found, &[]).is_whole());
 }
 
 #[tokio::test]
@@ -412,6 +445,7 @@ struct Told {
     /// So many bytes are taken before the disk is full; what is written beyond is torn.
     room: Option<usize>,
     hangs: bool,
+    syncs: usize,
     syncs_fail: bool,
     is_read_only: bool,
 }
@@ -499,7 +533,9 @@ impl Log for BadLog {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        match self.0.awake().syncs_fail {
+        let mut told = self.0.awake();
+        told.syncs += 1;
+        match told.syncs_fail {
             true => Err(io::Error::other("input/output error")),
             false => Ok(()),
         }
@@ -646,4 +682,85 @@ async fn lines_without_room_are_lost_and_counted() {
     lines.pop();
     fewer[0].1 = lines.concat();
     assert!(!verified(&fewer, &[audit.head()]).is_whole());
+}
+
+/// Has it begun, as if it were a task.
+async fn begun<T>(waiting: &mut (impl Future<Output = T> + Unpin)) {
+    std::future::poll_fn(|context| {
+        assert!(std::pin::Pin::new(&mut *waiting).poll(context).is_pending());
+        std::task::Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn those_who_wait_share_a_sync() {
+    let disk = Bad::default();
+    let (audit, opening) = disk.audit(PATIENCE);
+    opening.done().await.unwrap();
+    audit.flush().await.unwrap();
+    let before = disk.0.0.lock().unwrap().syncs;
+    disk.tell(|told| told.hangs = true);
+    let (mut waiting, mut tasks) = (Vec::new(), Vec::new());
+    for n in 0..50 {
+        let task = audit.begin(&n.to_string());
+        task.record(Event::Accepted { encrypted: true });
+        let mut flush = Box::pin(audit.flush());
+        begun(&mut flush).await;
+        waiting.push(flush);
+        tasks.push(task);
+    }
+    disk.tell(|told| told.hangs = false);
+    for flush in waiting {
+        flush.await.unwrap();
+    }
+    let syncs = disk.0.0.lock().unwrap().syncs - before;
+    assert!((1..=2).contains(&syncs), "{syncs}");
+    let kinds = kinds(&disk.texts());
+    let accepted = kinds.iter().filter(|kind| *kind == "accepted");
+    assert_eq!(accepted.count(), 50);
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_sync_that_fails_are_told() {
+    let disk = Bad::default();
+    let (audit, opening) = disk.audit(PATIENCE);
+    opening.done().await.unwrap();
+    audit.flush().await.unwrap();
+    disk.tell(|told| (told.hangs, told.syncs_fail) = (true, true));
+    let mut waiting = Vec::new();
+    for n in 0..3 {
+        let task = audit.begin(&n.to_string());
+        let mut flush = Box::pin(audit.flush());
+        begun(&mut flush).await;
+        waiting.push((flush, task));
+    }
+    disk.tell(|told| told.hangs = false);
+    for (flush, _task) in waiting {
+        assert!(matches!(flush.await, Err(Trouble::Io(_))));
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_lines_without_room_is_told() {
+    let disk = Bad::default();
+    disk.tell(|told| told.hangs = true);
+    let (audit, _opening) = disk.audit(PATIENCE);
+    let task = "x".repeat(256);
+    while audit.lost_so_far() == 0 {
+        audit.record(Event::TaskInterrupted { task: task.clone() });
+    }
+    let lost = audit.lost_so_far();
+    let accepted = audit.begin("t");
+    accepted.record(Event::Accepted { encrypted: true });
+    disk.tell(|told| told.hangs = false);
+    assert_eq!(audit.flush_whole(lost).await, Err(Trouble::Lost));
+    assert_eq!(audit.flush().await, Ok(()));
+    // What is lost before is another's.
+    let lost = audit.lost_so_far();
+    let _next = audit.begin("u");
+    assert_eq!(audit.flush_whole(lost).await, Ok(()));
+    let texts = disk.texts();
+    let of = |id: &str| texts.iter().any(|(_, text)| text.contains(id));
+    assert!(!of("\"t\"") && of("\"u\""));
 }
