@@ -4,12 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proplet_types::Digest;
 
-use super::report::{BootReport, Broken};
+use super::{
+    losses::Losses,
+    report::{BootReport, Broken, Linked},
+};
 use crate::{audit::FORMAT, entry::Entry};
 
 /// What was read of all chains.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
+    /// Entries so far: the place of the last one.
+    read: u64,
     boots: Vec<Boot>,
     /// Places in `boots`.
     names: HashMap<String, usize>,
@@ -29,6 +34,20 @@ pub(super) struct Chains {
 struct Link {
     next: u64,
     head: Digest,
+    /// Where its last entry was read.
+    place: u64,
+    /// Whether all that led there was read.
+    linked: Linked,
+}
+
+/// Entries of a boot's chain that are missing, as the log itself says.
+#[derive(Debug)]
+struct Gap {
+    from: u64,
+    /// The first after it that is there.
+    to: u64,
+    /// Where that was read.
+    place: u64,
 }
 
 #[derive(Debug)]
@@ -41,20 +60,30 @@ struct Boot {
     link: Link,
     stopped: bool,
     /// Lines that may be missing, as the log itself says.
-    lost: u64,
-    /// Where some of this chain's are: the first, and the first after it that is there.
-    gaps: Vec<(u64, u64)>,
+    losses: Losses,
+    /// Where some of this chain's are, in order.
+    gaps: Vec<Gap>,
 }
 
 impl Chains {
     /// Takes an entry, and gives what does not hold.
     pub(super) fn take(&mut self, entry: &Entry) -> Vec<Broken> {
         let mut broken = Vec::new();
+        self.read = self.read.saturating_add(1);
         match entry.chain.split_once('/') {
             None => self.of_boot(entry, &mut broken),
             Some((boot, _)) => self.of_task(boot, entry, &mut broken),
         }
         broken
+    }
+
+    /// Whether all that led to the last entry of a chain was read.
+    pub(super) fn linked(&self, chain: &str) -> Linked {
+        let link = match self.names.get(chain) {
+            Some(place) => self.boots.get(*place).map(|boot| &boot.link),
+            None => self.tasks.get(chain),
+        };
+        link.map_or(Linked::Not, |link| link.linked)
     }
 
     pub(super) fn end_of_file(&mut self, name: &str, end: (Option<Digest>, bool)) {
@@ -99,16 +128,16 @@ impl Chains {
             _ => 0,
         };
         self.lost = self.lost.saturating_add(said);
+        let place = self.read;
         match self.boot_mut(&entry.chain) {
             Some(boot) => {
-                boot.lost = boot.lost.saturating_add(said);
-                // A gap that is said is one before the line that says it.
-                let mut allowed = if said > 0 { boot.lost } else { 0 };
-                let (before, expected) = (allowed, boot.link.next);
-                boot.link.follow(entry, &mut allowed, broken);
-                if allowed < before {
-                    boot.gaps.push((expected, entry.seq));
-                    boot.lost = boot.lost.saturating_sub(before.saturating_sub(allowed));
+                // What is missing of a boot's own chain is so before the line that says it, and before no other.
+                boot.losses.say(place, said);
+                let from = boot.link.next;
+                let losses = &mut boot.losses;
+                if boot.link.follow(entry, (place, place), losses, broken) {
+                    let to = entry.seq;
+                    boot.gaps.push(Gap { from, to, place });
                 }
                 boot.stopped = entry.kind == "stopped";
             }
@@ -127,15 +156,20 @@ impl Chains {
                 seq: entry.seq,
             });
         }
+        let linked = match (is_whole, begins_elsewhere) {
+            (true, _) => Linked::Whole,
+            (_, true) => Linked::Elsewhere,
+            _ => Linked::Not,
+        };
         self.names.insert(entry.chain.clone(), self.boots.len());
         self.boots.push(Boot {
             name: entry.chain.clone(),
             begin: entry.untrusted_time.clone(),
             begins_elsewhere: !is_whole,
             from: entry.seq,
-            link: Link::after(entry),
+            link: Link::after(entry, self.read, linked),
             stopped: false,
-            lost: 0,
+            losses: Losses::default(),
             gaps: Vec::new(),
         });
     }
@@ -147,7 +181,7 @@ impl Chains {
                 let chain = format!("{}/{}", entry.chain, entry.seq);
                 let begun = Link {
                     next: 0,
-                    head: entry.hash,
+                    ..Link::after(entry, self.read, Linked::Whole)
                 };
                 self.tasks.insert(chain, begun);
             }
@@ -179,7 +213,7 @@ impl Chains {
         let entries = entry.number("entries").unwrap_or_default();
         let Some(link) = self.tasks.remove(chain) else {
             // Nothing of it was read.
-            if !self.may_begin_unseen(&entry.chain, chain, entries) {
+            if self.begins_unseen(&entry.chain, chain, entries).is_none() {
                 broken.push(Broken::TaskEnd {
                     chain: chain.to_owned(),
                 });
@@ -190,7 +224,7 @@ impl Chains {
         let lacks = entries.saturating_sub(link.next);
         if is_whole {
             self.tasks_ended = self.tasks_ended.saturating_add(1);
-        } else if lacks == 0 || !self.may_lack(&entry.chain, lacks) {
+        } else if lacks == 0 || !self.may_lack(&entry.chain, link.place, lacks) {
             broken.push(Broken::TaskEnd {
                 chain: chain.to_owned(),
             });
@@ -198,43 +232,43 @@ impl Chains {
     }
 
     fn of_task(&mut self, boot: &str, entry: &Entry, broken: &mut Vec<Broken>) {
+        let place = self.read;
         if let Some(link) = self.tasks.get_mut(&entry.chain) {
-            let place = self.names.get(boot);
-            let boot = place.and_then(|place| self.boots.get_mut(*place));
-            let mut none = 0;
-            let allowed = boot.map_or(&mut none, |boot| &mut boot.lost);
-            link.follow(entry, allowed, broken);
+            let boot = self.names.get(boot);
+            let boot = boot.and_then(|boot| self.boots.get_mut(*boot));
+            let mut none = Losses::default();
+            let losses = boot.map_or(&mut none, |boot| &mut boot.losses);
+            link.follow(entry, (link.place, place), losses, broken);
             return;
         }
-        if !self.may_begin_unseen(boot, &entry.chain, entry.seq) {
+        let begins = self.begins_unseen(boot, &entry.chain, entry.seq);
+        if begins.is_none() {
             broken.push(Broken::Begins {
                 chain: entry.chain.clone(),
                 seq: entry.seq,
             });
         }
-        self.tasks.insert(entry.chain.clone(), Link::after(entry));
+        let link = Link::after(entry, place, begins.unwrap_or(Linked::Not));
+        self.tasks.insert(entry.chain.clone(), link);
     }
 
-    /// Whether a task may have begun on a line that is not here, and this many of its lines not be here either: because
-    /// that was in a file that was not read, or because they are among those that the log says are lost.
-    fn may_begin_unseen(&mut self, boot: &str, task: &str, lines: u64) -> bool {
-        let begins = task.split_once('/').and_then(|(_, seq)| seq.parse().ok());
-        let (Some(begins), Some(of)) = (begins, self.boot_mut(boot)) else {
-            return false;
-        };
-        let is_elsewhere = begins < of.from;
-        let is_lost = |gap: &(u64, u64)| (gap.0..gap.1).contains(&begins);
-        is_elsewhere || (of.gaps.iter().any(is_lost) && self.may_lack(boot, lines))
+    /// How a task began on a line that is not here, with this many of its lines not here either: in a file that was not
+    /// read, or among what the log says is lost. None where neither may be.
+    fn begins_unseen(&mut self, boot: &str, task: &str, lines: u64) -> Option<Linked> {
+        let begins: u64 = task.split_once('/')?.1.parse().ok()?;
+        let of = self.boot_mut(boot)?;
+        if begins < of.from {
+            return Some(Linked::Elsewhere);
+        }
+        let at = of.gaps.partition_point(|gap| gap.to <= begins);
+        let gap = of.gaps.get(at).filter(|gap| gap.from <= begins)?;
+        of.losses.take(gap.place, lines).then_some(Linked::Not)
     }
 
-    /// Whether so many lines are among those that the log says are lost. Nobody else can say that of the same ones.
-    fn may_lack(&mut self, boot: &str, lines: u64) -> bool {
-        let Some(boot) = self.boot_mut(boot) else {
-            return false;
-        };
-        let left = boot.lost.checked_sub(lines);
-        boot.lost = left.unwrap_or(boot.lost);
-        left.is_some()
+    /// Whether so many lines are among those that the log says, behind this place, are lost.
+    fn may_lack(&mut self, boot: &str, since: u64, lines: u64) -> bool {
+        let boot = self.boot_mut(boot);
+        boot.is_some_and(|boot| boot.losses.take(since, lines))
     }
 
     fn boot_mut(&mut self, name: &str) -> Option<&mut Boot> {
@@ -244,40 +278,48 @@ impl Chains {
 }
 
 impl Link {
-    fn after(entry: &Entry) -> Self {
+    fn after(entry: &Entry, place: u64, linked: Linked) -> Self {
         Self {
             next: entry.seq.saturating_add(1),
             head: entry.hash,
+            place,
+            linked,
         }
     }
 
-    /// Goes on with an entry. So many before it may be missing as are `allowed`; what is missing is taken off.
-    fn follow(&mut self, entry: &Entry, allowed: &mut u64, broken: &mut Vec<Broken>) {
-        let chain = || entry.chain.clone();
-        let seq = entry.seq;
+    /// Goes on with an entry, which was read at the second place. What is missing before it may be lost, as a line from
+    /// the first place on says; whether that is so.
+    fn follow(
+        &mut self,
+        entry: &Entry,
+        (since, place): (u64, u64),
+        losses: &mut Losses,
+        broken: &mut Vec<Broken>,
+    ) -> bool {
+        let (chain, seq) = (|| entry.chain.clone(), entry.seq);
         if seq < self.next {
             // The chain goes on behind the entry that was last in its place.
-            broken.push(Broken::Order {
-                chain: chain(),
-                seq,
-            });
-            return;
+            let chain = chain();
+            broken.push(Broken::Order { chain, seq });
+            self.linked = Linked::Not;
+            return false;
         }
         let gap = seq.saturating_sub(self.next);
-        if gap > 0 && gap <= *allowed {
-            *allowed = allowed.saturating_sub(gap);
-        } else if gap > 0 {
+        let is_next = gap == 0 && entry.prev == Some(self.head);
+        let is_lost = gap > 0 && losses.take(since, gap);
+        if gap > 0 && !is_lost {
             broken.push(Broken::Missing {
                 chain: chain(),
                 from: self.next,
                 to: seq.saturating_sub(1),
             });
-        } else if entry.prev != Some(self.head) {
-            broken.push(Broken::Changed {
-                chain: chain(),
-                seq,
-            });
+        } else if gap == 0 && !is_next {
+            let chain = chain();
+            broken.push(Broken::Changed { chain, seq });
         }
-        *self = Self::after(entry);
+        // What is lost is excused, but nothing after it vouches for what was before.
+        let linked = if is_next { self.linked } else { Linked::Not };
+        *self = Self::after(entry, place, linked);
+        is_lost
     }
 }

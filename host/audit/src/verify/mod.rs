@@ -5,9 +5,12 @@
 //! operator sees all of them.
 //!
 //! What a whole log does not show is that its end is there: who has a head from elsewhere, of a receipt or of evidence,
-//! has it looked for ([`Verifier::look_for`]).
+//! has it looked for ([`Verifier::look_for`]). The line with that head vouches for what led to it only where every line in
+//! between is here, which is said apart ([`Linked`]): what comes after a head can be written by whoever has the disk, and so
+//! can a line that says that others were lost.
 
 mod chains;
+mod losses;
 mod report;
 
 use std::{
@@ -18,7 +21,7 @@ use std::{
 use proplet_types::Digest;
 
 use self::chains::Chains;
-pub use self::report::{BootReport, Break, Broken, Found, Place, Report};
+pub use self::report::{BootReport, Break, Broken, Found, Linked, Place, Report};
 use crate::entry::{Entry, MAX_LINE_BYTES};
 
 /// So many breaks are told one by one.
@@ -127,15 +130,16 @@ impl Verifier {
     }
 
     fn entry(&mut self, place: Place, entry: &Entry) {
+        for broken in self.chains.take(entry) {
+            self.broken(place.clone(), broken);
+        }
         if self.sought.contains(&entry.hash) {
             let found = Found {
                 place: place.clone(),
                 entry: entry.clone(),
+                linked: self.chains.linked(&entry.chain),
             };
             self.found.entry(entry.hash).or_insert(found);
-        }
-        for broken in self.chains.take(entry) {
-            self.broken(place.clone(), broken);
         }
     }
 

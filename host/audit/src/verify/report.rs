@@ -100,6 +100,20 @@ pub struct Found {
     pub place: Place,
     /// What it says.
     pub entry: Entry,
+    /// Whether all that led to it is here.
+    pub linked: Linked,
+}
+
+/// Whether every line of a chain up to one of them was read, and names the one before it. Only then does that line
+/// vouch for all of them; lines that the log says are lost are missing like any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Linked {
+    /// They are all here, from the line `boot`, or from the task's `task-begun`.
+    Whole,
+    /// From the first file of this boot that was read: its chain, or this task's, begins in one that was not.
+    Elsewhere,
+    /// Some are missing or were changed.
+    Not,
 }
 
 /// The chain of one boot.

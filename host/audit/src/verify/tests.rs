@@ -203,3 +203,177 @@ fn lines_beyond_all_bounds_are_passed_over() {
     // A line without its end was not written whole.
     assert_eq!(verifier.finish().missing, [head]);
 }
+
+/// Chains that a test extends, with the lines in the order in which they were made.
+struct Made {
+    boot: Chain,
+    lines: Vec<String>,
+}
+
+impl Made {
+    fn new() -> Self {
+        let mut made = Self {
+            boot: Chain::of_boot("b0".to_owned()),
+            lines: Vec::new(),
+        };
+        made.boot(&Parts::new("boot").about("format", FORMAT));
+        made
+    }
+
+    fn boot(&mut self, parts: &Parts) {
+        self.lines.push(self.boot.extend(parts, None, UNIX_EPOCH));
+    }
+
+    fn file(&mut self, lost: u64) {
+        let parts = Parts::new("file").about("format", FORMAT);
+        self.boot(&parts.about("part", 1_u64).about("lost", lost));
+    }
+
+    fn begin(&mut self) -> Chain {
+        let seq = self.boot.len();
+        self.boot(&Parts::new("task-begun").task("t"));
+        Chain::of_task("b0", seq, self.boot.head().unwrap())
+    }
+
+    fn task(&mut self, task: &mut Chain, kinds: &[&'static str]) {
+        for kind in kinds {
+            let line = task.extend(&Parts::new(kind), None, UNIX_EPOCH);
+            self.lines.push(line);
+        }
+    }
+
+    /// Looks for the last line of this kind.
+    fn look_for(&self, kind: &str) -> (Report, Linked) {
+        let is_it = |line: &&String| line.contains(&format!("\"kind\":\"{kind}\""));
+        let line = self.lines.iter().rev().find(is_it).unwrap();
+        let head = Digest::of(line.as_bytes());
+        let mut verifier = Verifier::new();
+        verifier.look_for(head);
+        let text: String = self.lines.iter().map(|line| format!("{line}\n")).collect();
+        verifier.file("f", text.as_bytes(), |_| {}).unwrap();
+        let report = verifier.finish();
+        let linked = report.found[&head].linked;
+        (report, linked)
+    }
+}
+
+const TASK: [&str; 6] = ["accepted", "key", "component", "secret", "secret", "result"];
+
+#[test]
+fn a_head_is_linked_where_all_that_led_to_it_is_here() {
+    let mut made = Made::new();
+    let mut task = made.begin();
+    made.task(&mut task, &TASK[..2]);
+    made.file(0);
+    made.task(&mut task, &TASK[2..]);
+    made.boot(&Parts::new("stopped"));
+    for kind in ["boot", "task-begun", "key", "result", "stopped"] {
+        let (report, linked) = made.look_for(kind);
+        assert!(report.is_whole(), "{:?}", report.breaks);
+        assert_eq!(linked, Linked::Whole, "{kind}");
+    }
+    // Without the first file the task is not, and the boot from the next one on.
+    made.lines.drain(..4);
+    for kind in ["file", "result", "stopped"] {
+        let (report, linked) = made.look_for(kind);
+        assert!(report.is_whole(), "{:?}", report.breaks);
+        assert_eq!(linked, Linked::Elsewhere, "{kind}");
+    }
+}
+
+#[test]
+fn lines_of_a_task_are_not_passed_off_as_lost() {
+    // What the host wrote, with a line `file` that nothing vouches for where a forger has it.
+    let forged = |lost_at: usize| {
+        let mut made = Made::new();
+        let mut real = made.begin();
+        let mut other = Chain::of_task("b0", 1, real.head().unwrap());
+        for (at, kind) in TASK[..3].iter().enumerate() {
+            if at == lost_at {
+                made.file(2);
+            }
+            made.task(&mut other, &[kind]);
+        }
+        if lost_at == 3 {
+            made.file(2);
+        }
+        let begins = made.lines.len();
+        made.task(&mut real, &TASK);
+        made.lines.drain(begins..begins + 5);
+        made
+    };
+    // Said before the forged lines it excuses nothing after them.
+    for at in 0..3 {
+        let (report, linked) = forged(at).look_for("result");
+        assert!(!report.is_whole());
+        assert_eq!(linked, Linked::Not);
+        assert_eq!(
+            report.breaks[0].broken.to_string(),
+            "entries 3 to 4 of the chain b0/1 are missing before this one"
+        );
+    }
+    // Said in the gap it does, but the head vouches for nothing then.
+    let (report, linked) = forged(3).look_for("result");
+    assert!(report.is_whole(), "{:?}", report.breaks);
+    assert_eq!(linked, Linked::Not);
+}
+
+#[test]
+fn what_was_lost_excuses_nothing_that_came_after() {
+    let mut made = Made::new();
+    // Three lines are lost: those of a task that began and ended meanwhile, but for its line in the boot's chain.
+    let mut short = made.begin();
+    let kept = made.lines.len();
+    made.task(&mut short, &["accepted", "secret", "ended"]);
+    made.lines.truncate(kept);
+    made.file(3);
+    let mut later = made.begin();
+    made.task(&mut later, &TASK);
+    assert!(made.look_for("result").0.is_whole());
+    assert_eq!(made.look_for("result").1, Linked::Whole);
+    let secret = made.lines.len() - 2;
+    made.lines.remove(secret);
+    let (report, linked) = made.look_for("result");
+    assert_eq!(
+        report.breaks[0].broken.to_string(),
+        "entries 4 to 4 of the chain b0/3 are missing before this one"
+    );
+    assert_eq!(linked, Linked::Not);
+}
+
+#[test]
+fn what_a_boot_lost_is_missing_before_the_line_that_says_so_only() {
+    let mut made = Made::new();
+    made.boot(&Parts::new("readiness"));
+    made.lines.pop();
+    made.file(1);
+    made.boot(&Parts::new("stopped"));
+    let (report, linked) = made.look_for("stopped");
+    assert!(report.is_whole(), "{:?}", report.breaks);
+    assert_eq!(linked, Linked::Not);
+    let mut made = Made::new();
+    made.file(1);
+    made.boot(&Parts::new("readiness"));
+    made.lines.pop();
+    made.file(0);
+    let (report, linked) = made.look_for("file");
+    assert_eq!(report.breaks.len(), 1, "{:?}", report.breaks);
+    assert_eq!(linked, Linked::Not);
+}
+
+#[test]
+fn two_lines_are_not_a_task() {
+    let mut made = Made::new();
+    let mut task = made.begin();
+    made.task(&mut task, &TASK);
+    let result = made.lines.pop().unwrap();
+    let file = made.boot.extend(
+        &Parts::new("file").about("format", FORMAT),
+        None,
+        UNIX_EPOCH,
+    );
+    let file = file.replace("\"seq\":2", "\"seq\":99");
+    assert_eq!(Entry::parse(file.as_bytes()).unwrap().seq, 99);
+    made.lines = vec![file, result];
+    assert_eq!(made.look_for("result").1, Linked::Elsewhere);
+}

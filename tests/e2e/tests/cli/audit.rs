@@ -173,6 +173,71 @@ async fn what_was_taken_out_is_named_with_its_place() {
         .refused(ExitCode::Failed, "no line of the log has the head");
 }
 
+/// A line of a chain as a forger writes it: any, but canonical.
+fn forged(chain: &str, seq: u64, prev: &Digest, kind: &str, about: &str) -> String {
+    format!(
+        r#"{{"about":{about},"chain":"{chain}","kind":"{kind}","prev":"{prev}","seq":{seq},"untrusted_time":"2026-01-01T00:00:00Z"}}"#
+    )
+}
+
+#[tokio::test]
+async fn a_receipt_is_refused_where_what_led_to_it_is_not_there() {
+    let desk = Desk::new();
+    let reader = desk.keygen("auditor").await;
+    let (receipt, _) = log(&desk, &reader, &ReceiptKey::generate().unwrap()).await;
+    desk.write("receipt.jws", &receipt);
+    let mut lines = Vec::new();
+    for number in 1.. {
+        let file = desk.path("audit").join(format!("audit-{number:08}.jsonl"));
+        let Ok(text) = std::fs::read_to_string(file) else {
+            break;
+        };
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    let at = |kind: &str| {
+        let is_it = |line: &String| line.contains(&format!("\"kind\":\"{kind}\""));
+        lines.iter().position(is_it).unwrap()
+    };
+    let (begun, result) = (at("task-begun"), &lines[at("result")]);
+    let entry: Value = serde_json::from_str(&lines[begun]).unwrap();
+    let boot = entry["chain"].as_str().unwrap();
+    let seq = entry["seq"].as_u64().unwrap();
+    let head = Digest::of(lines[begun].as_bytes());
+    let verify = "audit verify @changed --receipt @receipt.jws";
+    let refused = async |lines: &[String], words: &str| {
+        desk.write("changed", lines.join("\n") + "\n");
+        desk.run(verify).await.refused(ExitCode::Failed, words);
+    };
+
+    // Another line of the task, and one that says that what follows it was lost.
+    let mut replaced = lines[..=begun].to_vec();
+    let task = format!("{boot}/{seq}");
+    replaced.push(forged(
+        &task,
+        0,
+        &head,
+        "accepted",
+        r#"{"encrypted":false}"#,
+    ));
+    let about = r#"{"format":"proplet-audit-1","lost":3,"part":1}"#;
+    replaced.push(forged(boot, seq + 1, &head, "file", about));
+    replaced.push(result.clone());
+    refused(
+        &replaced[..],
+        "what led to the head of receipt of task task-1",
+    )
+    .await;
+    refused(&replaced[..], "is not whole: lines before").await;
+
+    // Two lines are no task, whatever they say of earlier files.
+    let two = [forged(boot, 99, &head, "file", about), result.clone()];
+    refused(
+        &two[..],
+        "is not all in these files: give the earlier ones too",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn entries_are_shown_and_opened_with_the_key_only() {
     let desk = Desk::new();

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Read, path::Path};
 
-use proplet_audit::verify::Report;
+use proplet_audit::verify::{Linked, Report};
 use proplet_results::receipt;
 use proplet_types::Digest;
 
@@ -124,12 +124,24 @@ impl Claimed {
                     && is_key(key)
             }
         };
-        (!holds).then(|| {
-            format!(
-                "the line with the head of {} is of something else: {}",
-                self.says, found.place
-            )
-        })
+        let (says, place) = (&self.says, &found.place);
+        if !holds {
+            return Some(format!(
+                "the line with the head of {says} is of something else: {place}"
+            ));
+        }
+        // A head vouches for the lines that lead to it, and so says nothing of a log that lacks one.
+        let is_of_task = entry.chain != boot;
+        match found.linked {
+            Linked::Whole => None,
+            Linked::Elsewhere if !is_of_task => None,
+            Linked::Elsewhere => Some(format!(
+                "what led to the head of {says} is not all in these files: give the earlier ones too ({place})"
+            )),
+            Linked::Not => Some(format!(
+                "what led to the head of {says} is not whole: lines before {place} are missing, changed or lost"
+            )),
+        }
     }
 }
 

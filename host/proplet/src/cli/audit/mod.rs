@@ -8,7 +8,7 @@ mod logs;
 
 use proplet_audit::{
     Entry,
-    verify::{Report, Verifier},
+    verify::{Linked, Report, Verifier},
 };
 use proplet_jose::{jwk::PrivateKey, keyfile};
 use proplet_types::{Code, text::line};
@@ -219,7 +219,12 @@ fn to_text(report: &Report, claims: &[Claimed]) -> String {
     for claim in claims {
         if let Some(found) = report.found.get(&claim.head) {
             let said = line(&claim.says);
-            text.push_str(&format!("found     {said}: {}\n", found.place));
+            let led = match found.linked {
+                Linked::Whole => "",
+                Linked::Elsewhere => "; its chain begins in a file that is not here",
+                Linked::Not => "; what led to it is not whole",
+            };
+            text.push_str(&format!("found     {said}: {}{led}\n", found.place));
         }
     }
     text
@@ -245,6 +250,11 @@ fn to_json(report: &Report, claims: &[Claimed], refusals: &[String]) -> Value {
             "head": claim.head,
             "of": claim.says,
             "place": place(&found.place),
+            "linked": match found.linked {
+                Linked::Whole => "whole",
+                Linked::Elsewhere => "elsewhere",
+                Linked::Not => "not",
+            },
             "kind": found.entry.kind,
             "task": found.entry.task,
         }))
