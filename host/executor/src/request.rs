@@ -98,9 +98,21 @@ impl Request {
             .chain(invoke)
             .chain(env.keys())
             .chain(env.values());
-        texts.fold(source, |bytes, text| {
-            bytes.saturating_add(text.len() + TEXT_OVERHEAD)
-        })
+        source.saturating_add(text_bytes(texts))
+    }
+
+    /// What it would take at most with these inputs, in the place of its own, and these variables on top.
+    #[must_use]
+    pub fn bytes_with(&self, inputs: Option<&[String]>, env: &BTreeMap<String, String>) -> usize {
+        let own = inputs.map_or(0, |_| text_bytes(self.task.inputs.iter()));
+        let more = text_bytes(
+            inputs
+                .into_iter()
+                .flatten()
+                .chain(env.keys())
+                .chain(env.values()),
+        );
+        self.bytes().saturating_sub(own).saturating_add(more)
     }
 
     /// Checks the request as far as that is possible without asking anybody.
@@ -224,6 +236,12 @@ impl fmt::Debug for Source {
             Self::Encrypted { image, .. } => write!(f, "Encrypted({image:?})"),
         }
     }
+}
+
+fn text_bytes<'a>(texts: impl Iterator<Item = &'a String>) -> usize {
+    texts.fold(0, |bytes: usize, text| {
+        bytes.saturating_add(text.len() + TEXT_OVERHEAD)
+    })
 }
 
 #[cfg(test)]

@@ -3,12 +3,10 @@
 //! Entries are bounded in number and in bytes. When there are too many, the owner who holds the most loses
 //! the entry that was used longest ago. So an owner who holds no more than an equal part (the bound divided
 //! by the number of owners) loses nothing to the others, whatever they do: somebody else then holds more.
-//! An owner alone may use all of it.
+//! An owner alone may use all of it. Among owners who hold equally much it is whoever has the entry that was used
+//! longest ago, so that what is put in does not go at once because of how its owner is called.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    hash::Hash,
-};
+use std::{cmp::Reverse, collections::HashMap, hash::Hash};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +51,8 @@ impl<K: Eq + Hash + Clone, V> Shares<K, V> {
     }
 
     /// Keeps an entry, and gives those that had to go for it: the same key's earlier one, and others. What
-    /// is larger than everything that is kept goes at once.
+    /// is larger than everything that is kept goes at once, and so may what makes its owner the one who holds the most:
+    /// look for it in what is given back.
     pub fn put(&mut self, key: K, owner: &str, bytes: u64, value: V) -> Vec<V> {
         self.clock += 1;
         let entry = Entry {
@@ -89,27 +88,39 @@ impl<K: Eq + Hash + Clone, V> Shares<K, V> {
 
     /// The entry to give up, when there is more than the bounds allow.
     fn superfluous(&self) -> Option<K> {
-        let mut held: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
-        for entry in self.entries.values() {
-            let (entries, bytes) = held.entry(&entry.owner).or_default();
-            *entries += 1;
-            *bytes += entry.bytes;
+        let mut held: HashMap<&str, Held<'_, K>> = HashMap::new();
+        for (key, entry) in &self.entries {
+            let held = held.entry(&entry.owner).or_insert(Held {
+                entries: 0,
+                bytes: 0,
+                oldest: (entry.used, key),
+            });
+            held.entries += 1;
+            held.bytes += entry.bytes;
+            if entry.used < held.oldest.0 {
+                held.oldest = (entry.used, key);
+            }
         }
-        let bytes: u64 = held.values().map(|(_, bytes)| bytes).sum();
+        let bytes: u64 = held.values().map(|held| held.bytes).sum();
+        // No two entries were used at the same time, so there is one largest owner.
+        let held = held.values();
         let largest = if bytes > self.bounds.bytes {
-            held.iter().max_by_key(|(_, (_, bytes))| *bytes)?
+            held.max_by_key(|held| (held.bytes, Reverse(held.oldest.0)))?
         } else if self.entries.len() > self.bounds.entries {
-            held.iter().max_by_key(|(_, (entries, _))| *entries)?
+            held.max_by_key(|held| (held.entries, Reverse(held.oldest.0)))?
         } else {
             return None;
         };
-        let owner = *largest.0;
-        self.entries
-            .iter()
-            .filter(|(_, entry)| entry.owner == owner)
-            .min_by_key(|(_, entry)| entry.used)
-            .map(|(key, _)| key.clone())
+        Some(largest.oldest.1.clone())
     }
+}
+
+/// What one owner has.
+struct Held<'a, K> {
+    entries: usize,
+    bytes: u64,
+    /// The entry that was used longest ago, and when.
+    oldest: (u64, &'a K),
 }
 
 #[cfg(test)]
@@ -167,6 +178,36 @@ mod tests {
             let total: usize = shares.iter().count();
             assert!(total <= BOUNDS.entries, "{bytes}");
         }
+    }
+
+    #[test]
+    fn among_equals_the_newcomer_stays_whatever_its_owner_is_called() {
+        for (first, second) in [("a", "b"), ("b", "a")] {
+            let mut shares = Shares::new(Bounds {
+                entries: 1,
+                bytes: 800,
+            });
+            put(&mut shares, first, 0, 1);
+            let gone = shares.put("new".to_owned(), second, 1, "new".to_owned());
+            assert_eq!(gone, [format!("{first}0")]);
+            let mut shares = self::shares();
+            put(&mut shares, first, 0, 500);
+            let gone = shares.put("new".to_owned(), second, 500, "new".to_owned());
+            assert_eq!(gone, [format!("{first}0")]);
+        }
+    }
+
+    #[test]
+    fn who_would_hold_the_most_is_told_what_does_not_fit() {
+        let mut shares = Shares::new(Bounds {
+            entries: 8,
+            bytes: 512,
+        });
+        put(&mut shares, "modest", 0, 100);
+        put(&mut shares, "modest", 1, 100);
+        let gone = shares.put("large".to_owned(), "other", 400, "large".to_owned());
+        assert_eq!(gone, ["large"]);
+        assert_eq!(held(&shares, "modest"), 2);
     }
 
     #[test]

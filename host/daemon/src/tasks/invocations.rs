@@ -34,11 +34,12 @@ impl Tasks {
         let Invoke { id, inputs, env } = invoke;
         let prepared = self.shared.prepared.of(&id.task);
         let prepared = prepared.ok_or_else(|| not_precompiled(&id.task))?;
+        let owner = prepared.charged();
+        let bytes = prepared.request_bytes(inputs.as_deref(), &env);
+        // Before anything of a start is copied, which may be large.
+        self.room(&owner, bytes)?;
         let request = prepared.request(inputs, env);
         request.check()?;
-        let owner = self.shared.owner(&request.source);
-        let bytes = request.bytes();
-        self.room(&owner, bytes)?;
         let cancel = CancelToken::new();
         self.started = self.started.saturating_add(1);
         let started = Started {

@@ -18,7 +18,7 @@ use proplet_settings::LatentTasks;
 use proplet_types::Code;
 use tracing::info;
 
-use super::{Done, Progress, Shared};
+use super::{Done, Owner, Progress, Shared};
 
 /// A latent task that can be invoked.
 pub(super) struct Prepared {
@@ -46,12 +46,26 @@ impl Prepared {
         request
     }
 
+    /// What such a request takes at most, before it is made.
+    pub(super) fn request_bytes(
+        &self,
+        inputs: Option<&[String]>,
+        env: &BTreeMap<String, String>,
+    ) -> usize {
+        self.start.bytes_with(inputs, env)
+    }
+
     fn bytes(&self) -> u64 {
         let start = u64::try_from(self.start.bytes()).unwrap_or(u64::MAX);
         self.latent.code_bytes().saturating_add(start)
     }
 
-    /// Who holds its room: as [`super::Owner`] has it, and no repository is called as one of the others.
+    /// Whose its invocations are: the owner that its key has, wherever its reference has led since.
+    pub(super) fn charged(&self) -> Owner {
+        charged(self.latent.repository())
+    }
+
+    /// Who holds its room: as [`Owner`] has it, and no repository is called as one of the others.
     fn owner(&self) -> String {
         match self.latent.repository() {
             Some(repository) => format!("repository {repository}"),
@@ -98,7 +112,7 @@ impl PreparedTasks {
     }
 
     /// # Errors
-    /// `component-too-large`, for what is larger than all that is kept.
+    /// `component-too-large`, for what is larger than all that is kept, or than what others leave.
     fn keep(&self, id: &str, prepared: Prepared) -> Result<(), Refusal> {
         let (bytes, owner) = (prepared.bytes(), prepared.owner());
         if bytes > self.most_bytes {
@@ -111,8 +125,8 @@ impl PreparedTasks {
                 ),
             ));
         }
-        let prepared = Arc::new(prepared);
-        let gone = self.with(|kept| kept.put(id.to_owned(), &owner, bytes, prepared));
+        let gone = self.with(|kept| put(kept, id, &owner, bytes, Arc::new(prepared)));
+        let gone = gone.map_err(|NoRoom| no_room(bytes, self.most_bytes))?;
         for gone in gone {
             let gone = &gone.start.task.id;
             if gone != id {
@@ -125,6 +139,37 @@ impl PreparedTasks {
     fn with<T>(&self, change: impl FnOnce(&mut Shares<String, Arc<Prepared>>) -> T) -> T {
         change(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// What was put in went at once: the others keep theirs, since its owner would hold more than any of them.
+#[derive(Debug, PartialEq, Eq)]
+struct NoRoom;
+
+/// Keeps what can be invoked, and gives what had to go for it.
+fn put<T>(
+    kept: &mut Shares<String, Arc<T>>,
+    id: &str,
+    owner: &str,
+    bytes: u64,
+    prepared: Arc<T>,
+) -> Result<Vec<Arc<T>>, NoRoom> {
+    let gone = kept.put(id.to_owned(), owner, bytes, Arc::clone(&prepared));
+    match gone.iter().any(|gone| Arc::ptr_eq(gone, &prepared)) {
+        true => Err(NoRoom),
+        false => Ok(gone),
+    }
+}
+
+fn no_room(bytes: u64, most: u64) -> Refusal {
+    Refusal::new(
+        Code::ComponentTooLarge,
+        host_text!(
+            "the latent task takes {} bytes, with its compiled code, and of the {} bytes of [latent_tasks] bytes others \
+             hold what is theirs; start it elsewhere, stop latent tasks, or raise it",
+            bytes,
+            most
+        ),
+    )
 }
 
 /// Prepares a latent task that has its place. None: it can be invoked from now on, and nothing is said.
@@ -168,5 +213,61 @@ pub(super) fn without_component(request: &Request) -> Request {
             source => source.clone(),
         },
         task: request.task.clone(),
+    }
+}
+
+fn charged(repository: Option<&str>) -> Owner {
+    match repository {
+        Some(repository) => Owner::Named(repository.into()),
+        None => Owner::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shares(entries: usize, bytes: u64) -> Shares<String, Arc<&'static str>> {
+        Shares::new(Bounds { entries, bytes })
+    }
+
+    #[test]
+    fn what_does_not_fit_beside_the_others_is_refused_and_not_thrown_away() {
+        let mut kept = shares(8, 512);
+        for id in ["one", "two"] {
+            put(&mut kept, id, "plain", 100, Arc::new(id)).unwrap();
+        }
+        let large = put(&mut kept, "large", "repository a", 400, Arc::new("large"));
+        assert_eq!(large, Err(NoRoom));
+        assert_eq!(kept.iter().count(), 2);
+        let refusal = no_room(400, 512);
+        assert_eq!(refusal.code(), "component-too-large");
+        assert!(refusal.words().contains("others hold"), "{refusal}");
+        assert!(!refusal.words().contains("has not been precompiled"));
+    }
+
+    #[test]
+    fn among_equals_the_one_that_is_kept_last_stays() {
+        for (first, second) in [("plain", "repository a"), ("repository a", "plain")] {
+            let mut kept = shares(1, 512);
+            put(&mut kept, "old", first, 100, Arc::new("old")).unwrap();
+            let gone = put(&mut kept, "new", second, 100, Arc::new("new"));
+            assert_eq!(gone.unwrap(), [Arc::new("old")]);
+            assert!(kept.get(&"new".to_owned()).is_some());
+        }
+    }
+
+    #[test]
+    fn an_earlier_one_of_the_same_id_makes_no_refusal() {
+        let mut kept = shares(1, 512);
+        put(&mut kept, "same", "plain", 100, Arc::new("same")).unwrap();
+        let again = put(&mut kept, "same", "plain", 100, Arc::new("same"));
+        assert_eq!(again.unwrap().len(), 1);
+    }
+
+    #[test]
+    fn invocations_are_charged_to_the_owner_of_the_key() {
+        assert_eq!(charged(Some("alice")), Owner::Named("alice".into()));
+        assert_eq!(charged(None), Owner::Plain);
     }
 }
