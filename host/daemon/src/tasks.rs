@@ -269,7 +269,7 @@ impl Tasks {
             let taken = tokio::select! {
                 biased;
                 // A breakdown is answered like one of the task itself.
-                taken = AssertUnwindSafe(accept(&shared, &request)).catch_unwind() => {
+                taken = AssertUnwindSafe(accept(&shared, &request, kind)).catch_unwind() => {
                     taken.unwrap_or_else(|_| Err(breakdown()))
                 }
                 // A disk that is slow or hangs keeps nobody from stopping it.
@@ -383,9 +383,19 @@ impl Tasks {
 }
 
 /// Has a task on record, and in the journal.
-async fn accept(shared: &Shared, request: &Request) -> Result<(Number, TaskLog), Refusal> {
+async fn accept(
+    shared: &Shared,
+    request: &Request,
+    kind: TaskKind,
+) -> Result<(Number, TaskLog), Refusal> {
     let record = shared.record.accept(&shared.executor, request).await?;
-    match shared.journal.accept(&request.task.id).await {
+    let id = &request.task.id;
+    let accepted = match kind {
+        // The Manager starts it again when it made room or after a restart, and nothing of it ran.
+        TaskKind::Latent => shared.journal.accept_repeatable(id).await,
+        _ => shared.journal.accept(id).await,
+    };
+    match accepted {
         Ok(number) => Ok((number, record)),
         Err(error) => {
             let refusal = not_accepted(&error);

@@ -14,6 +14,13 @@ pub enum Rerun {
     Never,
 }
 
+/// Whether a task that is accepted is one that ran, as far as its id goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counts {
+    Yes,
+    No,
+}
+
 /// Why a task was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AcceptError {

@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use tracing::{error, info, warn};
 
 use crate::{
-    accept::{AcceptError, Rerun},
+    accept::{AcceptError, Counts, Rerun},
     database::{Changes, Found, Store, TaskDigest},
     disk::{Disk, Failure, OpenError},
     entry::{Answer, Entry},
@@ -43,6 +43,8 @@ pub(crate) struct Core {
     done: BTreeMap<TaskDigest, bool>,
     /// How many ids are on the disk.
     done_count: u64,
+    /// Entries that are there now whose ids may come again whatever the settings say.
+    repeatable: BTreeSet<u64>,
     set_aside: Option<PathBuf>,
 }
 
@@ -66,6 +68,7 @@ impl Core {
             dirty: BTreeSet::new(),
             done: BTreeMap::new(),
             done_count: 0,
+            repeatable: BTreeSet::new(),
             set_aside: None,
         }
     }
@@ -158,7 +161,9 @@ impl Core {
     }
 
     /// An entry for a task, to be written with the next commit: its number.
-    pub(crate) fn accept(&mut self, task: &str) -> Result<u64, AcceptError> {
+    ///
+    /// With [`Counts::No`] the id is not one that ran. One that did is refused all the same.
+    pub(crate) fn accept(&mut self, task: &str, counts: Counts) -> Result<u64, AcceptError> {
         let store = match &self.store {
             Ok(store) => store,
             Err(trouble) => return Err(trouble.clone().into()),
@@ -181,10 +186,13 @@ impl Core {
         if self.total() >= self.max_bytes {
             return Err(Trouble::Bound(self.max_bytes).into());
         }
-        if self.rerun == Rerun::Never {
+        if self.rerun == Rerun::Never && counts == Counts::Yes {
             self.done.insert(digest, true);
         }
         let number = self.number().ok_or(Trouble::Closed)?;
+        if counts == Counts::No {
+            self.repeatable.insert(number);
+        }
         let entry = Entry {
             task: task.to_owned(),
             answer: None,
@@ -197,6 +205,7 @@ impl Core {
     pub(crate) fn revoke(&mut self, number: u64) {
         if let Some(entry) = self.live.get(&number)
             && self.rerun == Rerun::Never
+            && !self.repeatable.contains(&number)
         {
             self.done.insert(task_digest(&entry.task), false);
         }
@@ -228,6 +237,7 @@ impl Core {
 
     /// The broker has the answer.
     pub(crate) fn forget(&mut self, number: u64) {
+        self.repeatable.remove(&number);
         if let Some(entry) = self.live.remove(&number) {
             self.bytes = self.bytes.saturating_sub(entry.size());
         }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use redb::{Builder, Database, StorageBackend};
 
 use crate::{
-    accept::{AcceptError, Rerun},
+    accept::{AcceptError, Counts, Rerun},
     core::Core,
     disk::{Disk, Failure},
     entry::{Answer, Entry},
@@ -298,7 +298,7 @@ fn live(core: &mut Core, model: &mut Model, acts: &[Act]) {
         match act {
             Act::Accept => {
                 let task = format!("task {}", model.surely.len() + model.staged.len());
-                if let Ok(number) = core.accept(&task) {
+                if let Ok(number) = core.accept(&task, Counts::Yes) {
                     let entry = Entry { task, answer: None };
                     model.staged.insert(number, Some(entry));
                 }
@@ -376,7 +376,7 @@ proptest! {
         let power = Power::default();
         let mut first = core(&power, Rerun::Allowed);
         first.open().unwrap();
-        first.accept("a").unwrap();
+        first.accept("a", Counts::Yes).unwrap();
         first.commit().unwrap();
         drop(first);
         power.damage(|image| {
@@ -389,7 +389,7 @@ proptest! {
         let recovered = core.open().unwrap();
         prop_assert!(core.is_open());
         prop_assert!(power.set_asides() == 1 || recovered.len() <= 1);
-        core.accept("b").unwrap();
+        core.accept("b", Counts::Yes).unwrap();
         core.commit().unwrap();
     }
 }
@@ -432,7 +432,10 @@ fn power_may_be_lost_at_any_step_of_a_task() {
         }
         if !recovered.is_empty() {
             // Its id is on the disk with it.
-            assert_eq!(core.accept("task 0"), Err(AcceptError::AlreadyRun));
+            assert_eq!(
+                core.accept("task 0", Counts::Yes),
+                Err(AcceptError::AlreadyRun)
+            );
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::{
 use tracing::warn;
 
 use crate::{
-    accept::{AcceptError, Rerun},
+    accept::{AcceptError, Counts, Rerun},
     core::Core,
     disk::{Disk, Folder, OpenError},
     entry::Answer,
@@ -159,6 +159,19 @@ impl Journal {
     /// # Errors
     /// [`AcceptError`]; then nothing was accepted.
     pub async fn accept(&self, task: &str) -> Result<Number, AcceptError> {
+        self.accept_as(task, Counts::Yes).await
+    }
+
+    /// The same for what does not run by being accepted: with [`Rerun::Never`] its id may come again. One that ran is
+    /// refused.
+    ///
+    /// # Errors
+    /// [`AcceptError`]; then nothing was accepted.
+    pub async fn accept_repeatable(&self, task: &str) -> Result<Number, AcceptError> {
+        self.accept_as(task, Counts::No).await
+    }
+
+    async fn accept_as(&self, task: &str, counts: Counts) -> Result<Number, AcceptError> {
         let Some(writer) = &self.0.writer else {
             return Ok(Number(0));
         };
@@ -167,6 +180,7 @@ impl Journal {
         }
         let operation = |reply| Operation::Accept {
             task: task.to_owned(),
+            counts,
             reply,
         };
         let undo = |accepted: Result<u64, AcceptError>| {

@@ -14,8 +14,14 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use tracing::{error, warn};
 
 use crate::{
-    accept::AcceptError, busy::Busy, core::Core, disk::OpenError, entry::Answer, health::Health,
-    recovered::Recovered, trouble::Trouble,
+    accept::{AcceptError, Counts},
+    busy::Busy,
+    core::Core,
+    disk::OpenError,
+    entry::Answer,
+    health::Health,
+    recovered::Recovered,
+    trouble::Trouble,
 };
 
 /// So many operations share a commit at most.
@@ -29,6 +35,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 pub(crate) enum Operation {
     Accept {
         task: String,
+        counts: Counts,
         reply: Reply<Result<u64, AcceptError>>,
     },
     Answer {
@@ -220,7 +227,11 @@ impl Work {
 
     fn stage(&mut self, operation: Operation, group: &mut Group) {
         match operation {
-            Operation::Accept { task, reply } => match self.core.accept(&task) {
+            Operation::Accept {
+                task,
+                counts,
+                reply,
+            } => match self.core.accept(&task, counts) {
                 Ok(number) => group.accepted.push((number, reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },

@@ -211,6 +211,30 @@ async fn an_id_that_ran_does_not_run_again_if_so_set() {
 }
 
 #[tokio::test]
+async fn what_does_not_run_may_come_again_but_not_after_a_run() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, options(Rerun::Never)).await;
+    let latent = journal.accept_repeatable("latent").await.unwrap();
+    journal.forget(latent);
+    journal.flush().await.unwrap();
+    drop(journal);
+    let (journal, _) = open_with(&power, options(Rerun::Never)).await;
+    let again = journal.accept_repeatable("latent").await.unwrap();
+    journal.forget(again);
+    journal.accept("ran").await.unwrap();
+    let ran = journal.accept_repeatable("ran").await.unwrap_err();
+    assert_eq!(ran, AcceptError::AlreadyRun);
+    // One that could not be kept takes nothing back of what did run.
+    power.fail(Some(ErrorKind::StorageFull));
+    journal.accept_repeatable("other").await.unwrap_err();
+    power.fail(None);
+    journal.flush().await.unwrap();
+    journal.accept("other").await.unwrap();
+    let ran = journal.accept("other").await.unwrap_err();
+    assert_eq!(ran, AcceptError::AlreadyRun);
+}
+
+#[tokio::test]
 async fn many_share_a_commit() {
     let power = Power::default();
     let (journal, _) = open(&power).await;

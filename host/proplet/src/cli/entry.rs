@@ -26,6 +26,10 @@ use crate::output;
 /// How long threads that nobody waits for any more may take to end.
 const LAST_THREADS: Duration = Duration::from_secs(2);
 
+/// The most threads for what blocks or computes. Each guest that computes has one, and the engine takes up to 1000 guests at
+/// once; tokio's own 512 would be taken by them, and the disk, the compiler and name resolution would wait behind them.
+const MAX_THREADS: usize = 1000 + 512;
+
 /// The whole program: what `main` does.
 ///
 /// The process is hardened before it reads anything, because every command but a few handles keys.
@@ -37,6 +41,7 @@ pub fn main() -> std::process::ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MAX_THREADS)
         .build();
     match runtime {
         Ok(runtime) => {
