@@ -2,9 +2,10 @@
 //!
 //! A daemon outlives the attestation with which it began, so for an encrypted one that has to be renewed. Before the
 //! session of the key broker ends that released its code, or as soon as another one has taken its place, this host
-//! attests again and asks for the same key. Where the key broker releases it, and it is the same key, the daemon goes
-//! on; where it denies it, has another one, or says nothing until the session is over, the daemon is ended. So the key
-//! broker decides about it as often as about a component that is started again and again.
+//! attests again and asks for the same key, and for every resource that the daemon or its recipients came by. Where the
+//! key broker releases them, and they are the same, the daemon goes on; where it denies one, has another one, or says
+//! nothing until the session is over, the daemon is ended, and what it held is wiped. So the key broker decides about it
+//! as often as about a component that is started again and again.
 
 use proplet_runtime::CancelToken;
 
@@ -13,6 +14,7 @@ use crate::{
     latent::{Invoked, Latent},
     manner::Manner,
     outcome::TaskOutcome,
+    process::{Given, Process},
     refusal::Refusal,
     request::{Request, Task},
     workload::{Road, Workload},
@@ -28,7 +30,8 @@ impl Executor {
         request: Request,
         cancel: &CancelToken,
     ) -> Result<Latent, Box<TaskOutcome>> {
-        self.prepare_for(request, Manner::Daemon, cancel).await
+        self.prepare_for(request, Manner::Daemon(Given::default()), cancel)
+            .await
     }
 
     /// Runs it until it ends, is stopped, or the release of its code ends. The host's wall clock does not end it; that
@@ -42,13 +45,15 @@ impl Executor {
         };
         // Ends the run, whoever wants it to end.
         let end = CancelToken::new();
-        let run = process.run(&workload, task, Manner::Daemon, started, end.clone());
+        let given = Given::default();
+        let manner = Manner::Daemon(given.clone());
+        let run = process.run(&workload, task, manner, started, end.clone());
         tokio::pin!(run);
         let refusal = tokio::select! {
             biased;
             outcome = &mut run => return Invoked::Ran(outcome),
             () = cancel.cancelled() => None,
-            refusal = release_ended(&workload) => Some(refusal),
+            refusal = release_ended(process, &workload, &given) => Some(refusal),
         };
         end.cancel();
         let outcome = run.await;
@@ -64,9 +69,10 @@ impl Executor {
 }
 
 /// Ends when the key broker's release does. A plain component needs none.
-async fn release_ended(workload: &Workload) -> Refusal {
+async fn release_ended(process: &Process, workload: &Workload, given: &Given) -> Refusal {
+    let key_types = &process.settings.confidential.image_key_types;
     match &workload.road {
         Road::Plain => std::future::pending().await,
-        Road::Encrypted(release) => release.ended().await,
+        Road::Encrypted(release) => release.ended(key_types, given).await,
     }
 }

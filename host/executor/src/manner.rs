@@ -2,20 +2,23 @@
 
 use proplet_runtime::TaskLimits;
 
-use crate::workload::{Road, Workload};
+use crate::{
+    process::Given,
+    workload::{Road, Workload},
+};
 
 /// The wall clock of a run that has none.
 pub(crate) const UNLIMITED_MS: u64 = u64::MAX;
 
 /// How a run came about, which its limits and its receipt depend on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) enum Manner {
     /// A task of its own.
     Task,
     /// One invocation of a latent task, with its id.
     Invocation(String),
-    /// A daemon, which runs until it is stopped.
-    Daemon,
+    /// A daemon, which runs until it is stopped, with what it is given meanwhile.
+    Daemon(Given),
 }
 
 impl Manner {
@@ -23,7 +26,7 @@ impl Manner {
     /// is a daemon is the Manager's word.
     pub(crate) fn limits(&self, workload: &Workload) -> TaskLimits {
         let limits = workload.limits.clone();
-        if *self != Self::Daemon {
+        if !self.is_daemon() {
             return limits;
         }
         let policy = match &workload.road {
@@ -40,8 +43,21 @@ impl Manner {
     /// The id of the invocation, for receipts.
     pub(crate) fn invocation(&self) -> Option<&str> {
         match self {
-            Self::Task | Self::Daemon => None,
+            Self::Task | Self::Daemon(_) => None,
             Self::Invocation(id) => Some(id),
+        }
+    }
+
+    pub(crate) fn is_daemon(&self) -> bool {
+        matches!(self, Self::Daemon(_))
+    }
+
+    /// Where it is noted what the component is given. Only a daemon outlives the session in which it was, and what
+    /// others are given is forgotten with them.
+    pub(crate) fn given(&self) -> Given {
+        match self {
+            Self::Task | Self::Invocation(_) => Given::default(),
+            Self::Daemon(given) => given.clone(),
         }
     }
 }

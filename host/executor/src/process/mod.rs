@@ -5,6 +5,7 @@ mod confidential;
 mod credentials;
 mod fetch;
 mod gate;
+mod given;
 mod owners;
 mod reach;
 mod readiness;
@@ -17,6 +18,7 @@ mod ways;
 
 pub(crate) use self::{
     confidential::Confidential,
+    given::Given,
     reach::{OutOfReach, Reach},
     shared::Process,
     vault::{ImageKeys, NewImage},

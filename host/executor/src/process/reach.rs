@@ -15,10 +15,13 @@ use std::sync::Arc;
 
 use proplet_audit::Event;
 use proplet_kbs::{KbsError, protocol::Requester};
-use proplet_types::{ImageKeyTypes, ResourceUri, is_host_credential};
+use proplet_types::{Digest, ImageKeyTypes, ResourceUri, is_host_credential};
 use zeroize::Zeroizing;
 
-use super::vault::Vault;
+use super::{
+    given::Given,
+    vault::{Memory, Vault},
+};
 use crate::ledger::Ledger;
 
 /// The reach of one component.
@@ -32,6 +35,8 @@ pub(crate) struct Reach {
     pub key_types: ImageKeyTypes,
     /// Where it is put on record what was asked for.
     pub ledger: Ledger,
+    /// What it was given so far.
+    pub given: Given,
 }
 
 /// Why a component is not given a resource.
@@ -71,7 +76,23 @@ impl Reach {
         &self,
         uri: &ResourceUri,
     ) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
-        let given = self.given(uri).await;
+        let given = self.asked(uri, Memory::Used).await?;
+        self.given.note(uri, &given);
+        Ok(given)
+    }
+
+    /// Which bytes the key broker has there now: it is asked, whatever is remembered of it.
+    pub(crate) async fn resource_again(&self, uri: &ResourceUri) -> Result<Digest, OutOfReach> {
+        let given = self.asked(uri, Memory::PassedOver).await?;
+        Ok(Digest::of(&given))
+    }
+
+    async fn asked(
+        &self,
+        uri: &ResourceUri,
+        memory: Memory,
+    ) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
+        let given = self.given(uri, memory).await;
         self.ledger.record(Event::Secret {
             uri: uri.clone(),
             refused: given.as_ref().err().map(OutOfReach::word),
@@ -79,7 +100,11 @@ impl Reach {
         given
     }
 
-    async fn given(&self, uri: &ResourceUri) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
+    async fn given(
+        &self,
+        uri: &ResourceUri,
+        memory: Memory,
+    ) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
         let (vault, owner) = (&self.vault, self.repository.as_str());
         let is_elsewhere = uri.repository() != owner;
         if is_elsewhere && !vault.is_component_bound() {
@@ -92,7 +117,7 @@ impl Reach {
             return Err(OutOfReach::ImageKeyType);
         }
         if !is_elsewhere {
-            let resource = vault.resource(uri, &self.component, owner).await;
+            let resource = vault.resource(uri, &self.component, owner, memory).await;
             return resource.map_err(OutOfReach::KeyBroker);
         }
         let any = vault.is_released_to_any(uri, owner).await;
@@ -100,7 +125,7 @@ impl Reach {
             return Err(OutOfReach::NotItsOwn);
         }
         let denied_in = vault.own_session();
-        let resource = vault.resource(uri, &self.component, owner).await;
+        let resource = vault.resource(uri, &self.component, owner, memory).await;
         let resource = resource.map_err(OutOfReach::KeyBroker)?;
         match vault.is_told_apart(&self.component, denied_in) {
             true => Ok(resource),

@@ -70,6 +70,15 @@ pub(crate) struct Vault {
     state: Mutex<KeyBrokerState>,
 }
 
+/// Whether what the key broker said before may be its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// As long as its session lives.
+    Used,
+    /// It is asked again.
+    PassedOver,
+}
+
 /// The component that the key broker was told of, and the address.
 type Key = (Option<Requester>, ResourceUri);
 
@@ -132,10 +141,13 @@ impl Vault {
         uri: &ResourceUri,
         requester: &Requester,
         owner: &str,
+        memory: Memory,
     ) -> Result<Zeroizing<Vec<u8>>, KbsError> {
         let told = self.is_component_bound().then(|| requester.clone());
         let key = (told, uri.clone());
-        if let Some(answer) = self.remembered(&key) {
+        if memory == Memory::Used
+            && let Some(answer) = self.remembered(&key)
+        {
             return answer;
         }
         let asked = self.kbs.resource_for(uri, requester, Some(owner)).await;

@@ -53,6 +53,7 @@ impl Process {
                     component: release.component.clone(),
                     key_types: self.settings.confidential.image_key_types.clone(),
                     ledger: Ledger::Task(begun.record.clone()),
+                    given: begun.manner.given(),
                 })),
             ),
             None => (Grants::plain(), Arc::new(NoSecrets)),

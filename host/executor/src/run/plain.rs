@@ -88,7 +88,7 @@ impl Process {
         let never = CancelToken::new();
         let (grants, outside) = (Grants::plain(), Outside::default());
         let spec = spec((workload, manner), task.clone(), grants, outside, never);
-        if code.answers_http(&spec) && *manner == Manner::Daemon {
+        if code.answers_http(&spec) && manner.is_daemon() {
             return Ok(());
         }
         if code.answers_http(&spec) {

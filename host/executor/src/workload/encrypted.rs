@@ -21,7 +21,7 @@ use tracing::info;
 use super::{Release, Road, Workload, recipients};
 use crate::{
     ledger::Ledger,
-    process::{Confidential, ImageKeys, NewImage, Process, Reach},
+    process::{Confidential, Given, ImageKeys, NewImage, Process, Reach},
     refusal::Refusal,
 };
 
@@ -115,6 +115,7 @@ impl Process {
             component: told.clone(),
             key_types: self.settings.confidential.image_key_types.clone(),
             ledger: ledger.clone(),
+            given: Given::default(),
         };
         let recipients = recipients::of(in_force, &self.settings, &reach).await?;
         let limits = &self.settings.limits.task;
@@ -143,6 +144,7 @@ impl Process {
                 index_digest: manifest.index_digest,
                 policy,
                 recipients,
+                recipients_from: reach.given,
             })),
         });
         for digest in confidential.warm.keep(wasm.image_digest, &workload) {

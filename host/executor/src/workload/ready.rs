@@ -8,7 +8,10 @@ use proplet_kbs::{SessionId, protocol};
 use proplet_runtime::{Compiled, RuntimeError, TaskLimits};
 use proplet_types::{Code, Digest, ResourceUri};
 
-use crate::{process::trusted_host::TrustedHost, refusal::Refusal};
+use crate::{
+    process::{Given, trusted_host::TrustedHost},
+    refusal::Refusal,
+};
 
 /// A component with all that was decided about it, ready to be run.
 pub struct Workload {
@@ -52,6 +55,8 @@ pub(crate) struct Release {
     pub policy: Option<EmbeddedPolicy>,
     /// Who may read the results; never empty.
     pub recipients: Vec<PublicKey>,
+    /// The resource that they came from, where they came from one.
+    pub recipients_from: Given,
 }
 
 impl Release {

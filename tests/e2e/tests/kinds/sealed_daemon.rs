@@ -1,11 +1,25 @@
 //! Encrypted daemons: they run no longer than the key broker releases their key.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
 use proplet_testkit::{
     broker::Task,
+    guests::{GuestName, build},
     kbs::{Endpoint, Fault, Policy},
 };
 
 use crate::support::*;
+
+const SECRET: &str = "kbs:///alice/data/secret";
+const SECRET_PATH: &str = "alice/data/secret";
+const RECIPIENTS: &str = "kbs:///alice/data/readers";
+const RECIPIENTS_PATH: &str = "alice/data/readers";
 
 async fn sealed(scene: &Scene, component: &[u8], name: &str) -> Task {
     let image = scene.publish(component, &[name]).await;
@@ -103,6 +117,122 @@ async fn a_key_broker_that_says_nothing_ends_a_daemon_with_its_session() {
     }
     let outcome = scene.end_of(&task).await;
     assert_eq!(outcome.code(), "session-ended", "{outcome:?}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_lets_no_daemon_run_past_its_session() {
+    let scene = Scene::with_patience().await;
+    let task = sealed(&scene, &spinner(), "spin").await;
+    scene.run_daemon(&task).await;
+    let began = Instant::now();
+    for endpoint in [Endpoint::Auth, Endpoint::Attest, Endpoint::Resource] {
+        let silence = Fault::Silence;
+        scene
+            .services
+            .key_broker
+            .inject_times(endpoint, silence, 1000);
+    }
+    let outcome = scene.end_of(&task).await;
+    assert_eq!(outcome.code(), "session-ended", "{outcome:?}");
+    // The key broker is waited for half a minute.
+    assert!(began.elapsed() < Duration::from_secs(15));
+    scene.stop().await;
+}
+
+/// Has the key broker count how often a resource is asked for, and deny it once it is told to.
+fn watch(scene: &Scene, path: &'static str) -> (Arc<AtomicU32>, Arc<AtomicBool>) {
+    let (asked, denied) = (
+        Arc::new(AtomicU32::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let (counter, switch) = (Arc::clone(&asked), Arc::clone(&denied));
+    let policy = Policy::predicate(move |request| {
+        if request.path != path {
+            return true;
+        }
+        counter.fetch_add(1, Ordering::SeqCst);
+        !switch.load(Ordering::SeqCst)
+    });
+    scene.services.key_broker.set_policy(policy);
+    (asked, denied)
+}
+
+async fn asked_again(asked: &AtomicU32) {
+    let before = asked.load(Ordering::SeqCst).max(1);
+    while asked.load(Ordering::SeqCst) <= before {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A daemon that holds a secret.
+async fn holding(scene: &Scene) -> Task {
+    let probe = tokio::task::spawn_blocking(|| build(GuestName::SecretProbe));
+    let probe = probe.await.unwrap().unwrap().bytes.clone();
+    let secrets = format!("[[secrets]]\nuri = {SECRET:?}\nreveal = true\n");
+    let image = scene.publish_with(&probe, &secrets).await;
+    let task = Task::encrypted(&new_id(), "hold", &image.to_string());
+    daemon(Task {
+        inputs: vec![format!("keep {SECRET}")],
+        ..task
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_keeps_no_secret_that_is_denied_after_its_session() {
+    let scene = Scene::with_short_sessions("").await;
+    let broker = &scene.services.key_broker;
+    broker.set_resource(&SECRET.parse().unwrap(), b"the secret");
+    let (asked, denied) = watch(&scene, SECRET_PATH);
+    let task = holding(&scene).await;
+    scene.run_daemon(&task).await;
+    // It runs on while the secret is released again.
+    asked_again(&asked).await;
+    asked_again(&asked).await;
+    assert_eq!(scene.manager().results_so_far(&task.id), 1);
+    denied.store(true, Ordering::SeqCst);
+    let outcome = scene.end_of(&task).await;
+    assert_eq!(outcome.code(), "kbs-denied", "{outcome:?}");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_secret_ends_a_daemon_that_holds_the_old_one() {
+    let scene = Scene::with_short_sessions("").await;
+    let broker = &scene.services.key_broker;
+    broker.set_resource(&SECRET.parse().unwrap(), b"the secret");
+    let (asked, _) = watch(&scene, SECRET_PATH);
+    let task = holding(&scene).await;
+    scene.run_daemon(&task).await;
+    asked_again(&asked).await;
+    broker.set_resource(&SECRET.parse().unwrap(), b"the next one");
+    let outcome = scene.end_of(&task).await;
+    assert_eq!(outcome.code(), "session-ended", "{outcome:?}");
+    assert!(outcome.error.unwrap().contains("another one"));
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recipients_that_are_withdrawn_end_a_daemon() {
+    let scene = Scene::with_short_sessions("").await;
+    let broker = &scene.services.key_broker;
+    let set = format!("{{\"keys\":[{}]}}", scene.owner.public().to_jwk());
+    broker.set_resource(&RECIPIENTS.parse().unwrap(), set.as_bytes());
+    let (asked, denied) = watch(&scene, RECIPIENTS_PATH);
+    let policy =
+        format!("version = 1\nexports = [\"spin\"]\nrecipients_resource = {RECIPIENTS:?}\n");
+    let key = KEY.parse().unwrap();
+    let component = spinner();
+    let published = scene
+        .services
+        .publish("module", &component, Some(&policy), key);
+    let image = published.await.unwrap().1;
+    let task = daemon(Task::encrypted(&new_id(), "spin", &image.to_string()));
+    scene.run_daemon(&task).await;
+    asked_again(&asked).await;
+    denied.store(true, Ordering::SeqCst);
+    let outcome = scene.end_of(&task).await;
+    assert_eq!(outcome.code(), "kbs-denied", "{outcome:?}");
     scene.stop().await;
 }
 

@@ -37,16 +37,26 @@ impl Scene {
 
     /// With sessions that last a second, the shortest that a token can.
     pub async fn with_short_sessions(more: &str) -> Self {
-        let mut services = Services::start().await.unwrap();
-        let broker = DevKeyBroker::builder().token_lifetime(Duration::from_secs(1));
-        services.key_broker = broker.start().await.unwrap();
-        Self::among(services, more).await
+        Self::among(with_short_tokens().await, more).await
+    }
+
+    /// The same, where a key broker that says nothing is waited for much longer than a session lasts.
+    pub async fn with_patience() -> Self {
+        let services = with_short_tokens().await;
+        let settings = services.settings("");
+        let patient = settings.replace("timeout_seconds = 5", "timeout_seconds = 30");
+        assert_ne!(patient, settings);
+        Self::of(services, &patient).await
     }
 
     async fn among(services: Services, more: &str) -> Self {
-        let proplet =
-            RunningProplet::start(&services.settings(more), Some(Arc::new(FakeSnp::new())))
-                .unwrap();
+        let settings = services.settings(more);
+        Self::of(services, &settings).await
+    }
+
+    async fn of(services: Services, settings: &str) -> Self {
+        let provider = Arc::new(FakeSnp::new());
+        let proplet = RunningProplet::start(settings, Some(provider)).unwrap();
         let manager = &services.manager;
         manager.messages("control/proplet/alive", 1).await.unwrap();
         Self {
@@ -158,6 +168,13 @@ impl Scene {
         assert_eq!(outcome.proplet_id, PROPLET);
         outcome
     }
+}
+
+async fn with_short_tokens() -> Services {
+    let mut services = Services::start().await.unwrap();
+    let broker = DevKeyBroker::builder().token_lifetime(Duration::from_secs(1));
+    services.key_broker = broker.start().await.unwrap();
+    services
 }
 
 /// What is asked of an outcome.

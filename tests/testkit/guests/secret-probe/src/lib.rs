@@ -5,7 +5,11 @@
 #![deny(missing_docs)]
 #![allow(clippy::panic, reason = "misbehaving is what it is for")]
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    thread,
+    time::Duration,
+};
 
 use proplet_sdk::{Failure, audit, results, secrets};
 
@@ -15,6 +19,13 @@ fn run(input: String) -> Result<Vec<u8>, Failure> {
     match word {
         "secret" => Ok(secrets::get(uri)?.uri().into()),
         "reveal" => Ok(secrets::get(uri)?.reveal()?),
+        // For as long as it may run.
+        "keep" => {
+            let _held = secrets::get(uri)?;
+            loop {
+                thread::sleep(Duration::from_millis(100));
+            }
+        }
         // As many handles as the host lets it have, all of them held at once.
         "hoard" => {
             let mut held = Vec::new();
