@@ -227,17 +227,21 @@ fn charged(repository: Option<&str>) -> Owner {
 mod tests {
     use super::*;
 
-    fn shares(entries: usize, bytes: u64) -> Shares<String, Arc<&'static str>> {
+    fn shares(entries: usize, bytes: u64) -> Shares<String, Arc<String>> {
         Shares::new(Bounds { entries, bytes })
+    }
+
+    fn named(id: &str) -> Arc<String> {
+        Arc::new(id.to_owned())
     }
 
     #[test]
     fn what_does_not_fit_beside_the_others_is_refused_and_not_thrown_away() {
         let mut kept = shares(8, 512);
         for id in ["one", "two"] {
-            put(&mut kept, id, "plain", 100, Arc::new(id)).unwrap();
+            put(&mut kept, id, "plain", 100, named(id)).unwrap();
         }
-        let large = put(&mut kept, "large", "repository a", 400, Arc::new("large"));
+        let large = put(&mut kept, "large", "repository a", 400, named("large"));
         assert_eq!(large, Err(NoRoom));
         assert_eq!(kept.iter().count(), 2);
         let refusal = no_room(400, 512);
@@ -250,9 +254,9 @@ mod tests {
     fn among_equals_the_one_that_is_kept_last_stays() {
         for (first, second) in [("plain", "repository a"), ("repository a", "plain")] {
             let mut kept = shares(1, 512);
-            put(&mut kept, "old", first, 100, Arc::new("old")).unwrap();
-            let gone = put(&mut kept, "new", second, 100, Arc::new("new"));
-            assert_eq!(gone.unwrap(), [Arc::new("old")]);
+            put(&mut kept, "old", first, 100, named("old")).unwrap();
+            let gone = put(&mut kept, "new", second, 100, named("new"));
+            assert_eq!(gone.unwrap(), [named("old")]);
             assert!(kept.get(&"new".to_owned()).is_some());
         }
     }
@@ -260,8 +264,8 @@ mod tests {
     #[test]
     fn an_earlier_one_of_the_same_id_makes_no_refusal() {
         let mut kept = shares(1, 512);
-        put(&mut kept, "same", "plain", 100, Arc::new("same")).unwrap();
-        let again = put(&mut kept, "same", "plain", 100, Arc::new("same"));
+        put(&mut kept, "same", "plain", 100, named("same")).unwrap();
+        let again = put(&mut kept, "same", "plain", 100, named("same"));
         assert_eq!(again.unwrap().len(), 1);
     }
 
