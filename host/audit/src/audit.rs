@@ -269,8 +269,8 @@ impl Audit {
         self.0.lock().lost_in_all
     }
 
-    /// As [`Audit::flush`], for lines that were put on record since `lost` was what [`Audit::lost_so_far`] said. They were the
-    /// last ones when this is called: what is lost later is not theirs.
+    /// As [`Audit::flush`], for lines that were put on record since `lost` was what [`Audit::lost_so_far`] said. They are
+    /// on record when this is called: what is lost later is not theirs.
     ///
     /// # Errors
     /// [`Trouble::Lost`] too: some line since then is lost, which may be another's.

@@ -11,7 +11,7 @@ use std::{
 };
 
 use proplet_audit::{Audit, Boot, Event, OpenError, Opening, Options, Place, Sealing, TaskLog};
-use proplet_executor::{Executor, Refusal, Request, TaskOutcome, host_text, text::Known};
+use proplet_executor::{Executor, Refusal, Request, host_text, text::Known};
 use proplet_settings::Settings;
 use proplet_types::{Clock, Code};
 use tokio::time::Instant;
@@ -107,12 +107,12 @@ impl Record {
         }
     }
 
-    /// A task ended, in whatever way.
-    pub(crate) fn ended(task: &TaskLog, outcome: &TaskOutcome) {
-        task.end(outcome.code().map(Code::as_str));
+    /// A task ended, and was answered with this code if it failed.
+    pub(crate) fn ended(task: &TaskLog, code: Option<Code>) {
+        task.end(code.map(Code::as_str));
     }
 
-    /// A start was refused before it had a chain.
+    /// A start or an invocation was refused before it had a chain.
     pub(crate) fn refused(&self, task: &str, code: Code) {
         let (is_listed, unlisted) = self.count();
         if unlisted > 0 {

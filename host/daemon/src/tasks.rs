@@ -275,16 +275,13 @@ impl Tasks {
                 // A disk that is slow or hangs keeps nobody from stopping it.
                 () = cancel.cancelled() => Err(stopped_early()),
             };
-            let (number, done, accepted) = match taken {
+            let (taken, done, accepted) = match taken {
                 Ok((number, record)) => {
                     // Nobody waits when the message wanted no acknowledgement.
                     let _ = accepted.send(());
                     request.task.record = Some(record.clone());
                     match complete(&shared, request, (kind, not_before), cancel).await {
-                        Some(done) => {
-                            Record::ended(&record, &done.outcome);
-                            (Some(number), done, None)
-                        }
+                        Some(done) => (Some((number, record)), done, None),
                         None => {
                             record.end(None);
                             // It can be invoked from now on, and nothing more is due.
@@ -299,7 +296,11 @@ impl Tasks {
                 // The next copy of this start is not one of a task that ran.
                 shared.repeats.forget(&id);
             }
-            let letter = shared.letter(id, done.outcome, number, &form, not_before);
+            let number = taken.as_ref().map(|(number, _)| *number);
+            let (letter, code) = shared.letter(id, done.outcome, number, &form, not_before);
+            if let Some((_, record)) = taken {
+                Record::ended(&record, code);
+            }
             let size = letter.payload.len();
             let place = match done.kind {
                 Kind::Result => shared.outbox.reserve_waiting(size).await,
@@ -693,7 +694,7 @@ impl Shared {
         }
     }
 
-    /// The answer to a task. What a sealed task says in clear is this host's words, so it may lie on the disk
+    /// The answer to a task, and its code if it failed. What a sealed task says in clear is this host's words, so it may lie on the disk
     /// as it is; of others the disk has the code, unless the settings say otherwise.
     fn letter(
         &self,
@@ -702,21 +703,22 @@ impl Shared {
         number: Option<Number>,
         form: &Form,
         not_before: Instant,
-    ) -> Letter {
+    ) -> (Letter, Option<Code>) {
         let (payload, code) = self.report(&task, outcome, form.round.as_ref());
         let on_disk = if form.is_sealed || self.plain_results {
             Answer::Kept(payload.clone())
         } else {
             Answer::Unkept(code)
         };
-        Letter {
+        let letter = Letter {
             task,
             about: About::Task,
             payload,
             not_before,
             number,
             on_disk,
-        }
+        };
+        (letter, code)
     }
 
     /// The message for an outcome, within the size that the broker takes, and its code if it failed.

@@ -84,6 +84,7 @@ impl Service {
         may_wait: bool,
     ) -> Option<oneshot::Receiver<()>> {
         warn_sparingly!(self.sparing, "Invocation {id} refused: {refusal}");
+        self.record.refused(&id.task, refusal.code());
         let letter = Letter {
             task: id.task.clone(),
             about: About::Invocation {

@@ -32,7 +32,11 @@ impl Scene {
         let settings = Settings::parse(Some(&text), &Environment::default()).unwrap();
         let settings = Arc::new(settings);
         let identity = settings.identity().unwrap();
-        let executor = Executor::new(Host::new(Arc::clone(&settings), None)).unwrap();
+        let clock = Arc::new(proplet_types::SystemClock);
+        let (audit, _) = crate::record::open(&settings, clock).unwrap();
+        let mut host = Host::new(Arc::clone(&settings), None);
+        host.audit = Some(audit);
+        let executor = Executor::new(host).unwrap();
         let (link, driver) = Link::new(&settings.mqtt, &identity, &executor).unwrap();
         let journal = Journal::in_memory();
         let outbox = Outbox::new(journal.clone(), bounds);
@@ -312,4 +316,65 @@ async fn a_shutdown_refuses_invocations_and_forgets_what_was_prepared() {
     assert_eq!(code(&scene.answer().await), "proplet-stopping");
     scene.receive(invoke("a", "3")).await;
     assert_eq!(code(&scene.answer().await), "not-precompiled");
+}
+
+/// Entries of these kinds: the kind, the task and the code of each.
+fn on_record(folder: &std::path::Path, kinds: &[&str]) -> Vec<(String, String, String)> {
+    let text = std::fs::read_to_string(folder.join("audit-00000001.jsonl")).unwrap();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    lines
+        .map(|line: Value| {
+            let word = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+            (word("kind"), word("task"), word("code"))
+        })
+        .filter(|(kind, ..)| kinds.contains(&kind.as_str()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_invocation_that_is_refused_is_on_record() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("audit");
+    let mut scene = Scene::new(&format!("[audit]\npath = {folder:?}\n"), bounds(100));
+    scene.receive(invoke("none", "1")).await.unwrap();
+    assert_eq!(code(&scene.answer().await), "not-precompiled");
+    scene.service.record.stopped().await;
+    let expected = ["task-refused", "none", "not-precompiled"].map(str::to_owned);
+    assert_eq!(on_record(&folder, &["task-refused"]), [expected.into()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_ends_with_the_code_that_is_answered() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("audit");
+    let settings = format!("[audit]\npath = {folder:?}\n[mqtt]\nmax_result_bytes = 4096\n");
+    let mut scene = Scene::new(&settings, bounds(100));
+    let wat = r#"(component
+        (core module $m
+            (memory (export "memory") 1)
+            (func (export "many") (result i32)
+                (i32.store (i32.const 0) (i32.const 8))
+                (i32.store (i32.const 4) (i32.const 5000))
+                i32.const 0))
+        (core instance $i (instantiate $m))
+        (func (export "many") (result string)
+            (canon lift (core func $i "many") (memory (core memory $i "memory")))))"#;
+    scene.receive(start("a", "many", wat)).await.unwrap();
+    assert_eq!(code(&scene.answer().await), "result-too-large");
+    prepare(&mut scene, start("b", "many", wat)).await;
+    scene.receive(invoke("b", "1")).await;
+    assert_eq!(code(&scene.answer().await), "result-too-large");
+    scene.receive(seven("c")).await.unwrap();
+    assert_eq!(scene.answer().await["results"], "7");
+    scene.service.tasks.ended().await;
+    scene.service.record.stopped().await;
+    let ends: Vec<_> = [
+        ("a", "result-too-large"),
+        ("b", ""),
+        ("b", "result-too-large"),
+        ("c", ""),
+    ]
+    .map(|(task, code)| ["ended", task, code].map(str::to_owned).into())
+    .into();
+    assert_eq!(on_record(&folder, &["ended"]), ends);
 }

@@ -1,9 +1,13 @@
 //! Invocations of latent tasks: each with an instance of its own, in a place among the tasks, and in time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use proplet_executor::{Invoked, Refusal, Request, TaskOutcome, host_text, text::Known};
+use proplet_audit::TaskLog;
+use proplet_executor::{Invoked, Refusal, Request, TaskError, TaskOutcome, host_text, text::Known};
 use proplet_outbox::Answer;
 use proplet_runtime::CancelToken;
 use proplet_types::{Code, text::short_line};
@@ -57,6 +61,7 @@ impl Tasks {
             id,
             prepared,
             cancel,
+            record: Arc::default(),
         };
         tokio::spawn(invocation.answer(request, received));
         Ok(())
@@ -70,6 +75,8 @@ struct Invocation {
     id: InvocationId,
     prepared: Arc<Prepared>,
     cancel: CancelToken,
+    /// Its chain in the audit log, once it has one.
+    record: Arc<OnceLock<TaskLog>>,
 }
 
 impl Invocation {
@@ -84,10 +91,16 @@ impl Invocation {
         };
         let deadline = received + shared.invocation;
         let until = received + MANAGER_WAITS;
+        let record = Arc::clone(&self.record);
         let done = self.in_time(request, deadline).await;
+        let (payload, code) = shared.invocation_report(&id, done.outcome);
+        // Where it could not be given up, what comes of it later is on record behind this.
+        if let Some(record) = record.get() {
+            Record::ended(record, code);
+        }
         let letter = Letter {
             task: id.task.clone(),
-            payload: shared.invocation_report(&id, done.outcome),
+            payload,
             about: About::Invocation {
                 id: id.clone(),
                 until,
@@ -124,17 +137,17 @@ impl Invocation {
         }
     }
 
-    /// Runs it with a chain of its own in the audit log.
+    /// Runs it with a chain of its own in the audit log, which ends with the answer.
     async fn on_record(self, mut request: Request) -> Done {
         let shared = Arc::clone(&self.shared);
         let record = match shared.record.accept(&shared.executor, &request).await {
             Ok(record) => record,
             Err(refusal) => return Done::refused(refusal),
         };
-        request.task.record = Some(record.clone());
-        let done = self.run(request).await;
-        Record::ended(&record, &done.outcome);
-        done
+        // Each invocation comes here once.
+        let record = self.record.get_or_init(|| record).clone();
+        request.task.record = Some(record);
+        self.run(request).await
     }
 
     async fn run(self, mut request: Request) -> Done {
@@ -143,6 +156,7 @@ impl Invocation {
             id,
             prepared,
             cancel,
+            ..
         } = self;
         let _place = match placed(&shared, &id.key(), &cancel).await {
             Ok(place) => place,
@@ -174,8 +188,8 @@ impl Invocation {
 }
 
 impl Shared {
-    /// The message for what became of an invocation, within the size that the broker takes.
-    fn invocation_report(&self, id: &InvocationId, outcome: TaskOutcome) -> Bytes {
+    /// The message for what became of an invocation, within the size that the broker takes, and its code if it failed.
+    fn invocation_report(&self, id: &InvocationId, outcome: TaskOutcome) -> (Bytes, Option<Code>) {
         let error = self.final_error(outcome.error);
         match &error {
             None => info!("Invocation {id} completed successfully"),
@@ -185,6 +199,7 @@ impl Shared {
                 short_line(&error.to_string(), MAX_LOGGED)
             ),
         }
+        let code = error.as_ref().map(TaskError::code);
         let payload = InvokeResultMessage {
             task_id: id.task.clone(),
             invocation_id: id.invocation.clone(),
@@ -194,10 +209,11 @@ impl Shared {
         }
         .to_payload();
         match self.too_large(payload.len()) {
-            None => payload,
+            None => (payload, code),
             Some(refusal) => {
                 warn!("Invocation {id}: {refusal}");
-                InvokeResultMessage::refused(id, &self.entity, &refusal).to_payload()
+                let report = InvokeResultMessage::refused(id, &self.entity, &refusal);
+                (report.to_payload(), Some(refusal.code()))
             }
         }
     }
