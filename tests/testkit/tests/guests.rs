@@ -37,6 +37,9 @@ const FILES: [&str; 4] = [
     "wasi:filesystem/types",
 ];
 
+/// What a guest asks for beyond that when it sleeps.
+const SLEEP: [&str; 1] = ["wasi:clocks/monotonic-clock"];
+
 /// What a guest asks for beyond that when it uses the network.
 const NETWORK: [&str; 10] = [
     "wasi:clocks/monotonic-clock",
@@ -135,6 +138,7 @@ fn a_guest_asks_for_what_it_calls_and_nothing_else() {
         let outside: &[&str] = match guest.name {
             GuestName::Hostile => &FILES,
             GuestName::Dialler => &NETWORK,
+            GuestName::SecretProbe => &SLEEP,
             _ => &[],
         };
         let expected: BTreeSet<_> = own
