@@ -14,6 +14,10 @@ pub fn audit_line(bytes: &[u8]) -> bool {
         assert_eq!(Entry::parse(line).as_ref(), Ok(entry));
     });
     assert!(read.is_ok());
+    // In what a receiver of an export wrote, all that is an entry by itself is one too.
+    let (mut exported, mut more) = (Verifier::new(), 0_u64);
+    let read = exported.exported("log", bytes, |_| more += 1);
+    assert!(read.is_ok() && more >= entries);
     let report = verifier.finish();
     assert!(entries <= report.lines);
     assert!(report.lines <= bytes.split(|byte| *byte == b'\n').count() as u64);

@@ -12,11 +12,14 @@ mod evidence;
 mod image;
 mod jose;
 mod kbs;
+mod layout;
 mod manager;
 mod results;
 mod text;
 
-pub use self::{audit::*, evidence::*, image::*, jose::*, kbs::*, manager::*, results::*, text::*};
+pub use self::{
+    audit::*, evidence::*, image::*, jose::*, kbs::*, layout::*, manager::*, results::*, text::*,
+};
 
 /// A target: whatever the bytes are, it returns, and says whether they are what its parser takes.
 pub type Target = fn(&[u8]) -> bool;
@@ -30,7 +33,8 @@ macro_rules! targets {
 
 targets! {
     annotations audit_line challenge chunks claims collateral component docker_config document event_log evidence_bundle failure
-    image_index init_data invoke jwe jwk jws kbs_answers keyfile manifest outbox_entry packet policy private_options
+    image_index init_data invoke jwe jwk jws kbs_answers keyfile layout manifest outbox_entry outbox_header packet policy
+    private_options
     public_options
     qgs_frame receipt reference reference_values resource_uri session settings snp_certificates snp_evidence snp_report
     start stop tar tdx_quote token tsm_table

@@ -145,3 +145,8 @@ pub fn settings(bytes: &[u8]) -> bool {
 pub fn outbox_entry(bytes: &[u8]) -> bool {
     proplet_outbox::fuzzing::entry(bytes)
 }
+
+/// The header of a device that the outbox lies on: what is read is what was written.
+pub fn outbox_header(bytes: &[u8]) -> bool {
+    proplet_outbox::fuzzing::header(bytes)
+}

@@ -27,7 +27,12 @@ usage() {
 
 self=$(realpath "${BASH_SOURCE[0]}")
 here=$(dirname "$self")
-state=${XDG_STATE_HOME:-${HOME:?neither XDG_STATE_HOME nor HOME is set}/.local/state}/proplet
+state=${XDG_STATE_HOME:-${HOME:+$HOME/.local/state}}/proplet
+[ "$state" != /proplet ] || die 'neither XDG_STATE_HOME nor HOME is set: one of them says where VMs are kept'
+# Else a VM would be found from one current folder and from no other.
+[[ $state == /* ]] || die "VMs would be kept in $state, which is no absolute path: see to XDG_STATE_HOME, or HOME"
+# What this script calls itself in a command to type, with the VM that is meant.
+typed() { printf '%s' "'$0 $1${asked_name:+ --name $asked_name}'"; }
 
 # Whether none but this user, root and the owner of this script can change files and folders. What that owner writes
 # is obeyed anyway. A group may write that has nobody in it but the owner: Ubuntu gives each user one.
@@ -113,11 +118,15 @@ read_arguments() {
                 command=$1
                 ;;
             --name)
-                [ $# -ge 2 ] || die '--name takes a name'
+                # An empty one is a variable that was not set, and not the VM that has no name.
+                [ -n "${2:-}" ] || die '--name takes a name'
                 name=$2
                 shift
                 ;;
-            --name=*) name=${1#*=} ;;
+            --name=*)
+                name=${1#*=}
+                [ -n "$name" ] || die '--name takes a name'
+                ;;
             --foreground) foreground=yes ;;
             --all) every=yes ;;
             -h | --help) usage ;;
@@ -129,6 +138,7 @@ read_arguments() {
     if [ -n "$every" ] && [ "$command" != stop ]; then
         die '--all is for stop'
     fi
+    [ -z "$every" ] || [ -z "$name" ] || die '--all stops every VM, and --name names one: one of the two, please'
     if [ -n "$foreground" ] && [ "$command" != run ] && [ "$command" != all ]; then
         die '--foreground is for run and all'
     fi
@@ -163,8 +173,9 @@ command_run() {
     documents_are_there
     choose_ports
     choose_cid
-    scratch_disk
+    outbox_disk
     measurement=$(measurement_of)
+    [ "$mode" != snp ] || listed "$measurement"
     qemu_arguments
     [ ! -e "$vm/console.log" ] || mv -f "$vm/console.log" "$vm/console.log.1"
     rm -f "$vm/qmp.sock" "$vm/console.sock"
@@ -199,10 +210,11 @@ command_measure() {
     while IFS= read -r line; do
         printf '%-16s %s\n' "${line%%=*}" "${line#*=}"
     done <<<"$measured"
+    listed "$(value <(printf '%s\n' "$measured") snp)"
     if [ -e "$vm/documents" ]; then
         printf '%-16s %s\n' init-data "$(documents_value digest)"
     else
-        say "$name has no documents yet, so there is no digest of its init-data: '$0 build' makes them"
+        say "$name has no documents yet, so there is no digest of its init-data: $(typed build) makes them"
     fi
     say "verifiers: proplet verify --init-data $vm/init-data.toml --reference-values $image_folder/reference-values.toml …"
     say "key broker: proplet kbs register-reference-values $image_folder/reference-values.toml …"

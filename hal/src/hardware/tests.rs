@@ -229,7 +229,7 @@ async fn a_way_that_hangs_is_left_behind_and_never_asked_twice_at_once() {
     let first = Script::new([Answer::Waits(gate)]);
     let second = Script::default();
     let tee = tee(&[("first", &first), ("second", &second)]);
-    let tee = tee.with_patience(Duration::from_millis(100));
+    let tee = tee.with_patience(Duration::from_secs(1));
     tee.evidence(&asked()).await.unwrap();
     assert_eq!((tee.way(), second.calls()), (Some("second"), 1));
     let trial = &tee.try_all().await[0];

@@ -20,6 +20,8 @@ find_builder() {
             builder=$(command -v proplet-image-builder) || return 1
         fi
     fi
+    # It is called from other folders, too.
+    builder=$(realpath -ms "$builder")
     [ -x "$builder" ]
 }
 
@@ -73,16 +75,17 @@ build_image() {
     find_builder || die "cargo built no $target/release/proplet-image-builder"
     local program
     program=$("$builder" program --tree "$tree" --target-dir "$target")
-    local folder with_tools=()
+    local folder with_tools=() with_parts=(--lock "$tree/hal/image/image.lock")
     folder=$(firmware_folder)
+    [ -z "${BUILD_PROXY:-}" ] || with_parts+=(--proxy "$BUILD_PROXY")
     [ -z "${TOOLS:-}" ] || with_tools=(--tools "$TOOLS")
     if ! firmware_is_there; then
-        "$builder" firmware --lock "$tree/hal/image/image.lock" "${with_tools[@]}" --out "$folder"
+        "$builder" firmware "${with_parts[@]}" "${with_tools[@]}" --out "$folder"
         firmware_stamp >"$folder/stamp"
     fi
     local with_flavour=()
     [ "$flavour" = sealed ] || with_flavour=(--flavour "$flavour")
-    "$builder" build --lock "$tree/hal/image/image.lock" --tree "$tree" --program "$program" --firmware "$folder" \
+    "$builder" build "${with_parts[@]}" --tree "$tree" --program "$program" --firmware "$folder" \
         "${with_flavour[@]}" --out "$image_folder"
     image_is_there
 }
@@ -101,7 +104,14 @@ image_is_there() {
     [ "$found" = "$flavour" ] || die "the image in $image_folder is of the $found flavour, and FLAVOUR is $flavour"
 }
 
+# What admits the image has launch digests of SEV-SNP for the usual numbers and types of CPUs, not for all.
+listed() {
+    local values=$image_folder/reference-values.toml
+    [ -e "$values" ] && ! grep -qF "$1" "$values" || return 0
+    say "$values admits no SEV-SNP VM with CPU=$cpus and CPU_MODEL=$snp_cpu, so it would have no key: take those that are in measurements.json, or write $1 into its [snp] measurements"
+}
+
 remember_tree() {
     [ -n "$tree" ] && [ -e "$tree/hal/ubuntu/lib/variables.sh" ] || return 0
-    (umask 077 && mkdir -p "$state" && printf '%s\n' "$tree" >"$state/tree")
+    (umask 077 && mkdir -p "$state" && printf '%s\n' "$tree" >"$state/tree") || no_state
 }

@@ -21,19 +21,25 @@ find_qemu() {
     fi
     local said
     if ! said=$("${qemu[@]}" --version 2>&1); then
-        problem "there is no QEMU (${qemu[0]}): apt-get install qemu-system-x86, or name one with QEMU"
-        qemu_version=0.0
+        if [ -n "${TOOLS:-}" ]; then
+            problem "there is no QEMU in TOOLS ($TOOLS): hal/image/tools.sh makes such a folder; unset TOOLS for the QEMU of this machine"
+        else
+            problem "there is no QEMU (${qemu[0]}): apt-get install qemu-system-x86, or name one with QEMU"
+        fi
+        qemu_version=
         return
     fi
     if [[ ! $said =~ version\ ([0-9]+\.[0-9]+) ]]; then
         problem "${qemu[0]} does not say which version of QEMU it is: $said"
-        qemu_version=0.0
+        qemu_version=
         return
     fi
     qemu_version=${BASH_REMATCH[1]}
 }
 
+# Of one that does not say its version that was told already, and nothing is started.
 qemu_is_at_least() {
+    [ -n "$qemu_version" ] || return 0
     [ "$((10#${qemu_version%.*} * 1000 + 10#${qemu_version#*.}))" -ge "$((10#${1%.*} * 1000 + 10#${1#*.}))" ]
 }
 

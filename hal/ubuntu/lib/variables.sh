@@ -30,9 +30,9 @@ declare -A without_effect=(
     [PROPLET_EXTERNAL_WASM_RUNTIME]='components run in the daemon'
     [PROPLET_HAL_ENABLED]='interfaces are linked by what a component imports'
     [PROPLET_USB_ENABLED]='guests have no USB'
-    [PROPLET_PLUGIN_DIR]='there are no plugins'
-    [PROPLET_METRICS_PORT]='there is no metrics server'
-    [PROPLET_METRICS_ENABLED]='there is no metrics server'
+    [PROPLET_PLUGIN_DIR]='plugins are [[plugins]] in the settings, and a VM has no file for one'
+    [PROPLET_METRICS_PORT]='/health is [health] listen in the settings, and no port leads to it'
+    [PROPLET_METRICS_ENABLED]='/health is [health] listen in the settings, and no port leads to it'
     [PROPLET_OTEL_URL]='there is no export of traces'
     [PROPLET_OTEL_TRACE_RATIO]='there is no export of traces'
     [PROPLET_TRACE_RATIO]='there is no export of traces'
@@ -94,12 +94,13 @@ check_names() {
 # What a VM cannot do without. Settings may have it too, and then the builder looks into them.
 check_needed() {
     [ -z "${PROPLET_SETTINGS:-}${PROPLET_INIT_DATA:-}" ] || return 0
-    local pair new
+    local pair new present
     for pair in PROPLET_TENANT_ID:PROPLET_DOMAIN_ID PROPLET_ENTITY_ID:PROPLET_CLIENT_ID \
         PROPLET_API_KEY:PROPLET_CLIENT_KEY PROPLET_CHANNEL_ID: PROPLET_MQTT_ADDRESS:; do
         new=${pair%%:*}
-        # White space alone is nothing.
-        if [[ ! ${!new:-} =~ [^[:space:]] ]]; then
+        # White space alone is nothing; bytes that are no text are something, which the builder refuses as such.
+        present=${!new:-}
+        if [ -z "${present//[[:space:]]/}" ]; then
             [ -z "${pair#*:}" ] || new="$new (or ${pair#*:})"
             problem "$new is not set, or empty"
         fi
@@ -153,7 +154,11 @@ check_values() {
     disk=
     if [ -n "${DISK_SIZE:-}" ]; then
         disk=$(mebibytes "$DISK_SIZE")
-        [ -n "$disk" ] || problem "DISK_SIZE is a size such as 10G: $DISK_SIZE"
+        if [ -z "$disk" ]; then
+            problem "DISK_SIZE is a size such as 1G: $DISK_SIZE"
+        elif [ "$disk" -lt 8 ]; then
+            problem "DISK_SIZE is less than 8M, on which no outbox fits: $DISK_SIZE"
+        fi
     fi
     snp_cpu=${CPU_MODEL:-EPYC-Milan}
     [[ $snp_cpu =~ ^[A-Za-z0-9-]+$ ]] || problem "CPU_MODEL is a type of CPU such as EPYC-Milan or EPYC-Genoa: $snp_cpu"

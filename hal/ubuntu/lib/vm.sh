@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2034,SC2154 # a part of qemu.sh, and shares its variables
 # VMs of this user: a folder each under the state folder, and the one lock for choosing names, ports and numbers.
 
+no_state() { die "VMs are kept in $state, which cannot be written: see to its owner and to the room that there is, or name another place with XDG_STATE_HOME"; }
 take_lock() {
-    mkdir -p "$state/vms"
+    { mkdir -p "$state/vms" && : >>"$state/lock"; } || no_state
     exec 9>"$state/lock"
     # Somebody who starts a VM holds it until that VM has what it chose.
     flock --wait 300 9 || die "another qemu.sh holds $state/lock"
@@ -26,7 +27,8 @@ find_vm() {
     [ -z "$name" ] || return 0
     local base number=1
     base=$(basename "$here" | tr -c 'A-Za-z0-9_\n-' -)
-    base=${base#-}
+    # As --name takes them.
+    base=${base#"${base%%[A-Za-z0-9]*}"}
     base=${base:0:24}
     base=${base:-vm}
     name=$base
@@ -87,6 +89,7 @@ make_documents() {
     [ -z "${PROPLET_SETTINGS:-}" ] || arguments+=(--settings "$PROPLET_SETTINGS")
     [ -z "${PROPLET_INIT_DATA:-}" ] || arguments+=(--init-data "$PROPLET_INIT_DATA")
     [ -z "${KBS_URL:-}" ] || arguments+=(--kbs-url "$KBS_URL")
+    [ -z "$disk" ] || arguments+=(--outbox-disk)
     for name in "${carried[@]}"; do
         [ -z "${!name:-}" ] || arguments+=(--variable "$name")
     done
@@ -96,7 +99,10 @@ make_documents() {
     [ -z "${SSH_AUTHORIZED_KEYS:-}" ] || arguments+=(--file "authorized_keys==$SSH_AUTHORIZED_KEYS")
     local made
     made=$("$builder" "${arguments[@]}") || return
-    printf '%s\n' "$made" >"$folder/documents"
+    # Whole or not at all: what is started and what is measured is said by it.
+    printf '%s\n' "$made" >"$folder/documents.new" && mv -f "$folder/documents.new" "$folder/documents" || return
+    [ "$flavour" != debug ] || [ -n "${SSH_AUTHORIZED_KEYS:-}" ] ||
+        say 'SSH_AUTHORIZED_KEYS is not set: nobody gets in by ssh; the console has a shell'
     [ "$(value "$folder/documents" key_broker)" = yes ] ||
         say 'no key broker is named (KBS_URL, or [kbs] in PROPLET_SETTINGS): encrypted tasks will be refused'
 }
@@ -118,7 +124,7 @@ documents_are_there() {
     trap 'rm -rf "$vm/now"' EXIT
     mkdir "$now"
     if make_documents "$now" 2>/dev/null && ! { cmp -s "$now/operator.img" "$vm/operator.img" && cmp -s "$now/initdata.img" "$vm/initdata.img"; }; then
-        say "the variables or settings are others than when '$0 build' made the documents of $name: the VM is started with those, and 'build' makes them anew"
+        say "the variables or settings are others than when 'build' made the documents of $name: the VM is started with those; $(typed build) makes them anew"
     fi
     rm -rf "$now"
     trap - EXIT
@@ -179,13 +185,25 @@ choose_cid() {
     done
 }
 
-scratch_disk() {
-    [ -n "$disk" ] || return 0
-    local file=$vm/scratch.img bytes=$((disk * 1024 * 1024))
-    if [ -e "$file" ] && [ "$(stat -c %s "$file")" -gt "$bytes" ]; then
-        die "DISK_SIZE is $DISK_SIZE, and $file is larger already: delete it to lose what is on it"
+# The disk of the outbox, which is kept from start to start, where the measured settings name it.
+outbox_disk() {
+    local file=$vm/outbox.img bytes
+    outbox=
+    if [ "$(documents_value outbox_disk)" != yes ]; then
+        [ -z "$disk" ] ||
+            die "DISK_SIZE is set, and the documents of $name name no disk for the outbox: $(typed build) makes them anew"
+        return 0
     fi
-    truncate -s "$bytes" "$file"
+    if [ -z "$disk" ]; then
+        [ -e "$file" ] || die "the settings of $name name a disk for the outbox, and it has none: set DISK_SIZE"
+    else
+        bytes=$((disk * 1024 * 1024))
+        if [ -e "$file" ] && [ "$(stat -c %s "$file")" -gt "$bytes" ]; then
+            die "DISK_SIZE is $DISK_SIZE, and $file is larger already: unset it, or delete the file and the outbox on it"
+        fi
+        truncate -s "$bytes" "$file"
+    fi
+    outbox=yes
 }
 
 # --- QEMU
@@ -222,8 +240,9 @@ qemu_arguments() {
         arguments+=(-drive "if=none,id=$serial,file=$serial.img,format=raw,readonly=on"
             -device "virtio-blk-pci,drive=$serial,serial=$serial,$modern")
     done
-    [ -z "$disk" ] || arguments+=(-drive 'if=none,id=scratch,file=scratch.img,format=raw,discard=unmap'
-        -device "virtio-blk-pci,drive=scratch,serial=scratch,$modern")
+    # A full file system of this machine is for the outbox to handle, not a reason to pause the VM.
+    [ -z "$outbox" ] || arguments+=(-drive 'if=none,id=outbox,file=outbox.img,format=raw,werror=report,rerror=report'
+        -device "virtio-blk-pci,drive=outbox,serial=outbox,$modern")
     [ -z "$cid" ] || arguments+=(-device "vhost-vsock-pci,guest-cid=$cid,$modern")
     arguments+=(-qmp 'unix:qmp.sock,server=on,wait=off')
     arguments+=(-sandbox 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny')
@@ -247,6 +266,9 @@ qemu_arguments() {
             ;;
     esac
 }
+
+# The name of a socket may have 107 bytes, and a folder's any number, so it is spoken to from the VM's folder.
+qmp() { (cd "$1" && "$builder" vm qmp qmp.sock "$2"); }
 
 record() {
     cat >"$vm/vm" <<END
@@ -278,9 +300,15 @@ start_in_background() {
     # Keys are for the documents alone.
     (cd "$vm" && unset "${!PROPLET_@}" && exec setsid "${qemu[@]}" "${arguments[@]}" </dev/null >qemu.log 2>&1 9>&-) &
     local pid=$! until=$((SECONDS + 120)) code=0
-    record "$pid"
+    # A VM that is on no record would be one that nobody stops.
+    if ! record "$pid"; then
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+        rm -f "$vm/vm"
+        no_state
+    fi
     # Whoever has its control socket has its ports.
-    while ! "$builder" vm qmp "$vm/qmp.sock" query-status >/dev/null 2>&1; do
+    while ! qmp "$vm" query-status >/dev/null 2>&1; do
         if ! began "$pid" >/dev/null || [ "$SECONDS" -ge "$until" ]; then
             kill -KILL "$pid" 2>/dev/null || true
             wait "$pid" || code=$?
@@ -310,7 +338,7 @@ stop_vm() {
     [[ $seconds =~ ^[0-9]{1,5}$ ]] || die "STOP_SECONDS is a number of seconds: $seconds"
     find_builder || die "there is no proplet-image-builder: set PROPLET_IMAGE_BUILDER"
     pid=$(value "$folder/vm" pid)
-    "$builder" vm qmp "$folder/qmp.sock" system_powerdown >/dev/null ||
+    qmp "$folder" system_powerdown >/dev/null ||
         say "$name does not hear the power button"
     until=$((SECONDS + seconds))
     while is_running "$folder"; do
@@ -373,7 +401,8 @@ command_console() {
     if is_running "$vm" && [ -S "$vm/console.sock" ]; then
         command -v socat >/dev/null || die 'the console of the debug flavour takes socat: apt-get install socat'
         say 'Ctrl-] leaves the console'
-        exec socat STDIO,raw,echo=0,escape=0x1d UNIX-CONNECT:"$vm/console.sock"
+        cd "$vm" || die "there is no $vm"
+        exec socat STDIO,raw,echo=0,escape=0x1d UNIX-CONNECT:console.sock
     fi
     if is_running "$vm"; then
         exec tail -n +1 -f --pid="$(value "$vm/vm" pid)" "$vm/console.log"

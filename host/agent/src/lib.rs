@@ -18,7 +18,7 @@ pub mod server;
 mod status;
 
 pub use self::{
-    attestation::AttestationAgent,
+    attestation::{AttestationAgent, Witness},
     key_provider::{KeyChest, KeyUnwrapper, KeyWrapper},
     server::{Interface, ListenError, Listener, Serving},
 };

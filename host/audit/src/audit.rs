@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use proplet_types::{Clock, Digest};
@@ -16,16 +16,15 @@ use tokio::{
 
 use crate::{
     chain::Chain,
+    core::{Core, FORMAT},
     disk::{Disk, Folder, OpenError},
     event::{Event, Parts},
+    export::{Export, ExportTrouble, Exported, Exporter},
     health::{Health, State, Trouble},
     sealing::Sealing,
     task::TaskLog,
-    writer::{Order, Setup, Writer},
+    writer::{Keep, Order, Setup, Writer},
 };
-
-/// The name of the format, in each file.
-pub(crate) const FORMAT: &str = "proplet-audit-1";
 
 /// Where the log is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +62,8 @@ pub struct Options {
     pub clock: Arc<dyn Clock>,
     /// How long the disk may take, for whoever waits for it.
     pub patience: Duration,
+    /// Who gets a copy of each line.
+    pub export: Option<Export>,
     /// What it begins with.
     pub boot: Boot,
 }
@@ -76,6 +77,8 @@ struct Shared {
     sealing: Option<Sealing>,
     clock: Arc<dyn Clock>,
     writer: Option<Writer>,
+    /// Behind the writer, which may have lines until it ends.
+    exporter: Option<Exporter>,
     health: watch::Receiver<Health>,
     health_sender: Arc<watch::Sender<Health>>,
     patience: Duration,
@@ -132,6 +135,7 @@ impl Audit {
             sealing: None,
             clock,
             patience: Duration::ZERO,
+            export: None,
             boot,
         };
         Self::over(None, options).map(|(audit, _)| audit)
@@ -146,6 +150,7 @@ impl Audit {
             sealing,
             clock,
             patience,
+            export,
             boot,
         } = options;
         let (max_file_bytes, max_bytes) = match place {
@@ -156,7 +161,26 @@ impl Audit {
                 ..
             } => (max_file_bytes, max_bytes),
         };
-        let mut core = Core::new(random_name()?, max_file_bytes);
+        let state = match disk {
+            None => State::Memory,
+            Some(_) => State::Good,
+        };
+        let (sender, health) = watch::channel(Health {
+            state,
+            lost: 0,
+            export: export.as_ref().map(|_| Exported::default()),
+        });
+        let health_sender = Arc::new(sender);
+        let name = random_name()?;
+        let exporter = export
+            .map(|export| {
+                let health = Arc::clone(&health_sender);
+                Exporter::start(export, &name, Arc::clone(&clock), health)
+            })
+            .transpose()
+            .map_err(OpenError::Thread)?;
+        let queue = exporter.as_ref().map(Exporter::queue);
+        let mut core = Core::new(name, max_file_bytes, queue);
         let mut first = None;
         let begins = Parts::new("boot")
             .about("format", FORMAT)
@@ -166,12 +190,6 @@ impl Audit {
             first = Some(order)
         });
         let core = Arc::new(Mutex::new(core));
-        let state = match disk {
-            None => State::Memory,
-            Some(_) => State::Good,
-        };
-        let (sender, health) = watch::channel(Health { state, lost: 0 });
-        let health_sender = Arc::new(sender);
         let mut opening = Opening {
             opened: None,
             patience,
@@ -186,7 +204,10 @@ impl Audit {
                     core: Arc::clone(&core),
                     clock: Arc::clone(&clock),
                     health: Arc::clone(&health_sender),
-                    max_bytes: max_bytes.map(|most| most.saturating_sub(max_file_bytes)),
+                    keep: max_bytes.map(|most| Keep {
+                        bytes: most.saturating_sub(max_file_bytes),
+                        max_file_bytes,
+                    }),
                 };
                 let writer = Writer::start(setup, patience, first, sender);
                 Some(writer.map_err(OpenError::Thread)?)
@@ -197,6 +218,7 @@ impl Audit {
             sealing,
             clock,
             writer,
+            exporter,
             health,
             health_sender,
             patience,
@@ -212,13 +234,25 @@ impl Audit {
     /// Begins the chain of a task.
     #[must_use]
     pub fn begin(&self, task: &str) -> TaskLog {
+        TaskLog::new(self.clone(), task, self.chain(task))
+    }
+
+    /// The chain of a task, which begins with this event as soon as there is more to say. Until then nothing of it is on
+    /// record, and nothing will be where the task is refused first.
+    #[must_use]
+    pub fn expect(&self, task: &str, first: Event) -> TaskLog {
+        TaskLog::expected(self.clone(), task, (first.into(), self.now()))
+    }
+
+    /// Puts on record that a task has a chain.
+    pub(crate) fn chain(&self, task: &str) -> Chain {
         let parts = Parts::new("task-begun").task(task);
         let (boot, seq, head) = self.with(|shared, core, room| {
             core.record(&parts, None, &*shared.clock, room, &mut |order| {
                 shared.send(order)
             })
         });
-        TaskLog::new(self.clone(), task, Chain::of_task(&boot, seq, head))
+        Chain::of_task(&boot, seq, head)
     }
 
     /// Head of the boot's chain as it is now.
@@ -263,6 +297,17 @@ impl Audit {
         }
     }
 
+    /// Ends when what was put on record before is handed to the receiver of the export; at once where there is none.
+    ///
+    /// # Errors
+    /// [`ExportTrouble`]: it is not, and waits for as long as there is room.
+    pub async fn flush_export(&self) -> Result<(), ExportTrouble> {
+        match &self.0.exporter {
+            Some(exporter) => exporter.flush(self.health(), self.0.patience).await,
+            None => Ok(()),
+        }
+    }
+
     /// How many lines found no room so far.
     #[must_use]
     pub fn lost_so_far(&self) -> u64 {
@@ -281,28 +326,37 @@ impl Audit {
         self.flush().await
     }
 
-    pub(crate) fn seal(&self, parts: &Parts) -> Option<Value> {
-        self.0.sealing.as_ref()?.seal(&parts.addresses)
+    pub(crate) fn seal(&self, parts: &Parts) -> Option<Arc<Value>> {
+        self.0.sealing.as_ref()?.seal(parts)
     }
 
     /// Puts an entry into the boot's chain.
     pub(crate) fn add(&self, parts: &Parts) {
         let sealed = self.seal(parts);
         self.with(|shared, core, room| {
-            core.record(parts, sealed.as_ref(), &*shared.clock, room, &mut |order| {
-                shared.send(order)
-            });
+            core.record(
+                parts,
+                sealed.as_deref(),
+                &*shared.clock,
+                room,
+                &mut |order| shared.send(order),
+            );
         });
     }
 
-    /// Adds an entry to a task's chain, and gives its line.
+    pub(crate) fn now(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+
+    /// Adds an entry of this time to a task's chain, and gives its line.
     pub(crate) fn extend(
         &self,
         chain: &mut Chain,
         parts: &Parts,
         sealed: Option<&Value>,
+        at: SystemTime,
     ) -> String {
-        let line = chain.extend(parts, sealed, self.0.clock.now());
+        let line = chain.extend(parts, sealed, at);
         self.with(|shared, core, room| {
             core.pass(line.clone(), &*shared.clock, room, &mut |order| {
                 shared.send(order)
@@ -313,20 +367,18 @@ impl Audit {
 
     fn with<T>(&self, work: impl FnOnce(&Shared, &mut Core, bool) -> T) -> T {
         let shared = &self.0;
-        let (done, lost) = {
+        let (done, lost, missed) = {
             let mut core = shared.lock();
             let room = shared.writer.as_ref().is_none_or(Writer::has_room);
             let done = work(shared, &mut core, room);
-            (done, core.lost_in_all)
+            (done, core.lost_in_all, core.missed())
         };
         if let Some(writer) = &shared.writer {
             shared.is_hung(writer);
-            shared.health_sender.send_if_modified(|health| {
-                let is_more = health.lost < lost;
-                health.lost = health.lost.max(lost);
-                is_more
-            });
         }
+        shared
+            .health_sender
+            .send_if_modified(|health| health.count(lost, missed));
         done
     }
 }
@@ -357,86 +409,6 @@ impl Shared {
             });
         }
         hangs
-    }
-}
-
-/// The boot's chain, and what decides in which file a line stands. Lines go to the thread that writes while this is
-/// locked, so they are in the files in the order in which they were made.
-pub(crate) struct Core {
-    boot: Chain,
-    /// The file's place among those of this boot.
-    part: u64,
-    /// Bytes that were sent for this file.
-    bytes: u64,
-    max_file_bytes: u64,
-    /// Lines since the last one that was sent.
-    lost: u64,
-    pub(crate) lost_in_all: u64,
-}
-
-impl Core {
-    fn new(name: String, max_file_bytes: u64) -> Self {
-        Self {
-            boot: Chain::of_boot(name),
-            part: 0,
-            bytes: 0,
-            max_file_bytes,
-            lost: 0,
-            lost_in_all: 0,
-        }
-    }
-
-    fn head(&self) -> Digest {
-        // A boot's chain begins when it is made.
-        self.boot.head().unwrap_or(Digest::from_bytes([0; 32]))
-    }
-
-    /// Adds an entry to the boot's chain; gives the chain's name, the entry's number and its hash.
-    pub(crate) fn record(
-        &mut self,
-        parts: &Parts,
-        sealed: Option<&Value>,
-        clock: &dyn Clock,
-        room: bool,
-        send: &mut dyn FnMut(Order),
-    ) -> (String, u64, Digest) {
-        self.turn(clock, room, send);
-        let seq = self.boot.len();
-        let line = self.boot.extend(parts, sealed, clock.now());
-        self.put(line, room, send);
-        (self.boot.name().to_owned(), seq, self.head())
-    }
-
-    /// Takes the line of a task's chain.
-    fn pass(&mut self, line: String, clock: &dyn Clock, room: bool, send: &mut dyn FnMut(Order)) {
-        self.turn(clock, room, send);
-        self.put(line, room, send);
-    }
-
-    /// Begins another file where this one is full, or where lines are missing before what comes now.
-    fn turn(&mut self, clock: &dyn Clock, room: bool, send: &mut dyn FnMut(Order)) {
-        if !room || (self.lost == 0 && self.bytes < self.max_file_bytes) {
-            return;
-        }
-        self.part = self.part.saturating_add(1);
-        let begins = Parts::new("file")
-            .about("format", FORMAT)
-            .about("part", self.part)
-            .about("lost", self.lost);
-        let line = self.boot.extend(&begins, None, clock.now());
-        self.lost = 0;
-        self.bytes = line.len() as u64;
-        send(Order::NewFile(line));
-    }
-
-    fn put(&mut self, line: String, room: bool, send: &mut dyn FnMut(Order)) {
-        if !room {
-            self.lost = self.lost.saturating_add(1);
-            self.lost_in_all = self.lost_in_all.saturating_add(1);
-            return;
-        }
-        self.bytes = self.bytes.saturating_add(line.len() as u64);
-        send(Order::Line(line));
     }
 }
 

@@ -1,23 +1,19 @@
 //! The folder that the files lie in.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    fs::{File, OpenOptions},
     io::{self, Read, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::{
-        DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
-    },
+    os::unix::fs::MetadataExt as _,
     path::PathBuf,
 };
 
+use proplet_disk::{FolderError, PrivateFolder, Readers};
 use proplet_types::Digest;
-use rustix::fs::OFlags;
 use thiserror::Error;
 
 use crate::{entry::MAX_LINE_BYTES, health::Trouble};
 
 const LOCK: &str = "audit.lock";
-/// Whoever can open it can hold it, and so keep the proplet from starting.
-const LOCK_MODE: u32 = 0o600;
 /// A group may read, which is what a collector of logs needs.
 const LOG_MODE: u32 = 0o640;
 
@@ -72,6 +68,17 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        Self::Fatal(match error {
+            FolderError::InUse(path) => OpenError::InUse(path),
+            FolderError::Shared { path, mode, owner } => OpenError::Shared { path, mode, owner },
+            FolderError::NoFolder(path) => OpenError::NoFolder(path),
+            FolderError::Io(error) => return error.into(),
+        })
+    }
+}
+
 /// A file that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -110,6 +117,8 @@ pub(crate) trait Log: Send {
     /// Cuts it to this length; what is appended next stands there.
     fn truncate(&mut self, bytes: u64) -> io::Result<()>;
     fn sync(&mut self) -> io::Result<()>;
+    /// Whether it has no name any more, so that nobody will ever read it.
+    fn is_removed(&self) -> io::Result<bool>;
 }
 
 /// The name of a file.
@@ -125,78 +134,23 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 }
 
 /// A folder on a file system, locked for as long as this lives.
-pub(crate) struct Folder {
-    path: PathBuf,
-    lock: Option<File>,
-}
+pub(crate) struct Folder(PrivateFolder);
 
 impl Folder {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, lock: None }
-    }
-
-    fn file(&self, name: &str, mode: u32, options: &mut OpenOptions) -> io::Result<File> {
-        let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits();
-        options
-            .mode(mode)
-            .custom_flags(i32::from_ne_bytes(flags.to_ne_bytes()))
-            .open(self.path.join(name))
-    }
-
-    /// Puts the names in the folder on the disk too.
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        // A group may read it, which is what a collector of logs needs.
+        Self(PrivateFolder::new(path, Readers::Group, LOCK))
     }
 }
 
 impl Disk for Folder {
     fn open(&mut self) -> Result<(), Failure> {
-        if self.lock.is_some() {
-            return Ok(());
-        }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o750)
-            .create(&self.path)
-            .or_else(|error| match error.kind() {
-                // Something of this name is there: what it is, is looked at below.
-                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Ok(()),
-                _ => Err(error),
-            })?;
-        let folder = std::fs::metadata(&self.path)?;
-        if !folder.is_dir() {
-            return Err(Failure::Fatal(OpenError::NoFolder(self.path.clone())));
-        }
-        let (mode, owner) = (folder.mode() & 0o777, folder.uid());
-        // A group may read it, which is what a collector of logs needs.
-        if mode & 0o027 != 0 || owner != rustix::process::geteuid().as_raw() {
-            return Err(Failure::Fatal(OpenError::Shared {
-                path: self.path.clone(),
-                mode,
-                owner,
-            }));
-        }
-        let lock = self.file(
-            LOCK,
-            LOCK_MODE,
-            OpenOptions::new().write(true).create(true).truncate(false),
-        )?;
-        // One of an earlier build may be readable.
-        lock.set_permissions(Permissions::from_mode(LOCK_MODE))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::Fatal(OpenError::InUse(self.path.clone())));
-            }
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
-        self.lock = Some(lock);
-        Ok(())
+        Ok(self.0.open()?)
     }
 
     fn files(&mut self) -> io::Result<Vec<Found>> {
         let mut files = Vec::new();
-        for file in std::fs::read_dir(&self.path)? {
+        for file in std::fs::read_dir(self.0.path())? {
             let file = file?;
             let name = file.file_name().to_string_lossy().into_owned();
             if let Some(number) = number(&name) {
@@ -212,7 +166,8 @@ impl Disk for Folder {
     }
 
     fn tail(&mut self, name: &str) -> io::Result<Tail> {
-        let mut file = self.file(name, LOG_MODE, OpenOptions::new().read(true))?;
+        let options = &mut OpenOptions::new();
+        let mut file = self.0.file(name, LOG_MODE, options.read(true))?;
         let bytes = file.metadata()?.len();
         // A line, a torn one, and their ends.
         let window = 2 * (MAX_LINE_BYTES as u64 + 1);
@@ -224,14 +179,17 @@ impl Disk for Folder {
 
     fn create(&mut self, name: &str) -> io::Result<Box<dyn Log>> {
         let options = &mut OpenOptions::new();
-        let file = self.file(name, LOG_MODE, options.write(true).create_new(true))?;
-        self.sync()?;
-        Ok(Box::new(LogFile(file)))
+        let file = (self.0).file(name, LOG_MODE, options.write(true).create_new(true))?;
+        self.0.sync()?;
+        Ok(Box::new(LogFile {
+            is_counted: file.metadata()?.nlink() > 0,
+            file,
+        }))
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
-        std::fs::remove_file(self.path.join(name))?;
-        self.sync()
+        std::fs::remove_file(self.0.path().join(name))?;
+        self.0.sync()
     }
 }
 
@@ -247,26 +205,34 @@ fn tail(bytes: &[u8]) -> Tail {
     }
 }
 
-struct LogFile(File);
+struct LogFile {
+    file: File,
+    /// Whether the file system counts names. Some that are programs do not.
+    is_counted: bool,
+}
 
 impl Log for LogFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        self.file.write_all(bytes)
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)?;
-        self.0.seek(SeekFrom::Start(bytes)).map(drop)
+        self.file.set_len(bytes)?;
+        self.file.seek(SeekFrom::Start(bytes)).map(drop)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
+    }
+
+    fn is_removed(&self) -> io::Result<bool> {
+        Ok(self.is_counted && self.file.metadata()?.nlink() == 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
 
@@ -323,27 +289,13 @@ mod tests {
         assert_eq!(mode(&path.join(name(1))) & 0o027, 0);
         let tail = folder.tail(&name(1)).unwrap();
         assert_eq!((tail.head, tail.torn), (Some(Digest::of(b"three")), false));
+        assert!(!log.is_removed().unwrap());
         folder.create(&name(1)).map(drop).unwrap_err();
         assert!(fatal(&path).contains("another proplet"));
         drop(folder);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
         assert!(fatal(&path).contains("mode 770"));
         assert!(fatal(&root.path().join("a/b").join(name(1))).contains("no folder"));
-    }
-
-    #[test]
-    fn who_may_read_the_log_cannot_hold_its_lock() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path().join("audit");
-        let mode = || fs::metadata(path.join(LOCK)).unwrap().permissions().mode();
-        let mut folder = Folder::new(path.clone());
-        folder.open().unwrap();
-        assert_eq!(mode() & 0o077, 0);
-        drop(folder);
-        // Nor one that was there before.
-        fs::set_permissions(path.join(LOCK), Permissions::from_mode(0o640)).unwrap();
-        Folder::new(path.clone()).open().unwrap();
-        assert_eq!(mode() & 0o077, 0);
     }
 
     #[test]

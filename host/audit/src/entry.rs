@@ -105,6 +105,13 @@ impl Entry {
         }
     }
 
+    /// The boot whose chain it is in, or whose task's.
+    pub(crate) fn boot(&self) -> &str {
+        self.chain
+            .split_once('/')
+            .map_or(&*self.chain, |(boot, _)| boot)
+    }
+
     /// A value of [`Entry::about`] that is a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {

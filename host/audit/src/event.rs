@@ -13,6 +13,9 @@ const MAX_TASK_BYTES: usize = 256;
 /// The longest of the other words, in characters.
 const MAX_WORD_CHARS: usize = 128;
 
+/// The kind of [`Event::Component`].
+pub(crate) const COMPONENT: &str = "component";
+
 /// Why something was refused or failed, as one word; none when it was not.
 pub type Refused = Option<&'static str>;
 
@@ -67,6 +70,25 @@ pub enum Event {
         /// Why it was not.
         refused: Refused,
     },
+    /// Another program asked for evidence, by the interface for that.
+    AgentEvidence {
+        /// Digest of its challenge, for recipients only.
+        challenge: Digest,
+        /// Whether everybody is given it, and not only programs in this machine.
+        outside: bool,
+        /// Why there was none.
+        refused: Refused,
+    },
+    /// Another program asked for a token of the attestation service.
+    AgentToken {
+        /// Why there was none.
+        refused: Refused,
+    },
+    /// Requests of other programs that were refused, beyond those that have an entry each.
+    AgentRefused {
+        /// How many.
+        count: u64,
+    },
     /// A start that was not taken.
     TaskRefused {
         /// The task.
@@ -79,10 +101,15 @@ pub enum Event {
         /// How many.
         count: u64,
     },
-    /// A task that an earlier process left without an end.
+    /// A task that an earlier process left without an end, by what was found on the disk.
     TaskInterrupted {
         /// The task.
         task: String,
+    },
+    /// Such tasks, beyond those that have an entry each.
+    TasksInterrupted {
+        /// How many.
+        count: u64,
     },
     /// The daemon was told to stop, and stopped.
     Stopped,
@@ -244,11 +271,24 @@ impl From<Event> for Parts {
                 .code(refused)
                 .word("setting", setting)
                 .uri("address", &uri),
+            Event::AgentEvidence {
+                challenge,
+                outside,
+                refused,
+            } => Self::new("agent-evidence")
+                .code(refused)
+                .about("outside", outside)
+                .address("challenge", challenge.to_string()),
+            Event::AgentToken { refused } => Self::new("agent-token").code(refused),
+            Event::AgentRefused { count } => Self::new("agent-refused").about("count", count),
             Event::TaskRefused { task, code } => Self::new("task-refused")
                 .task(&task)
                 .code(Some(code.as_str())),
             Event::TasksRefused { count } => Self::new("tasks-refused").about("count", count),
             Event::TaskInterrupted { task } => Self::new("task-interrupted").task(&task),
+            Event::TasksInterrupted { count } => {
+                Self::new("tasks-interrupted").about("count", count)
+            }
             Event::Stopped => Self::new("stopped"),
             Event::Accepted { encrypted } => Self::new("accepted").about("encrypted", encrypted),
             Event::Component {
@@ -259,7 +299,7 @@ impl From<Event> for Parts {
                 key,
                 recipients,
             } => {
-                let parts = Self::new("component")
+                let parts = Self::new(COMPONENT)
                     .word(
                         "origin",
                         match origin {

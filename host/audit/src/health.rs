@@ -1,12 +1,11 @@
 //! How the log is.
 
-use std::io::{self, ErrorKind};
+use std::io;
 
-use proplet_types::text::short_line;
+use proplet_disk::Fault;
 use thiserror::Error;
 
-/// The longest text of the system that is repeated, in characters.
-const MAX_WORDS: usize = 256;
+use crate::export::Exported;
 
 /// Why the log is not on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -50,13 +49,11 @@ impl Trouble {
 
 impl From<&io::Error> for Trouble {
     fn from(error: &io::Error) -> Self {
-        let words = short_line(&error.to_string(), MAX_WORDS);
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                Self::Full
-            }
-            ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => Self::ReadOnly(words),
-            _ => Self::Io(words),
+        match error.into() {
+            Fault::Full => Self::Full,
+            Fault::ReadOnly(words) => Self::ReadOnly(words),
+            // What is on the disk already is for whoever verifies it to judge.
+            Fault::Damaged(words) | Fault::Other(words) => Self::Io(words),
         }
     }
 }
@@ -79,19 +76,37 @@ pub struct Health {
     pub state: State,
     /// Lines that found no room and are lost, since the start.
     pub lost: u64,
+    /// How its export is; none where the settings ask for none.
+    pub export: Option<Exported>,
+}
+
+impl Health {
+    /// Takes counts of lines that found no room here, and in the export. Whether there are more than before.
+    pub(crate) fn count(&mut self, lost: u64, missed: u64) -> bool {
+        let is_more = |known: &mut u64, now: u64| {
+            let is_more = *known < now;
+            *known = now.max(*known);
+            is_more
+        };
+        let is_lost = is_more(&mut self.lost, lost);
+        let is_missed =
+            (self.export.as_mut()).is_some_and(|export| is_more(&mut export.missed, missed));
+        is_lost || is_missed
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
     use super::*;
 
     #[test]
     fn kinds_of_errors_are_told_apart() {
         for (kind, word) in [
             (ErrorKind::StorageFull, "full"),
-            (ErrorKind::QuotaExceeded, "full"),
-            (ErrorKind::ReadOnlyFilesystem, "read-only"),
             (ErrorKind::PermissionDenied, "read-only"),
+            (ErrorKind::InvalidData, "io"),
             (ErrorKind::TimedOut, "io"),
         ] {
             assert_eq!(Trouble::from(&io::Error::from(kind)).word(), word);

@@ -21,15 +21,19 @@
 //! lost, and the log says how many: their hashes are in the chain. The file is synced every tenth of a second, so a
 //! crash of the process loses what the thread had not written yet, and one of the machine a tenth of a second.
 //!
+//! **An export** ([`Options::export`]) hands a copy of each line to journald or to a receiver of syslog. Nobody waits for
+//! that, and the files are what counts.
+//!
 //! **Reading** needs nothing but the files ([`verify`]): no key, no TEE, no network.
 #![deny(missing_docs)]
 
 mod audit;
-mod busy;
 mod chain;
+mod core;
 mod disk;
 mod entry;
 mod event;
+mod export;
 mod health;
 mod sealing;
 mod task;
@@ -41,6 +45,7 @@ pub use self::{
     disk::OpenError,
     entry::{Entry, EntryError, MAX_LINE_BYTES, SealedError},
     event::{Event, Origin, Refused},
+    export::{Export, ExportTrouble, Exported, JOURNALD_SOCKET, Syslog},
     health::{Health, State, Trouble},
     sealing::Sealing,
     task::TaskLog,

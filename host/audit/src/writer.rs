@@ -12,14 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proplet_disk::Busy;
 use proplet_types::Clock;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::{
-    audit::Core,
-    busy::Busy,
+    core::Core,
     disk::{Disk, Failure, Log, OpenError, Tail, name},
+    entry::MAX_LINE_BYTES,
     event::Parts,
     health::{Health, State, Trouble},
 };
@@ -60,8 +61,29 @@ pub(crate) struct Setup {
     pub core: Arc<Mutex<Core>>,
     pub clock: Arc<dyn Clock>,
     pub health: Arc<watch::Sender<Health>>,
-    /// All files but the one that is written have no more than this.
-    pub max_bytes: Option<u64>,
+    /// What is kept beside the file that is written; everything without it.
+    pub keep: Option<Keep>,
+}
+
+/// How much is kept of the files that are done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Keep {
+    /// All of them together.
+    pub bytes: u64,
+    /// A file is done when it has so many.
+    pub max_file_bytes: u64,
+}
+
+impl Keep {
+    /// What a file counts. The line that made it full stands in it, so each is a little longer than it may be; counted in
+    /// full, those would leave room for one file less than fit.
+    fn counts(self, bytes: u64) -> u64 {
+        let is_last_line = bytes.saturating_sub(self.max_file_bytes) <= MAX_LINE_BYTES as u64;
+        match is_last_line {
+            true => bytes.min(self.max_file_bytes),
+            false => bytes,
+        }
+    }
 }
 
 /// The thread. Dropping this ends it once everything is written, or after a while: then it is left to itself.
@@ -88,7 +110,7 @@ impl Writer {
             core,
             clock,
             health,
-            max_bytes,
+            keep,
         } = setup;
         let (sender, orders) = channel();
         let (alive, ended) = channel::<()>();
@@ -100,7 +122,7 @@ impl Writer {
             core,
             clock,
             health,
-            max_bytes,
+            keep,
             orders,
             pending: VecDeque::from([first]),
             waiting: Arc::clone(&waiting),
@@ -169,7 +191,7 @@ struct Work {
     core: Arc<Mutex<Core>>,
     clock: Arc<dyn Clock>,
     health: Arc<watch::Sender<Health>>,
-    max_bytes: Option<u64>,
+    keep: Option<Keep>,
     orders: Receiver<Order>,
     /// What was taken from there and not done.
     pending: VecDeque<Order>,
@@ -290,6 +312,8 @@ impl Work {
         let State::Failing(trouble) = self.health.borrow().state.clone() else {
             return;
         };
+        // Who waits already, waits for what failed.
+        self.pending.extend(self.orders.try_iter());
         let (flushes, rest): (Vec<_>, _) = std::mem::take(&mut self.pending)
             .into_iter()
             .partition(|order| matches!(order, Order::Flush(_)));
@@ -419,11 +443,11 @@ impl Work {
 
     /// Writes lines. If that fails they are written again: they stand in what is not synced.
     fn append(&mut self, lines: Vec<u8>) -> io::Result<()> {
-        self.unsynced.extend_from_slice(&lines);
-        self.sync_at.get_or_insert_with(|| Instant::now() + SYNC.1);
         let Some(log) = &mut self.log else {
             return Err(io::ErrorKind::NotConnected.into());
         };
+        self.unsynced.extend_from_slice(&lines);
+        self.sync_at.get_or_insert_with(|| Instant::now() + SYNC.1);
         let written = log.append(&lines);
         self.is_damaged |= written.is_err();
         written
@@ -438,11 +462,30 @@ impl Work {
             let synced = log.sync();
             self.is_damaged |= synced.is_err();
             synced?;
+            if log.is_removed()? {
+                return Err(self.removed());
+            }
             self.synced = self.synced.saturating_add(self.unsynced.len() as u64);
             self.unsynced.clear();
         }
         self.sync_at = None;
         Ok(())
+    }
+
+    /// Gives up a file that somebody removed: what stood in it is gone, and what comes next begins another one. Whoever
+    /// waited for lines of it is told that they are not on record.
+    fn removed(&mut self) -> io::Error {
+        let file = std::mem::take(&mut self.current);
+        // The first line of the next file is one of these, and there is none to write it in before.
+        self.keep_files();
+        self.log = None;
+        self.synced = 0;
+        self.unsynced.clear();
+        self.sync_at = None;
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("somebody removed {file}, with all that stood in it"),
+        )
     }
 
     /// Writes what is not synced once more, where it is not known to be there.
@@ -473,17 +516,17 @@ impl Work {
 
     /// Orders the removal of the oldest files, when all together are larger than they may be.
     fn retain(&mut self) -> io::Result<()> {
-        let Some(most) = self.max_bytes else {
+        let Some(keep) = self.keep else {
             return Ok(());
         };
         let mut files = self.disk.files()?;
         files.retain(|file| file.name != self.current && !self.leaving.contains(&file.name));
-        let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        let mut bytes: u64 = files.iter().map(|file| keep.counts(file.bytes)).sum();
         for file in files {
-            if bytes <= most {
+            if bytes <= keep.bytes {
                 break;
             }
-            bytes = bytes.saturating_sub(file.bytes);
+            bytes = bytes.saturating_sub(keep.counts(file.bytes));
             let Tail { head, .. } = self.disk.tail(&file.name)?;
             let removed = Parts::new("file-removed")
                 .word("file", &file.name)
@@ -502,14 +545,29 @@ impl Work {
         };
         // If one of these fails, the line is written with the next try and the file stays until the next of them.
         let written = self.append([line.as_bytes(), b"\n"].concat());
-        let removed = written
-            .and_then(|()| self.sync())
-            .and_then(|()| self.disk.remove(&file));
+        let removed =
+            written
+                .and_then(|()| self.sync())
+                .and_then(|()| match self.disk.remove(&file) {
+                    // Somebody was faster.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                    removed => removed,
+                });
         self.leaving.remove(&file);
-        match removed {
-            // Somebody was faster.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
+        if removed.is_err() {
+            self.keep_files();
         }
+        removed
+    }
+
+    /// Has the files stay whose removal is ordered: those that are there must be the newest, without a gap. The next file
+    /// has them removed, oldest first.
+    fn keep_files(&mut self) {
+        for order in &mut self.pending {
+            if let Order::Remove { line, .. } = order {
+                *order = Order::Line(std::mem::take(line));
+            }
+        }
+        self.leaving.clear();
     }
 }

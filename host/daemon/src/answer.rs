@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use crate::{
     message::ResultMessage,
     mqtt::outbox::{About, Letter},
+    places::Owner,
 };
 
 /// The answer to a task of an earlier process. The same entry gives the same bytes in every process, so
@@ -44,6 +45,8 @@ pub(super) fn recovered(found: Recovered, entity: &str, not_before: Instant) -> 
     Letter {
         task,
         about: About::Task,
+        // Nothing on the disk says whose it was.
+        owner: Owner::Unknown,
         payload,
         not_before,
         number: Some(number),
@@ -89,7 +92,7 @@ fn in_memory(code: Option<Code>) -> Refusal {
 mod tests {
     use std::time::Duration;
 
-    use proplet_outbox::{Journal, Options, Rerun};
+    use proplet_outbox::{Journal, Options, Rerun, Sealing};
 
     use super::*;
 
@@ -100,7 +103,7 @@ mod tests {
             path: folder.path().join("outbox"),
             max_bytes: 1 << 20,
             rerun: Rerun::Allowed,
-            seal: None,
+            sealing: Sealing::Clear,
             patience: Duration::from_secs(30),
         };
         let (journal, opening) = Journal::open(options()).unwrap();

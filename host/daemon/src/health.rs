@@ -60,6 +60,7 @@ enum Component {
     KeyBroker,
     Outbox,
     Audit,
+    AuditExport,
     Tee,
 }
 
@@ -74,12 +75,15 @@ struct Finding {
     entries: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    /// Lines of the audit log that found no room since the start.
+    /// Lines of the audit log that found no room since the start, on its disk or in its export.
     #[serde(skip_serializing_if = "Option::is_none")]
     lost: Option<u64>,
-    /// Whether a damaged store was set aside since the start.
+    /// Whether a store was set aside since the start that was damaged or did not fit the sealing root.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     set_aside: bool,
+    /// Which of the two, and how.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    set_aside_because: Option<&'static str>,
 }
 
 /// The whole answer.
@@ -142,13 +146,15 @@ impl http::Look for Watch {
     async fn look(&mut self) -> (bool, Vec<u8>) {
         let sources = &self.sources;
         let readiness = self.tee.look(sources.executor.readiness()).await;
-        let components = vec![
+        let log = sources.audit.borrow().clone();
+        let mut components = vec![
             broker(*sources.broker.borrow(), *sources.broker_trouble.borrow()),
             key_broker(sources.executor.key_broker()),
             outbox(&sources.outbox.borrow()),
-            audit(&sources.audit.borrow(), sources.audit_required),
-            tee(readiness),
+            audit(&log, sources.audit_required),
         ];
+        components.extend(log.export.as_ref().map(audit_export));
+        components.push(tee(readiness));
         let report = Report::of(*sources.tasks.borrow(), components);
         // Strings and numbers always make JSON.
         let body = serde_json::to_vec(&report).unwrap_or_default();
@@ -177,6 +183,7 @@ impl Finding {
             bytes: None,
             lost: None,
             set_aside: false,
+            set_aside_because: None,
         }
     }
 }
@@ -210,6 +217,7 @@ fn outbox(health: &Health) -> Finding {
         entries: is_on_disk.then_some(health.entries),
         bytes: is_on_disk.then_some(health.bytes),
         set_aside: health.set_aside.is_some(),
+        set_aside_because: health.set_aside.as_ref().map(|(_, why)| *why),
         ..Finding::new(Component::Outbox, status, word)
     }
 }
@@ -225,6 +233,18 @@ fn audit(health: &proplet_audit::Health, is_required: bool) -> Finding {
     Finding {
         lost: (health.lost > 0).then_some(health.lost),
         ..Finding::new(Component::Audit, status, word)
+    }
+}
+
+/// Nothing depends on it: the files are the log.
+fn audit_export(export: &proplet_audit::Exported) -> Finding {
+    let (status, word) = match &export.trouble {
+        None => (Status::Ok, "good"),
+        Some(trouble) => (Status::Degraded, trouble.word()),
+    };
+    Finding {
+        lost: (export.missed > 0).then_some(export.missed),
+        ..Finding::new(Component::AuditExport, status, word)
     }
 }
 
@@ -300,9 +320,34 @@ mod tests {
     }
 
     #[test]
+    fn a_store_that_waits_for_its_root_or_was_set_aside_says_why() {
+        let away = |code| outbox(&store(State::Failing(Trouble::Locked(code))));
+        let (at_first, denied) = (away(None), away(Some(Code::KbsDenied)));
+        assert_eq!(
+            (at_first.status, at_first.state),
+            (Status::Failing, "locked")
+        );
+        assert_eq!(denied.state, "kbs-denied");
+        let aside = outbox(&Health {
+            set_aside: Some(("/somewhere".into(), "other-root")),
+            ..store(State::Good)
+        });
+        let text = serde_json::to_value(&aside).unwrap();
+        let wanted = serde_json::json!({
+            "component": "outbox", "status": "ok", "state": "good", "entries": 2, "bytes": 100,
+            "set_aside": true, "set_aside_because": "other-root",
+        });
+        assert_eq!(text, wanted);
+    }
+
+    #[test]
     fn a_log_that_is_not_written_is_told_as_bad_as_it_is() {
         use proplet_audit::{Health, State, Trouble};
-        let log = |state, lost| Health { state, lost };
+        let log = |state, lost| Health {
+            state,
+            lost,
+            export: None,
+        };
         let of = |log: &Health, is_required| {
             let finding = audit(log, is_required);
             (finding.status, finding.state, finding.lost)
@@ -314,6 +359,27 @@ mod tests {
         let full = log(State::Failing(Trouble::Full), 0);
         assert_eq!(of(&full, false), (Status::Degraded, "full", None));
         assert_eq!(of(&full, true), (Status::Failing, "full", None));
+    }
+
+    #[test]
+    fn an_export_that_is_not_taken_is_told_and_fails_nothing() {
+        use proplet_audit::{ExportTrouble, Exported};
+        let mut export = Exported::default();
+        let finding = audit_export(&export);
+        let text = serde_json::to_value(&finding).unwrap();
+        let wanted =
+            serde_json::json!({"component": "audit_export", "status": "ok", "state": "good"});
+        assert_eq!(text, wanted);
+        export.trouble = Some(ExportTrouble::Unreachable {
+            to: "tcp://collector:601".to_owned(),
+            words: "words that are not told".to_owned(),
+        });
+        export.missed = 7;
+        let finding = audit_export(&export);
+        assert_eq!(
+            (finding.status, finding.state, finding.lost),
+            (Status::Degraded, "unreachable", Some(7))
+        );
     }
 
     #[test]
@@ -334,6 +400,11 @@ mod tests {
         let away = kbs(KeyBrokerState::Failing(Code::KbsUnavailable));
         let full = outbox(&store(State::Failing(Trouble::Full)));
         assert_eq!(full.state, "full");
+        let bound = outbox(&store(State::Failing(Trouble::Bound(100))));
+        assert_eq!(
+            (bound.status, bound.state, bound.bytes),
+            (Status::Failing, "bound", Some(100))
+        );
         assert_eq!(
             status(vec![kbs(KeyBrokerState::Answers), away.clone()]),
             Status::Degraded

@@ -12,6 +12,8 @@ use proplet_settings::{Settings, TokenService};
 use thiserror::Error;
 use tracing::{info, warn};
 
+use crate::record::Record;
+
 /// How long the attestation service may take.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(30);
 /// How much longer than its parts a request may take.
@@ -32,10 +34,11 @@ pub enum InterfaceError {
 pub(super) struct Interfaces(Vec<Serving>);
 
 impl Interfaces {
-    /// Serves what the settings ask for.
+    /// Serves what the settings ask for. What they give is put on record.
     pub(super) async fn serve(
         settings: &Settings,
         executor: &Executor,
+        record: &Record,
     ) -> Result<Self, InterfaceError> {
         let mut serving = Vec::new();
         let evidence = settings.attestation.timeout;
@@ -45,7 +48,7 @@ impl Interfaces {
             } else {
                 Listener::bind(address).await?
             };
-            let agent = attestation_agent(settings, executor)?;
+            let agent = attestation_agent(settings, executor, record)?;
             info!("Attestation Agent (gRPC) on {}", listener.address());
             if settings.agent.evidence_from_outside {
                 warn!(
@@ -82,11 +85,13 @@ impl Interfaces {
 fn attestation_agent(
     settings: &Settings,
     executor: &Executor,
+    record: &Record,
 ) -> Result<Arc<dyn Interface>, InterfaceError> {
     let tee = executor.tee_for_others();
     let mut agent = AttestationAgent::new(tee, settings.agent.evidence_per_minute)
         .of_flavour(executor.flavour())
-        .with_init_data(settings.init_data.clone());
+        .with_init_data(settings.init_data.clone())
+        .with_witness(Arc::new(record.clone()));
     if settings.agent.evidence_from_outside {
         agent = agent.for_outsiders();
     }

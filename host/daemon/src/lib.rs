@@ -25,6 +25,7 @@ mod record;
 mod repeats;
 mod service;
 mod sparing;
+mod store;
 mod supervisor;
 mod tasks;
 
@@ -33,12 +34,12 @@ use std::{sync::Arc, time::Duration};
 use proplet_audit::Opening as AuditOpening;
 use proplet_executor::{Executor, Host, ImageProxy, harden::harden_process};
 use proplet_hal::{TeeProvider, detection::Detection};
-use proplet_outbox::{Journal, OpenError, Opening, Options, Rerun};
+use proplet_outbox::{Journal, Opening};
 use proplet_settings::{ApiKey, BrokerIdentity, ClientCertificate, Settings};
 use proplet_types::Clock;
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -63,7 +64,7 @@ use self::{
     },
     record::Record,
     repeats::Repeats,
-    service::{Service, WAITING_REFUSALS},
+    service::{Service, WaitingRoom},
     sparing::Sparing,
     supervisor::Facts,
     tasks::{Parts, Tasks},
@@ -119,7 +120,7 @@ impl Daemon {
         let executor = Executor::new(host)?;
         check_credentials(&settings, &identity, &executor)?;
         let gate = Gate::of(&settings)?;
-        let (journal, opening) = journal(&settings)?;
+        let (journal, opening) = store::journal(&settings)?;
         let outbox = Outbox::new(journal.clone(), bounds(&settings));
         Ok(Self {
             settings,
@@ -184,21 +185,12 @@ impl Daemon {
         }
         let record = Record::new(&executor, &settings);
         record.ready(readiness.refusal.as_ref());
-        let recovered = match opening {
-            Some(opening) => opening.done().await?,
-            None => {
-                warn!(
-                    "Accepted tasks and results are in memory only, and a restart forgets them: set [outbox] path"
-                );
-                mpsc::unbounded_channel().1
-            }
-        };
 
         let health = match settings.health {
             Some(address) => Some(health::listen(address).await?),
             None => None,
         };
-        let interfaces = Interfaces::serve(&settings, &executor).await?;
+        let interfaces = Interfaces::serve(&settings, &executor, &record).await?;
 
         let (link, driver) = Link::new(&settings.mqtt, &identity, &executor)?;
         info!("MQTT client created (TLS: {})", settings.mqtt.address.tls());
@@ -207,8 +199,6 @@ impl Daemon {
         let (sender, messages) = mpsc::channel(WAITING_MESSAGES);
 
         let mut helpers = JoinSet::new();
-        let driving = tokio::spawn(driver.run(sender));
-        info!("Starting MQTT event loop");
         let (subscribed, subscriptions) = watch::channel(false);
         helpers.spawn(presence::run(
             link.clone(),
@@ -274,7 +264,7 @@ impl Daemon {
             subscribed: subscriptions,
             tasks: tasks.watch(),
         };
-        let (probe, probes) = mpsc::channel(1);
+        let (probe, mut probes) = mpsc::channel(1);
         let line = supervisor.line();
         let telling = line.as_ref().map(|line| {
             helpers.spawn(Arc::clone(line).beat(probe));
@@ -295,10 +285,29 @@ impl Daemon {
                 outbox: journal.health(),
                 audit: executor.audit().health(),
                 audit_required: settings.audit.required,
-                executor,
+                executor: executor.clone(),
             };
             helpers.spawn(health::serve(listener, sources));
         }
+        tokio::pin!(shutdown);
+        let root = settings.outbox.sealing_root.as_ref();
+        let recovered = tokio::select! {
+            biased;
+            () = &mut shutdown => None,
+            recovered = store::opened(opening, root, &journal, &executor) => Some(recovered?),
+            () = supervisor::answer(&mut probes) => None,
+        };
+        let is_open = recovered.is_some();
+        // Who was told to stop meanwhile is not told again.
+        let shutdown = async {
+            if is_open {
+                shutdown.await;
+            }
+        };
+        let driving = is_open.then(|| {
+            info!("Starting MQTT event loop");
+            tokio::spawn(driver.run(sender))
+        });
         let mut service = Service {
             topics,
             entity: identity.entity,
@@ -309,10 +318,10 @@ impl Daemon {
             invocations: Repeats::default(),
             record,
             acknowledgements,
-            recovered,
+            recovered: recovered.unwrap_or_else(|| mpsc::unbounded_channel().1),
             probes,
             settings,
-            refusals: Arc::new(Semaphore::new(WAITING_REFUSALS)),
+            waiting_room: WaitingRoom::default(),
             sparing: Sparing::default(),
         };
         service.serve(messages, shutdown).await;
@@ -325,40 +334,21 @@ impl Daemon {
                 error!("Some results did not reach the broker in time and are lost");
             }
         }
-        if link.disconnect().await {
-            let _ = timeout(FLUSHING, driving).await;
-        } else {
-            driving.abort();
+        let is_leaving = link.disconnect().await;
+        match driving {
+            Some(driving) if is_leaving => drop(timeout(FLUSHING, driving).await),
+            Some(driving) => driving.abort(),
+            None => {}
         }
         helpers.shutdown().await;
         interfaces.stop().await;
-        if let Err(trouble) = journal.flush().await {
+        if is_open && let Err(trouble) = journal.flush().await {
             warn!("The outbox is not written whole: {trouble}");
         }
         service.record.stopped().await;
         info!("Proplet stopped");
         Ok(())
     }
-}
-
-/// The journal that the settings ask for.
-fn journal(settings: &Settings) -> Result<(Journal, Option<Opening>), OpenError> {
-    let outbox = &settings.outbox;
-    let Some(path) = &outbox.path else {
-        return Ok((Journal::in_memory(), None));
-    };
-    let (journal, opening) = Journal::open(Options {
-        path: path.clone(),
-        max_bytes: outbox.max_bytes,
-        rerun: match outbox.rerun {
-            proplet_settings::Rerun::Always => Rerun::Allowed,
-            proplet_settings::Rerun::Never => Rerun::Never,
-        },
-        // No setting names a sealing root: everything that is stored is sealed or public already.
-        seal: None,
-        patience: DISK_PATIENCE,
-    })?;
-    Ok((journal, Some(opening)))
 }
 
 fn bounds(settings: &Settings) -> Bounds {
@@ -423,6 +413,9 @@ fn check_credentials(
         Some(ClientCertificate::Resource { .. })
     ) {
         executor.check_credential(mqtt::credentials::CLIENT_KEY)?;
+    }
+    if settings.outbox.sealing_root.is_some() {
+        executor.check_credential(store::ROOT)?;
     }
     executor.check_registry_credentials()?;
     Ok(())

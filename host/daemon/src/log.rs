@@ -8,21 +8,26 @@
 //! What they say at `warn` and above was read and has no content in it, so that is what passes, whatever
 //! the filter says (`is_allowed`).
 //!
-//! Where systemd's journal reads the lines, each has its priority before it (`journal`).
+//! Where systemd's journal reads the lines, each has its priority before it (`journal`). A thread of its own writes them,
+//! so that nothing waits for whoever reads (`lines`).
 
 mod journal;
+mod lines;
 
 use std::io::IsTerminal as _;
 
 use thiserror::Error;
 use tracing::{Level, Metadata, Subscriber};
+use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
-    filter::{FilterExt as _, FilterFn},
-    fmt::{self, MakeWriter},
+    filter::{FilterExt as _, FilterFn, LevelFilter},
+    fmt::{self, MakeWriter, format::Writer, time::FormatTime as _},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
+
+use self::lines::Lines;
 
 /// The filter cannot be read.
 #[derive(Debug, Error)]
@@ -65,17 +70,61 @@ impl Reader {
     }
 }
 
+/// The log of this process. Lines are written while it lives, and at its end those that wait, for a second at most.
+#[derive(Debug)]
+#[must_use = "lines are written while it lives"]
+pub struct Log {
+    _writing: WorkerGuard,
+}
+
 /// Starts the log of this process, on standard error, unless one was started before.
 ///
-/// `filter` is in the syntax of `tracing-subscriber`'s `EnvFilter`, for instance `info,proplet=debug`.
+/// `filter` is in the syntax of `tracing-subscriber`'s `EnvFilter`, for instance `info,proplet=debug`. Up to 16384 lines
+/// wait for a reader who is slow; more are left out, and a line says how many.
 ///
 /// # Errors
 /// [`InvalidFilter`].
-pub fn start(filter: &str, format: Format) -> Result<(), InvalidFilter> {
-    // Whoever started a log before wanted that one.
+pub fn start(filter: &str, format: Format) -> Result<Log, InvalidFilter> {
     let reader = Reader::of_standard_error();
-    let _ = subscriber(filter, format, reader, std::io::stderr)?.try_init();
-    Ok(())
+    let (lines, writing) = Lines::new(std::io::stderr(), notice(format, reader));
+    // Whoever started a log before wanted that one.
+    let _ = subscriber(filter, format, reader, lines)?.try_init();
+    Ok(Log { _writing: writing })
+}
+
+/// The line that says how many are missing, which looks like the others.
+fn notice(format: Format, reader: Reader) -> fn(usize) -> String {
+    match (format, reader) {
+        (Format::Text, Reader::Journal) => |lines| format!("<4> WARN {LOG}: {}\n", missing(lines)),
+        (Format::Text, _) => |lines| format!("{}  WARN {LOG}: {}\n", now(), missing(lines)),
+        (Format::Json, Reader::Journal) => |lines| format!("<4>{}\n", as_json(None, lines)),
+        (Format::Json, _) => |lines| format!("{}\n", as_json(Some(now()), lines)),
+    }
+}
+
+const LOG: &str = module_path!();
+
+fn missing(lines: usize) -> String {
+    format!("{lines} lines of the log were left out, because whoever reads it was slow")
+}
+
+fn now() -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = fmt::time::SystemTime.format_time(&mut Writer::new(&mut text));
+    text
+}
+
+fn as_json(timestamp: Option<String>, lines: usize) -> serde_json::Value {
+    let mut line = serde_json::json!({
+        "level": "WARN",
+        "fields": {"message": missing(lines)},
+        "target": LOG,
+    });
+    if let (Some(line), Some(timestamp)) = (line.as_object_mut(), timestamp) {
+        line.insert("timestamp".to_owned(), timestamp.into());
+    }
+    line
 }
 
 /// The log, on any writer.
@@ -91,10 +140,14 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let asked = EnvFilter::try_new(filter).map_err(|error| InvalidFilter {
+    let invalid = |why| InvalidFilter {
         filter: filter.to_owned(),
-        why: error.to_string(),
-    })?;
+        why,
+    };
+    let asked = EnvFilter::try_new(filter).map_err(|error| invalid(error.to_string()))?;
+    if let Some(word) = filter.split(',').find(|word| is_no_level(word.trim())) {
+        return Err(invalid(format!("there is no level {:?}", word.trim())));
+    }
     let lines = fmt::layer()
         .with_ansi(reader == Reader::Terminal)
         .with_writer(writer);
@@ -113,12 +166,22 @@ where
     Ok(tracing_subscriber::registry().with(lines.with_filter(shown)))
 }
 
+/// Whether a part of a filter was meant as a level, and is none, as in `warning`. It would be taken for the name of a
+/// crate, and with nothing else in the filter the log would stay empty, errors included.
+fn is_no_level(part: &str) -> bool {
+    let is_word = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_word && !is_ours(part) && part.parse::<LevelFilter>().is_err()
+}
+
+fn is_ours(root: &str) -> bool {
+    root == "proplet" || root.starts_with("proplet_")
+}
+
 /// Whether an event or span may be shown at all: those of this project's crates, and warnings and errors
 /// of others.
 fn is_allowed(metadata: &Metadata<'_>) -> bool {
     let root = metadata.target().split("::").next().unwrap_or_default();
-    let is_ours = root == "proplet" || root.starts_with("proplet_");
-    is_ours || *metadata.level() <= Level::WARN
+    is_ours(root) || *metadata.level() <= Level::WARN
 }
 
 #[cfg(test)]
@@ -201,12 +264,56 @@ mod tests {
     }
 
     #[test]
+    fn a_word_that_is_no_level_is_refused_and_no_silence() {
+        for filter in ["warning", "verbose", "proplet=debug,fatal", "4x"] {
+            let refused = subscriber(filter, Format::Text, Reader::Other, io::stderr).err();
+            let words = refused.unwrap_or_else(|| panic!("{filter}")).to_string();
+            assert!(words.contains("there is no level"), "{words}");
+        }
+        for filter in [
+            "",
+            "INFO",
+            "off",
+            "5",
+            "proplet",
+            "proplet_kbs",
+            "hyper=off,Warn",
+            "[call]=trace,trace",
+        ] {
+            let taken = subscriber(filter, Format::Text, Reader::Other, io::stderr);
+            assert!(taken.is_ok(), "{filter}");
+        }
+    }
+
+    #[test]
     fn colours_are_where_they_are_asked_for() {
         assert!(log("info", Format::Text, Reader::Terminal, events).contains('\x1b'));
         for format in [Format::Text, Format::Json] {
             for reader in [Reader::Journal, Reader::Other] {
                 assert!(!log("info", format, reader, events).contains('\x1b'));
             }
+        }
+    }
+
+    #[test]
+    fn the_line_about_missing_ones_looks_like_the_others() {
+        let of = |format, reader| super::notice(format, reader)(7);
+        let message = "7 lines of the log were left out, because whoever reads it was slow";
+        assert_eq!(
+            of(Format::Text, Reader::Journal),
+            format!("<4> WARN proplet_daemon::log: {message}\n")
+        );
+        let text = of(Format::Text, Reader::Other);
+        assert!(
+            text.ends_with(&format!("Z  WARN proplet_daemon::log: {message}\n")),
+            "{text}"
+        );
+        for (reader, prefix) in [(Reader::Journal, "<4>"), (Reader::Other, "")] {
+            let text = of(Format::Json, reader);
+            let json: serde_json::Value =
+                serde_json::from_str(text.strip_prefix(prefix).unwrap()).unwrap();
+            assert_eq!(json["fields"]["message"], message);
+            assert_eq!(json.get("timestamp").is_some(), reader == Reader::Other);
         }
     }
 

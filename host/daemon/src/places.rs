@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 /// Whose a task is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Owner {
+pub enum Owner {
     /// Encrypted under a key of this repository.
     Named(Arc<str>),
     /// Encrypted, and never opened here so far.
@@ -96,8 +96,7 @@ impl Places {
                 let Some((owner, sender)) = state.next() else {
                     return;
                 };
-                let running = state.running.entry(owner.clone()).or_default();
-                *running = running.saturating_add(1);
+                state.enter(&owner);
                 let places = self.clone();
                 (sender, Place { places, owner })
             };
@@ -115,16 +114,13 @@ impl State {
     /// Who has the next place, if there is one.
     fn next(&mut self) -> Option<(Owner, oneshot::Sender<Place>)> {
         self.leave();
-        let total: usize = self.running.values().sum();
-        let runs = |owner: &Owner| self.running.get(owner).copied().unwrap_or(0);
-        let index = if total < self.most {
+        let index = if self.total() < self.most {
             let turns = self.turns.iter().enumerate();
-            turns.min_by_key(|(index, owner)| (runs(owner), *index))?.0
-        } else if total == self.most && self.most > 1 && self.owners() <= 1 {
-            let mut turns = self.turns.iter();
-            turns.position(|owner| owner.is_named() && runs(owner) == 0)?
+            turns
+                .min_by_key(|(index, owner)| (self.runs(owner), *index))?
+                .0
         } else {
-            return None;
+            self.turns.iter().position(|owner| self.is_for(owner))?
         };
         let owner = self.turns.remove(index)?;
         let waiting = self.waiting.get_mut(&owner)?;
@@ -135,6 +131,39 @@ impl State {
             self.turns.push_back(owner.clone());
         }
         Some((owner, sender))
+    }
+
+    /// Whether this owner can have a place.
+    fn is_for(&self, owner: &Owner) -> bool {
+        let total = self.total();
+        let is_over_the_count = total == self.most && self.most > 1 && self.owners() <= 1;
+        total < self.most || is_over_the_count && owner.is_named() && self.runs(owner) == 0
+    }
+
+    /// How many tasks run.
+    fn total(&self) -> usize {
+        self.running.values().sum()
+    }
+
+    /// How many of this owner's do.
+    fn runs(&self, owner: &Owner) -> usize {
+        self.running.get(owner).copied().unwrap_or(0)
+    }
+
+    /// Gives a place to this owner.
+    fn enter(&mut self, owner: &Owner) {
+        let running = self.running.entry(owner.clone()).or_default();
+        *running = running.saturating_add(1);
+    }
+
+    /// Takes it back.
+    fn exit(&mut self, owner: &Owner) {
+        if let Some(running) = self.running.get_mut(owner) {
+            *running = running.saturating_sub(1);
+            if *running == 0 {
+                self.running.remove(owner);
+            }
+        }
     }
 
     /// How many owners run anything.
@@ -153,17 +182,30 @@ impl State {
     }
 }
 
+impl Place {
+    /// The same place for the owner who turns out to be the one, if that one can have it. Otherwise the place is free
+    /// again.
+    pub(super) fn charge(mut self, owner: Owner) -> Option<Self> {
+        let is_for = {
+            let mut state = self.places.lock();
+            state.exit(&self.owner);
+            let is_for = state.is_for(&owner);
+            state.enter(if is_for { &owner } else { &self.owner });
+            is_for
+        };
+        if !is_for {
+            return None;
+        }
+        self.owner = owner;
+        // Somebody may have a place over the count now.
+        self.places.hand_out();
+        Some(self)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        {
-            let mut state = self.places.lock();
-            if let Some(running) = state.running.get_mut(&self.owner) {
-                *running = running.saturating_sub(1);
-                if *running == 0 {
-                    state.running.remove(&self.owner);
-                }
-            }
-        }
+        self.places.lock().exit(&self.owner);
         self.places.hand_out();
     }
 }
@@ -266,6 +308,38 @@ mod tests {
         assert!(places.lock().waiting.values().all(VecDeque::is_empty));
         drop((held, other));
         assert!(places.try_acquire(Owner::Plain).is_some());
+    }
+
+    #[test]
+    fn a_place_is_charged_to_whoever_turns_out_to_have_it() {
+        let places = Places::new(2);
+        let first = places.try_acquire(named("alice")).unwrap();
+        let second = places.try_acquire(Owner::Unknown).unwrap();
+        // Neither was who it was taken for.
+        let first = first.charge(named("mallory")).unwrap();
+        let second = second.charge(named("mallory")).unwrap();
+        assert_eq!(places.lock().running, [(named("mallory"), 2)].into());
+        // The place over the count is another owner's, and not by that owner's name.
+        let third = places.try_acquire(named("alice")).unwrap();
+        assert!(third.charge(named("mallory")).is_none());
+        let third = places.try_acquire(named("alice")).unwrap();
+        assert!(third.charge(Owner::Unknown).is_none());
+        let third = places.try_acquire(named("alice")).unwrap();
+        let third = third.charge(named("bob")).unwrap();
+        assert!(places.try_acquire(named("alice")).is_none());
+        drop((first, second, third));
+        assert!(places.lock().running.is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_has_the_place_that_a_charge_makes() {
+        let places = Places::new(2);
+        let _first = places.acquire(named("mallory")).await;
+        let second = places.acquire(named("alice")).await;
+        let mut waits = Box::pin(places.acquire(named("bob")));
+        assert!(waits.as_mut().now_or_never().is_none());
+        let _second = second.charge(named("mallory")).unwrap();
+        waits.now_or_never().unwrap();
     }
 
     #[tokio::test]

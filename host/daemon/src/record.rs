@@ -1,28 +1,40 @@
 //! What the daemon puts into the audit log: its beginning and end, and what becomes of each start.
 //!
-//! A start that is taken has a chain of its own there. One that is refused at once has an entry, as long as there are not
+//! A task for which anything was done has a chain of its own there. One that was refused before has an entry, whether it
+//! was refused at once, made room for others, was stopped while it waited or could not be fetched; as long as there are not
 //! more of them than anybody would read: whoever floods a proplet with starts must not be able to fill its disk, nor to
 //! push out of the log what is kept of it. Beyond [`MOST_REFUSALS`] in a second, refusals are counted, and the number has an
-//! entry.
+//! entry. Where the settings want every task on record before it begins, each that is taken has its chain. What other
+//! programs ask of this machine is listed and counted in the same way ([`agent`]).
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+mod agent;
+mod tally;
+
+use std::{sync::Arc, time::Duration};
+
+use proplet_audit::{
+    Audit, Boot, Event, Export, JOURNALD_SOCKET, OpenError, Opening, Options, Place, Sealing,
+    TaskLog,
 };
-
-use proplet_audit::{Audit, Boot, Event, OpenError, Opening, Options, Place, Sealing, TaskLog};
-use proplet_executor::{Executor, Refusal, Request, host_text, text::Known};
-use proplet_settings::Settings;
+use proplet_executor::{Executor, Refusal, host_text, text::Known};
+use proplet_settings::{AuditExport, Settings};
 use proplet_types::{Clock, Code};
-use tokio::time::Instant;
 use tracing::warn;
 
+use self::tally::Tally;
 use crate::DISK_PATIENCE;
 
+/// Tasks that an earlier process left, with an entry each. The disk says which there were, and whoever has it can make up as
+/// many as he likes; so this is for the whole life of the process, and the number of the others has its entry at the end.
+const MOST_INTERRUPTED: u64 = 1024;
 /// Refusals with an entry each, in any second.
 const MOST_REFUSALS: u64 = 50;
 /// How long refusals are counted before the number has its entry.
 const WINDOW: Duration = Duration::from_secs(1);
+/// Refused requests of other programs with an entry each, in any minute.
+const MOST_AGENT_REFUSALS: u64 = 10;
+/// How long those are counted.
+const AGENT_WINDOW: Duration = Duration::from_secs(60);
 
 /// Begins the audit log that the settings ask for.
 pub(crate) fn open(
@@ -43,11 +55,19 @@ pub(crate) fn open(
         sealing: Sealing::to(audit.recipients.clone()),
         clock,
         patience: DISK_PATIENCE,
+        export: audit.export.clone().map(export),
         boot: Boot {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             settings: settings.digest,
         },
     })
+}
+
+fn export(export: AuditExport) -> Export {
+    match export {
+        AuditExport::Journald => Export::Journald(JOURNALD_SOCKET.into()),
+        AuditExport::Syslog(receiver) => Export::Syslog(receiver),
+    }
 }
 
 /// The audit log, as the daemon has it. Clones share one.
@@ -56,13 +76,9 @@ pub(crate) struct Record {
     audit: Audit,
     /// Whether no task runs that is not on record.
     is_required: bool,
-    refusals: Arc<Mutex<Refusals>>,
-}
-
-/// Refusals of this second.
-struct Refusals {
-    began: Instant,
-    count: u64,
+    interrupted: Arc<Tally>,
+    refusals: Arc<Tally>,
+    agent_refusals: Arc<Tally>,
 }
 
 impl Record {
@@ -70,29 +86,24 @@ impl Record {
         Self {
             audit: executor.audit().clone(),
             is_required: settings.audit.required,
-            refusals: Arc::new(Mutex::new(Refusals {
-                began: Instant::now(),
-                count: 0,
-            })),
+            interrupted: Arc::new(Tally::new(MOST_INTERRUPTED, Duration::MAX)),
+            refusals: Arc::new(Tally::new(MOST_REFUSALS, WINDOW)),
+            agent_refusals: Arc::new(Tally::new(MOST_AGENT_REFUSALS, AGENT_WINDOW)),
         }
     }
 
-    /// Begins the chain of a task. Where the settings ask for it, ends when that is on the disk.
+    /// Has the chain of a task begin, where the settings ask for it, and ends when that is on the disk.
     ///
     /// # Errors
     /// `audit-unavailable`, where it cannot be and has to.
-    pub(crate) async fn accept(
-        &self,
-        executor: &Executor,
-        request: &Request,
-    ) -> Result<TaskLog, Refusal> {
-        let lost = self.audit.lost_so_far();
-        let task = executor.accept(request);
+    pub(crate) async fn accept(&self, task: &TaskLog) -> Result<(), Refusal> {
         if !self.is_required {
-            return Ok(task);
+            return Ok(());
         }
+        let lost = self.audit.lost_so_far();
+        task.begin();
         match self.audit.flush_whole(lost).await {
-            Ok(()) => Ok(task),
+            Ok(()) => Ok(()),
             Err(trouble) => {
                 let code = Code::AuditUnavailable;
                 task.end(Some(code.as_str()));
@@ -107,38 +118,39 @@ impl Record {
         }
     }
 
-    /// A task ended, and was answered with this code if it failed.
-    pub(crate) fn ended(task: &TaskLog, code: Option<Code>) {
-        task.end(code.map(Code::as_str));
+    /// A task of this id ended, and was answered with this code if it failed.
+    pub(crate) fn ended(&self, id: &str, task: Option<&TaskLog>, code: Option<Code>) {
+        let is_on_record = task.is_some_and(|task| task.end(code.map(Code::as_str)));
+        if let Some(code) = code.filter(|_| !is_on_record) {
+            self.refused(id, code);
+        }
     }
 
-    /// A start or an invocation was refused before it had a chain.
+    /// A start or an invocation was refused, and has no chain.
     pub(crate) fn refused(&self, task: &str, code: Code) {
-        let (is_listed, unlisted) = self.count();
-        if unlisted > 0 {
-            self.audit.record(Event::TasksRefused { count: unlisted });
-        }
+        let (is_listed, unlisted) = self.refusals.count();
+        self.unlisted(unlisted, |count| Event::TasksRefused { count });
         if is_listed {
             let task = task.to_owned();
             self.audit.record(Event::TaskRefused { task, code });
         }
     }
 
-    /// Counts a refusal. Whether it has an entry, and how many of the last second had none.
-    fn count(&self) -> (bool, u64) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unlisted = 0;
-        if refusals.began.elapsed() >= WINDOW {
-            unlisted = refusals.take();
+    /// Puts on record how many had no entry, if any.
+    fn unlisted(&self, count: u64, event: impl FnOnce(u64) -> Event) {
+        if count > 0 {
+            self.audit.record(event(count));
         }
-        refusals.count = refusals.count.saturating_add(1);
-        (refusals.count <= MOST_REFUSALS, unlisted)
     }
 
-    /// An earlier process left a task without an end.
+    /// An earlier process left a task without an end, by what is on the disk.
     pub(crate) fn interrupted(&self, task: &str) {
-        let task = task.to_owned();
-        self.audit.record(Event::TaskInterrupted { task });
+        let (is_listed, unlisted) = self.interrupted.count();
+        self.unlisted(unlisted, |count| Event::TasksInterrupted { count });
+        if is_listed {
+            let task = task.to_owned();
+            self.audit.record(Event::TaskInterrupted { task });
+        }
     }
 
     /// Whether encrypted tasks are taken.
@@ -150,30 +162,25 @@ impl Record {
 
     /// The daemon ends.
     pub(crate) async fn stopped(&self) {
-        let unlisted = {
-            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            refusals.take()
-        };
-        if unlisted > 0 {
-            self.audit.record(Event::TasksRefused { count: unlisted });
-        }
+        let unlisted = self.interrupted.take();
+        self.unlisted(unlisted, |count| Event::TasksInterrupted { count });
+        self.unlisted(self.refusals.take(), |count| Event::TasksRefused { count });
+        self.unlisted(self.agent_refusals.take(), |count| Event::AgentRefused {
+            count,
+        });
         self.audit.record(Event::Stopped);
         if let Err(trouble) = self.audit.flush().await {
             warn!("The audit log is not written whole: {trouble}");
         }
-    }
-}
-
-impl Refusals {
-    /// Begins to count anew. Gives how many had no entry.
-    fn take(&mut self) -> u64 {
-        self.began = Instant::now();
-        std::mem::take(&mut self.count).saturating_sub(MOST_REFUSALS)
+        if let Err(trouble) = self.audit.flush_export().await {
+            warn!("The end of the audit log is not exported: {trouble}");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proplet_agent::attestation::{End, Wanted, Witness as _};
     use proplet_executor::Host;
     use proplet_settings::environment::Environment;
 
@@ -219,6 +226,48 @@ mod tests {
             line["about"]["count"].as_u64().unwrap()
         });
         assert_eq!(listed + counted.sum::<u64>(), 1000);
+    }
+
+    #[tokio::test]
+    async fn what_a_program_asks_for_in_vain_is_counted_and_what_it_was_given_is_listed() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("audit");
+        let (record, _executor) = record(&format!("[audit]\npath = {path:?}"));
+        for _ in 0..1000 {
+            record.asked(Wanted::Token, End::Refused("kbs-token"));
+        }
+        let challenge = proplet_types::Digest::of(b"guess");
+        for end in [End::Given, End::Failed("tee-busy")] {
+            let outside = false;
+            record.asked(Wanted::Evidence { challenge, outside }, end);
+        }
+        record.stopped().await;
+        let lines = lines(&path);
+        let of_kind = |kind: &str| -> Vec<&String> {
+            let kind = format!("\"kind\":\"{kind}\"");
+            lines.iter().filter(|line| line.contains(&kind)).collect()
+        };
+        let tokens = of_kind("agent-token");
+        assert_eq!(u64::try_from(tokens.len()), Ok(MOST_AGENT_REFUSALS));
+        assert!(
+            tokens[0].contains("\"code\":\"kbs-token\""),
+            "{}",
+            tokens[0]
+        );
+        let counted = of_kind("agent-refused");
+        assert_eq!(counted.len(), 1);
+        assert!(counted[0].contains("\"count\":990"), "{}", counted[0]);
+        let evidence = of_kind("agent-evidence");
+        assert_eq!(evidence.len(), 2);
+        assert!(!evidence[0].contains("\"code\""), "{}", evidence[0]);
+        assert!(
+            evidence[1].contains("\"code\":\"tee-busy\""),
+            "{}",
+            evidence[1]
+        );
+        // Nobody may see what was chosen.
+        let challenge = challenge.to_string();
+        assert!(lines.iter().all(|line| !line.contains(&challenge)));
     }
 
     #[tokio::test]

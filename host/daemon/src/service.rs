@@ -9,7 +9,7 @@ use proplet_outbox::{Answer, Recovered};
 use proplet_settings::Settings;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
-    time::{Instant, timeout_at},
+    time::Instant,
 };
 use tracing::{error, info};
 
@@ -20,8 +20,9 @@ use crate::{
     mqtt::{
         Received,
         acknowledge::Acknowledgements,
-        outbox::{About, Letter, Outbox},
+        outbox::{About, Kind, Letter, Outbox},
     },
+    places::Owner,
     record::Record,
     repeats::Repeats,
     sparing::{Sparing, warn_sparingly},
@@ -31,9 +32,9 @@ use crate::{
 
 /// How long tasks may take to end once they are told to.
 const STOPPING: Duration = Duration::from_secs(10);
-/// So many refusals may wait for room in the outbox. Their starts are not acknowledged meanwhile, and a broker sends no
-/// more than its window without that.
-pub(super) const WAITING_REFUSALS: usize = 16 * 1024;
+/// So many refusals may wait for room in the outbox, and so many ends of latent tasks. Their messages are not acknowledged
+/// meanwhile, and a connection has no more packet ids than these (MQTT 3.1.1, section 2.3.1), whatever window a broker keeps.
+const WAITING: usize = u16::MAX as usize;
 
 /// The receiving side of a daemon.
 pub(super) struct Service {
@@ -53,10 +54,24 @@ pub(super) struct Service {
     /// Who asks whether messages are obeyed.
     pub probes: mpsc::Receiver<Probe>,
     pub settings: Arc<Settings>,
-    /// Room for refusals that wait.
-    pub refusals: Arc<Semaphore>,
+    pub waiting_room: WaitingRoom,
     /// For lines that every stranger can cause.
     pub sparing: Sparing,
+}
+
+/// Where answers wait for room in the outbox. However many refusals do, whoever's start was taken has a place here.
+pub(super) struct WaitingRoom {
+    refusals: Arc<Semaphore>,
+    ends: Arc<Semaphore>,
+}
+
+impl Default for WaitingRoom {
+    fn default() -> Self {
+        Self {
+            refusals: Arc::new(Semaphore::new(WAITING)),
+            ends: Arc::new(Semaphore::new(WAITING)),
+        }
+    }
 }
 
 impl Service {
@@ -140,21 +155,28 @@ impl Service {
                 Decoded::Bad(bad) => self.bad_start(bad, not_before, may_wait).await,
                 Decoded::Task(start) => {
                     let id = &start.request.task.id;
-                    if stopping {
-                        return self.refuse(id, &tasks::stopping(), not_before, may_wait);
-                    }
                     if self.repeats.is_repeated(message, id) {
                         info!("The broker delivered the start of task {id} twice");
                         return None;
                     }
-                    self.start(*start, not_before, may_wait).await
+                    if self.is_pending(id).await {
+                        warn_sparingly!(
+                            self.sparing,
+                            "Task {id} runs already or its answer is on its way; the repeated start is ignored"
+                        );
+                        return None;
+                    }
+                    // Not before that: it would write over the answer of a task that still ends.
+                    if stopping {
+                        let owner = self.tasks.owner(&start.request.source);
+                        return self.refuse(id, owner, &tasks::stopping(), not_before, may_wait);
+                    }
+                    self.start(*start, not_before, may_wait)
                 }
             },
             Command::Stop => {
-                if let Some(stop) = Stop::from_bytes(&message.payload, &self.entity) {
-                    self.stop(&stop, not_before);
-                }
-                None
+                let stop = Stop::from_bytes(&message.payload, &self.entity)?;
+                self.stop(&stop, not_before)
             }
             Command::Invoke => self.invoke(message, stopping, may_wait).await,
             Command::Chunk => {
@@ -166,20 +188,14 @@ impl Service {
         }
     }
 
-    async fn start(
+    fn start(
         &mut self,
         start: Start,
         not_before: Instant,
         may_wait: bool,
     ) -> Option<oneshot::Receiver<()>> {
         let id = start.request.task.id.clone();
-        if self.is_pending(&id).await {
-            warn_sparingly!(
-                self.sparing,
-                "Task {id} runs already or its answer is on its way; the repeated start is ignored"
-            );
-            return None;
-        }
+        let owner = self.tasks.owner(&start.request.source);
         self.repeats.remember(&id);
         let (accepted, ready) = oneshot::channel();
         match self.tasks.start(start, not_before, accepted) {
@@ -189,7 +205,7 @@ impl Service {
             }
             Err(refusal) => {
                 self.repeats.forget(&id);
-                self.refuse(&id, &refusal, not_before, may_wait)
+                self.refuse(&id, owner, &refusal, not_before, may_wait)
             }
         }
     }
@@ -220,7 +236,7 @@ impl Service {
                 );
                 None
             }
-            Some(id) => self.refuse(&id, &bad.refusal, not_before, may_wait),
+            Some(id) => self.refuse(&id, Owner::Plain, &bad.refusal, not_before, may_wait),
             None => {
                 warn_sparingly!(
                     self.sparing,
@@ -237,10 +253,17 @@ impl Service {
     fn refuse(
         &self,
         id: &str,
+        owner: Owner,
         refusal: &Refusal,
         not_before: Instant,
         may_wait: bool,
     ) -> Option<oneshot::Receiver<()>> {
+        let letter = self.refusal(id, owner, refusal, not_before);
+        self.put(letter, Kind::Refusal, may_wait)
+    }
+
+    /// Says that a start is not run, or not any more.
+    fn refusal(&self, id: &str, owner: Owner, refusal: &Refusal, not_before: Instant) -> Letter {
         warn_sparingly!(self.sparing, "Task {id} refused: {refusal}");
         self.record.refused(id, refusal.code());
         let payload = ResultMessage::refused(id, &self.entity, refusal).to_payload();
@@ -249,81 +272,70 @@ impl Service {
         } else {
             Answer::Unkept(Some(refusal.code()))
         };
-        let letter = Letter {
+        Letter {
             task: id.to_owned(),
             about: About::Task,
+            owner,
             payload,
             not_before,
             number: None,
             on_disk,
-        };
-        self.put_refusal(letter, may_wait)
+        }
     }
 
-    /// Puts a refusal into the outbox, as [`Service::refuse`] says.
-    fn put_refusal(&self, letter: Letter, may_wait: bool) -> Option<oneshot::Receiver<()>> {
+    /// Puts an answer into the outbox, as [`Service::refuse`] says.
+    fn put(&self, letter: Letter, kind: Kind, may_wait: bool) -> Option<oneshot::Receiver<()>> {
         let size = letter.payload.len();
-        let place = match self.outbox.reserve_refusal(size) {
-            Ok(place) => Ok(place),
-            Err(full) => {
-                let waiting = Arc::clone(&self.refusals).try_acquire_owned();
-                match waiting.ok().filter(|_| may_wait) {
-                    Some(waiting) => Err(waiting),
-                    None => {
-                        warn_sparingly!(
-                            self.sparing,
-                            "The refusal of task {} is lost: {full}",
-                            letter.task
-                        );
-                        return None;
-                    }
-                }
-            }
+        let waiting = match kind {
+            Kind::Refusal => &self.waiting_room.refusals,
+            Kind::Result => &self.waiting_room.ends,
         };
         let (kept, ready) = oneshot::channel::<()>();
-        let outbox = self.outbox.clone();
-        // Until it has room too: no later start of this id is to be answered before it.
-        let expected = outbox.expect(letter.subject());
-        tokio::spawn(async move {
-            let place = match place {
-                Ok(place) => place,
-                Err(_waiting) => {
-                    let room = outbox.reserve_refusal_waiting(size);
-                    let until = letter.about.until();
-                    match until {
-                        None => room.await,
-                        Some(until) => match timeout_at(until, room).await {
-                            Ok(place) => place,
-                            // Nobody waits for it any more.
-                            Err(_) => return,
-                        },
-                    }
-                }
-            };
-            let task = letter.task.clone();
-            let is_kept = place.put(letter, ()).await;
-            drop(expected);
-            if !is_kept {
-                // Neither the disk nor the broker has it so far: the start is still the broker's.
-                outbox.answered(&task).await;
+        let full = match self.outbox.reserve(kind, size) {
+            Ok(place) => {
+                self.outbox.keep(place, letter, kept);
+                return Some(ready);
             }
-            drop(kept);
-        });
+            Err(full) => full,
+        };
+        let waiting = Arc::clone(waiting).try_acquire_owned();
+        match waiting.ok().filter(|_| may_wait) {
+            Some(waiting) => self.outbox.keep_later(kind, letter, kept, waiting),
+            None => {
+                warn_sparingly!(
+                    self.sparing,
+                    "The answer to task {} is lost: {full}",
+                    letter.task
+                );
+                return None;
+            }
+        }
         Some(ready)
     }
 
-    fn stop(&mut self, stop: &Stop, not_before: Instant) {
+    /// Stops a task. What is returned is that of the answer to the start of a latent one, as [`Service::refuse`] has it.
+    fn stop(&mut self, stop: &Stop, not_before: Instant) -> Option<oneshot::Receiver<()>> {
+        let owner = self.tasks.owner_of_latent(&stop.id);
         match self.tasks.stop(&stop.id) {
-            Stopped::Task => info!("Received stop command for task: {}", stop.id),
+            Stopped::Task => {
+                info!("Received stop command for task: {}", stop.id);
+                None
+            }
             Stopped::Latent => {
                 info!("Received stop command for latent task: {}", stop.id);
-                self.refuse(&stop.id, &tasks::stopped_latent(), not_before, false);
+                // Its start was taken, and this is the only answer to it: it has the room of a result, and waits for that
+                // whether or not the stop does.
+                let letter = self.refusal(&stop.id, owner, &tasks::stopped_latent(), not_before);
+                self.put(letter, Kind::Result, true)
             }
-            Stopped::Nothing => warn_sparingly!(
-                self.sparing,
-                "Received stop command for task {}, which is not running here",
-                stop.id
-            ),
+            Stopped::Nothing => {
+                warn_sparingly!(
+                    self.sparing,
+                    "Received stop command for task {}, which is not running here",
+                    stop.id
+                );
+                None
+            }
         }
     }
 }

@@ -192,6 +192,14 @@ impl Line {
     }
 }
 
+/// Answers whoever asks whether the daemon lives, without end: before there are messages to obey.
+pub(crate) async fn answer(probes: &mut mpsc::Receiver<Probe>) {
+    while let Some(probe) = probes.recv().await {
+        drop(probe);
+    }
+    std::future::pending().await
+}
+
 /// Ends with the next change. Where there will be none any more it does not end.
 async fn change<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {

@@ -46,14 +46,15 @@ impl Executor {
             Some(_) => None,
             None => Some(self.accept(&request)),
         };
-        if own.is_some() {
-            request.task.record = own.clone();
+        if let Some(own) = &own {
+            own.begin();
+            request.task.record = Some(own.clone());
         }
         let started = self.0.clock.now();
         let (task, manner) = (request.task, Manner::Task);
         let ledger = self.ledger(&task);
         let outcome = match self.prepare_to_run(request.source, &cancel, &ledger).await {
-            Ok(workload) => self.0.run(&workload, task, manner, started, cancel).await,
+            Ok(workload) => Box::pin(self.0.run(&workload, task, manner, started, cancel)).await,
             Err(refusal) => TaskOutcome::failed(refusal),
         };
         if let Some(own) = own {
@@ -62,14 +63,13 @@ impl Executor {
         outcome
     }
 
-    /// Begins the chain of a task in the audit log. Whoever calls this gives it to the task, and ends it.
+    /// The chain of a task in the audit log, which begins as soon as there is more to say than that the task was taken.
+    /// Whoever calls this gives it to the task, and ends it.
     #[must_use]
     pub fn accept(&self, request: &Request) -> TaskLog {
-        let record = self.0.audit.begin(&request.task.id);
-        record.record(Event::Accepted {
-            encrypted: matches!(request.source, Source::Encrypted { .. }),
-        });
-        record
+        let encrypted = matches!(request.source, Source::Encrypted { .. });
+        let accepted = Event::Accepted { encrypted };
+        self.0.audit.expect(&request.task.id, accepted)
     }
 
     /// Where it is put on record what is asked for on behalf of a task.
@@ -87,7 +87,9 @@ impl Executor {
         cancel: &CancelToken,
         ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
-        let prepare = |source| unless_stopped(cancel, self.0.prepare(source, ledger));
+        // Futures are as large as the largest of their ways, and all lie on the stack of whoever polls the outermost: what
+        // a pull takes is to be on the heap.
+        let prepare = |source| unless_stopped(cancel, Box::pin(self.0.prepare(source, ledger)));
         let again = match &source {
             source @ Source::Encrypted { .. } => Some(source.clone()),
             Source::Plain(_) | Source::File(_) => None,
@@ -113,7 +115,7 @@ impl Executor {
         cancel: &CancelToken,
     ) -> Result<Arc<Workload>, Refusal> {
         let ledger = Ledger::Boot(self.0.audit.clone());
-        unless_stopped(cancel, self.0.prepare(source, &ledger)).await
+        unless_stopped(cancel, Box::pin(self.0.prepare(source, &ledger))).await
     }
 
     /// Runs a workload once. It can be run any number of times, several at once, for as long as the key

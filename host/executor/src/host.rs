@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use proplet_audit::Audit;
 use proplet_hal::{Flavour, TeeName, TeeProvider};
+use proplet_net::names::Resolver;
 use proplet_settings::Settings;
 use proplet_types::{Clock, SystemClock};
 
@@ -23,6 +24,8 @@ pub struct Host {
     pub detected: Option<TeeName>,
     /// Where times come from.
     pub clock: Arc<dyn Clock>,
+    /// Who knows the addresses of registries and of the hosts that tasks ask.
+    pub resolver: Resolver,
     /// Whether there is swap.
     pub swap: Swap,
     /// What swap means.
@@ -46,6 +49,7 @@ impl Host {
             provider,
             detected: None,
             clock: Arc::new(SystemClock),
+            resolver: Resolver::default(),
             swap: Swap::probe(Path::new("/proc/swaps")),
             swap_rule: SwapRule::default(),
             binding_rule: BindingRule::default(),

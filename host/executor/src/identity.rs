@@ -13,7 +13,9 @@ use proplet_results::{
 use proplet_runtime::{AttestationError, Attestor, WorkloadEvidence, WorkloadIdentity};
 use proplet_types::{Code, Digest};
 
-use crate::{flight::Flight, host_text, quotes::GuestQueue, refusal::Refusal, text::Known};
+use crate::{
+    flight::Flight, host_text, ledger::Ledger, quotes::GuestQueue, refusal::Refusal, text::Known,
+};
 
 /// Speaks for one task's component. The component chooses the challenge and nothing else.
 pub(crate) struct TaskAttestor {
@@ -72,12 +74,13 @@ impl Attestor for TaskAttestor {
     }
 
     async fn evidence(&self, challenge: &[u8]) -> Result<WorkloadEvidence, AttestationError> {
-        let evidence = self.gather(challenge).await;
-        self.record.record(Event::WorkloadEvidence {
-            challenge: Digest::of(challenge),
-            refused: evidence.as_ref().err().map(word),
-        });
-        evidence
+        let digest = Digest::of(challenge);
+        let event = |refused| Event::WorkloadEvidence {
+            challenge: digest,
+            refused,
+        };
+        let ledger = Ledger::Task(self.record.clone());
+        ledger.asked(event, word, self.gather(challenge)).await
     }
 }
 
@@ -186,4 +189,73 @@ fn failed(error: &dyn std::fmt::Display) -> Refusal {
             Known::of_machine(error)
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use proplet_audit::Boot;
+    use proplet_hal::{Evidence, EvidenceError, ReportData, TeeName};
+    use proplet_types::SystemClock;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// Never has done.
+    struct Slow;
+
+    #[async_trait]
+    impl TeeProvider for Slow {
+        fn tee(&self) -> TeeName {
+            TeeName::SNP
+        }
+
+        fn attester(&self) -> &str {
+            "slow"
+        }
+
+        fn is_hardware(&self) -> bool {
+            true
+        }
+
+        async fn evidence(&self, _: &ReportData) -> Result<Evidence, EvidenceError> {
+            std::future::pending().await
+        }
+
+        async fn init_data(&self) -> Result<Option<Vec<u8>>, EvidenceError> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn evidence_that_no_component_waited_for_is_on_record() {
+        let digest = Digest::of(b"any");
+        let boot = Boot {
+            version: "1".to_owned(),
+            settings: digest,
+        };
+        let audit = Audit::in_memory(Arc::new(SystemClock), boot).unwrap();
+        let record = audit.begin("task");
+        let attestor = TaskAttestor {
+            provider: Some(Arc::new(Slow)),
+            tee: None,
+            queue: Arc::default(),
+            receipt_key: Arc::new(ReceiptKey::generate().unwrap()),
+            settings_digest: digest,
+            flavour: Flavour::Sealed,
+            component_digest: digest,
+            image_digest: None,
+            policy_digest: None,
+            task_id: "task".to_owned(),
+            record: record.clone(),
+        };
+        tokio::select! {
+            biased;
+            _ = attestor.evidence(b"challenge") => panic!("there is evidence"),
+            () = yield_now() => {}
+        }
+        let (lines, _) = record.entries();
+        assert_eq!(lines.len(), 1);
+        let expected = "\"code\":\"interrupted\",\"kind\":\"evidence\"";
+        assert!(lines[0].contains(expected), "{}", lines[0]);
+    }
 }

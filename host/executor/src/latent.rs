@@ -20,6 +20,7 @@ use crate::{
     outcome::TaskOutcome,
     refusal::Refusal,
     request::{Request, Source, Task},
+    run::component,
     workload::{Road, Workload},
 };
 
@@ -109,6 +110,10 @@ impl Executor {
             );
             return Err(Box::new(told.await));
         };
+        // Whatever becomes of it: it may be stopped before anything of it runs.
+        if let Some(record) = &request.task.record {
+            record.record(component(&workload));
+        }
         let code_bytes = code.size();
         let kept = match (&workload.road, image) {
             (Road::Encrypted(release), Some(image)) => {

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use proplet_audit::TaskLog;
+pub use proplet_types::text::is_id;
 use proplet_types::{Code, ResourceUri};
 
 use crate::{host_text, refusal::Refusal, text::Known, watch::Watch};
@@ -16,8 +17,6 @@ pub const MAX_INPUTS: usize = 4096;
 pub const MAX_VARIABLES: usize = 1024;
 /// Longest task name, invoked export or image reference, in bytes.
 pub const MAX_NAME_BYTES: usize = 2048;
-/// Longest task id, in bytes. The Manager's are UUIDs of 36.
-pub const MAX_ID_BYTES: usize = 256;
 
 /// What a short text takes in memory besides its characters, in bytes.
 const TEXT_OVERHEAD: usize = 64;
@@ -120,6 +119,19 @@ impl Request {
     /// # Errors
     /// `task-invalid`.
     pub fn check(&self) -> Result<(), Refusal> {
+        self.check_with(None, &BTreeMap::new())
+    }
+
+    /// Checks what it would be with these inputs, in the place of its own, and these variables on top, before anything is
+    /// copied.
+    ///
+    /// # Errors
+    /// `task-invalid`.
+    pub fn check_with(
+        &self,
+        inputs: Option<&[String]>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<(), Refusal> {
         let invalid = |words: &'static str| Err(Refusal::new(Code::TaskInvalid, words));
         let task = &self.task;
         if !is_id(&task.id) {
@@ -128,13 +140,14 @@ impl Request {
         if task.name.is_empty() || task.name.len() > MAX_NAME_BYTES {
             return invalid("name must have 1 to 2048 characters");
         }
-        if task.inputs.len() > MAX_INPUTS {
+        if inputs.unwrap_or(&task.inputs).len() > MAX_INPUTS {
             return invalid("there are more than 4096 inputs");
         }
-        if task.env.len() > MAX_VARIABLES {
+        let more = env.keys().filter(|name| !task.env.contains_key(*name));
+        if task.env.len().saturating_add(more.count()) > MAX_VARIABLES {
             return invalid("there are more than 1024 environment variables");
         }
-        if task.env.iter().any(|(name, value)| {
+        if task.env.iter().chain(env).any(|(name, value)| {
             name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')
         }) {
             return invalid("env has a name that is empty or has `=`, or a NUL character");
@@ -148,12 +161,6 @@ impl Request {
             _ => Ok(()),
         }
     }
-}
-
-/// True for text that can serve as an id: neither empty nor long, and safe to log.
-#[must_use]
-pub fn is_id(text: &str) -> bool {
-    !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
 }
 
 /// The key that the sender of a task names as `kbs_resource_path`: `repository/type/tag`, with or without a
@@ -286,6 +293,48 @@ mod tests {
             let refusal = expected_key(bad).unwrap_err();
             assert_eq!(refusal.code(), Code::ImageKeyMismatch, "{bad}");
             assert!(refusal.words().contains("kbs_resource_path"), "{refusal}");
+        }
+    }
+
+    fn texts(count: usize) -> BTreeMap<String, String> {
+        (0..count).map(|n| (n.to_string(), "x".into())).collect()
+    }
+
+    #[test]
+    fn what_is_checked_before_it_is_made_is_what_is_checked_then() {
+        let start = Request {
+            source: Source::File(Vec::new()),
+            task: Task {
+                id: "a".into(),
+                name: "run".into(),
+                inputs: vec!["x".into(); MAX_INPUTS],
+                arguments: Vec::new(),
+                invoke: None,
+                env: texts(MAX_VARIABLES - 1),
+                watch: Watch::default(),
+                record: None,
+            },
+        };
+        let variable = |name: &str, value: &str| BTreeMap::from([(name.into(), value.into())]);
+        for (inputs, env, is_taken) in [
+            (None, BTreeMap::new(), true),
+            (None, texts(MAX_VARIABLES), true),
+            (None, texts(MAX_VARIABLES + 1), false),
+            (None, variable("new", "x"), true),
+            (None, variable("a=b", "x"), false),
+            (None, variable("", "x"), false),
+            (None, variable("a", "\0"), false),
+            (Some(vec![String::new(); MAX_INPUTS]), texts(1), true),
+            (Some(vec![String::new(); MAX_INPUTS + 1]), texts(1), false),
+        ] {
+            let mut made = start.clone();
+            made.task.env.extend(env.clone());
+            if let Some(inputs) = inputs.clone() {
+                made.task.inputs = inputs;
+            }
+            let before = start.check_with(inputs.as_deref(), &env);
+            assert_eq!(before, made.check());
+            assert_eq!(before.is_ok(), is_taken);
         }
     }
 

@@ -3,6 +3,9 @@
 //! Whoever starts a task may want to know what it uses. What it uses depends on what it computes on, so nothing of an
 //! encrypted one is shown unless its policy says `metrics = true`, and nobody can tell before that policy is known: a
 //! [`Watch`] shows nothing until the run begins, and for a task that may not be watched it never begins.
+//!
+//! It also shows when a plain task begins to answer HTTP requests. That is known only once its component is compiled, and
+//! from then on it waits for clients until it is stopped.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -10,7 +13,7 @@ use std::{
 };
 
 use proplet_runtime::Gauge;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 /// Whoever looks on, and what is seen. Clones show the same task.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +26,7 @@ pub struct Watch {
 struct Seen {
     gauge: Gauge,
     began: OnceLock<Instant>,
+    answers: watch::Sender<Option<Arc<str>>>,
 }
 
 /// What somebody wants to be told of a task.
@@ -76,6 +80,26 @@ impl Watch {
         })
     }
 
+    /// Ends when the task begins to answer HTTP requests, with the result that it will have once it is stopped. For any
+    /// other it does not end.
+    pub async fn answers_http(&self) -> Arc<str> {
+        let mut answers = self.seen.answers.subscribe();
+        loop {
+            if let Some(result) = answers.borrow_and_update().clone() {
+                return result;
+            }
+            // The sender lives for as long as this.
+            if answers.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The task answers HTTP requests from now on, and will have this result.
+    pub(crate) fn begin_to_answer(&self, result: &str) {
+        self.seen.answers.send_replace(Some(result.into()));
+    }
+
     /// The run begins, of a task that may be watched. What has several runs began with the first.
     pub(crate) fn begin(&self) -> Gauge {
         self.seen.began.get_or_init(Instant::now);
@@ -103,5 +127,19 @@ mod tests {
         };
         assert_eq!(clone.reading(), Some(reading));
         assert_eq!(watch.profile(), None);
+    }
+
+    #[tokio::test]
+    async fn that_it_answers_is_seen_by_all_who_look_on() {
+        let watch = Watch::default();
+        let clone = watch.clone();
+        let is_seen_early = tokio::select! {
+            biased;
+            _ = clone.answers_http() => true,
+            () = std::future::ready(()) => false,
+        };
+        assert!(!is_seen_early);
+        watch.begin_to_answer("started");
+        assert_eq!(&*clone.answers_http().await, "started");
     }
 }

@@ -20,6 +20,9 @@ use crate::{Error, json};
 /// Members of JWKs that are private (RFC 7518 section 6, RFC 8037 section 2).
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "k", "p", "q", "dp", "dq", "qi", "oth"];
 
+/// Bytes of the key of an image.
+const IMAGE_KEY_BYTES: usize = 32;
+
 /// Why a key file is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -83,7 +86,9 @@ pub fn public_keys(bytes: &[u8]) -> Result<Vec<PublicKey>, KeyFileError> {
 
 /// The text of a key file, without a byte order mark and white space around it.
 fn text(bytes: &[u8]) -> Result<&str, KeyFileError> {
-    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
+    // One key of an image in 32768 begins so too, and a text with a key in it is longer.
+    let is_marked = matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
+    if is_marked && bytes.len() != IMAGE_KEY_BYTES {
         let advice = "save the file as UTF-8";
         return Err(other("UTF-16 text, as PowerShell writes it", advice));
     }
@@ -91,7 +96,7 @@ fn text(bytes: &[u8]) -> Result<&str, KeyFileError> {
     let text = std::str::from_utf8(bytes).ok().map(str::trim);
     match text {
         Some("") => Err(other("an empty file", MAKE_ONE)),
-        Some(text) if bytes.len() != 32 || text.starts_with('{') => recognized(text),
+        Some(text) if bytes.len() != IMAGE_KEY_BYTES || text.starts_with('{') => recognized(text),
         _ => Err(other_bytes(bytes)),
     }
 }
@@ -117,11 +122,11 @@ fn recognized(text: &str) -> Result<&str, KeyFileError> {
 
 fn other_bytes(bytes: &[u8]) -> KeyFileError {
     match bytes {
-        [0x30, ..] if bytes.len() != 32 => other(
+        [0x30, ..] if bytes.len() != IMAGE_KEY_BYTES => other(
             "binary DER",
             "convert it to PEM, with `openssl pkey -inform DER` (`-pubin` for a public key)",
         ),
-        _ if bytes.len() == 32 => other(
+        _ if bytes.len() == IMAGE_KEY_BYTES => other(
             "32 bytes without any form, as the key of an image has it",
             "that opens images, not results; give the recipient's key",
         ),

@@ -90,12 +90,17 @@ fn other_files_are_refused_by_what_they_are() {
     let several = [openssl!("p256.pem"), openssl!("certificate.pem")].concat();
     let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let utf16 = [&[0xff, 0xfe], utf16.as_slice()].concat();
+    let [mut little, mut big] = [[7; 32]; 2];
+    little[..2].copy_from_slice(b"\xff\xfe");
+    big[..2].copy_from_slice(b"\xfe\xff");
     let cut = &openssl!("p256.pem")[..100];
     let (convert, passphrase) = ("openssl pkcs8 -topk8", "openssl pkcs8 -in");
     let cases: &[Refused<'_>] = &[
         (b"", "an empty file", "an empty file"),
         (b" \n", "an empty file", "an empty file"),
         (&[7; 32], "the key of an image", "the key of an image"),
+        (&little, "the key of an image", "the key of an image"),
+        (&big, "the key of an image", "the key of an image"),
         (&[7; 31], "neither a JWK nor PEM", "neither a JWK nor PEM"),
         (b"\xff\xff", "neither", "neither"),
         (&utf16, "UTF-16", "UTF-16"),

@@ -106,7 +106,7 @@ impl Http {
             .no_zstd()
             .http1_only()
             .connect_timeout(config.connect_timeout)
-            .dns_resolver(std::sync::Arc::new(Resolver))
+            .dns_resolver(std::sync::Arc::new(Resolver::default()))
             .build()
             .map_err(unmade)?;
         Ok(Self {

@@ -1,23 +1,31 @@
-//! Host names, through the machine's resolver, with a failure that can be told from other failures.
+//! Host names, with a failure that can be told from other failures.
+//!
+//! They are the settings', and they are looked up under a bound of their own: they wait for nobody else's, and what is
+//! given up while the name server is silent does not pile up.
 
 use std::fmt;
+use std::net::SocketAddr;
 
+use proplet_net::names::{Asker, Names};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// The machine's resolver.
-pub(crate) struct Resolver;
+/// The names of one key broker or attestation service.
+#[derive(Default)]
+pub(crate) struct Resolver(Names);
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let names = self.0.clone();
         Box::pin(async move {
             let failed = |reason: String| NameNotFound {
                 name: name.as_str().to_owned(),
                 reason,
             };
-            let found = tokio::net::lookup_host((name.as_str(), 0))
-                .await
-                .map_err(|error| failed(error.to_string()))?;
-            let addresses: Vec<_> = found.collect();
+            let found = names.lookup(name.as_str(), Asker::Anybody).await;
+            let found = found.map_err(|error| failed(error.to_string()))?;
+            // Port 0 stands for the URL's.
+            let addresses = found.iter().map(|address| SocketAddr::new(*address, 0));
+            let addresses: Vec<SocketAddr> = addresses.collect();
             if addresses.is_empty() {
                 return Err(failed("no address".to_owned()).into());
             }

@@ -1,5 +1,5 @@
-//! How this host reaches servers: whom its TLS connections trust, and which proxy they go through; and how it
-//! serves strangers ([`serve`]).
+//! How this host reaches servers: whom its TLS connections trust, which proxy they go through, and how many threads
+//! their names may take ([`names`]); and how it serves strangers ([`serve`]).
 //!
 //! HTTP and TLS libraries follow the environment unless they are told not to: `HTTPS_PROXY` and its
 //! kin send every request, with the credentials in it, to whoever the variable names, and
@@ -11,6 +11,7 @@
 
 pub mod bounded;
 mod http;
+pub mod names;
 mod proxy;
 pub mod reach;
 pub mod retry;

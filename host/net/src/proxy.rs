@@ -83,6 +83,17 @@ impl Proxy {
         &self.host
     }
 
+    /// Whether requests to the proxy's own name would not go through the proxy: one of the exceptions is that name or
+    /// a domain of it.
+    pub(crate) fn excepts_itself(&self) -> bool {
+        let host = self.host.to_ascii_lowercase();
+        self.except.iter().any(|entry| {
+            let entry = entry.trim_start_matches('.').to_ascii_lowercase();
+            let before = host.strip_suffix(&entry);
+            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        })
+    }
+
     pub(crate) fn to_reqwest(&self) -> reqwest::Result<reqwest::Proxy> {
         let proxy = reqwest::Proxy::all(self.url.as_str())?;
         Ok(match self.except.as_slice() {
@@ -134,6 +145,23 @@ mod tests {
     fn proxy(url: &str, except: &[&str]) -> Result<Proxy, ProxyError> {
         let except: Vec<String> = except.iter().map(|entry| (*entry).to_owned()).collect();
         Proxy::new(url, &except)
+    }
+
+    #[test]
+    fn an_exception_can_be_the_proxy() {
+        for (host, except, expected) in [
+            ("proxy.corp.example", "proxy.corp.example", true),
+            ("proxy.corp.example", "corp.example", true),
+            ("proxy.corp.example", ".CORP.example", true),
+            ("PROXY.corp.example", "proxy.corp.example", true),
+            ("proxy.corp.example", "other.corp.example", false),
+            ("proxy.corp.example", "orp.example", false),
+            ("proxy.corp.example", "x.proxy.corp.example", false),
+        ] {
+            let proxy = proxy(&format!("http://{host}:3128"), &[except]).unwrap();
+            assert_eq!(proxy.excepts_itself(), expected, "{host} {except}");
+        }
+        assert!(!proxy("http://proxy:3128", &[]).unwrap().excepts_itself());
     }
 
     #[test]

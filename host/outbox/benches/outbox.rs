@@ -1,5 +1,7 @@
 //! What the outbox costs per task, beside writing and syncing the same bytes to a file.
 //!
+//! Stores in clear and sealed ones take turns too, so what sealing costs is seen in the same run.
+//!
 //! A task's way is what the daemon does for it: its id goes in, its result goes in, and it is forgotten. The first two
 //! are waited for, so a task alone costs two commits, and its removal goes with one of the next. The baseline
 //! appends as many bytes to a file as often as there is something to wait for, and syncs it each time; for a group
@@ -27,7 +29,7 @@ use std::{
 };
 
 use criterion::Criterion;
-use proplet_outbox::{Answer, Journal, Options, Rerun};
+use proplet_outbox::{Answer, Journal, Options, Rerun, Sealing, SealingRoot};
 use tokio::runtime::Runtime;
 
 /// A sealed result of 1 KiB is about twice that as a results message.
@@ -42,12 +44,18 @@ fn main() {
     std::fs::create_dir_all(&place).unwrap();
     let folder = tempfile::tempdir_in(&place).unwrap();
     let runtime = Runtime::new().unwrap();
-    let journal = runtime.block_on(journal(&folder.path().join("outbox")));
+    let open = |name, sealing| runtime.block_on(journal(&folder.path().join(name), sealing));
+    let journal = open("outbox", Sealing::Clear);
+    let root = SealingRoot::new(&[7; 32]).unwrap();
+    let sealed = open("sealed", Sealing::Root(root));
     let mut bare = File::create(folder.path().join("bare")).unwrap();
 
     let mut criterion = Criterion::default().configure_from_args();
     criterion.bench_function("outbox: a task alone", |bencher| {
         bencher.iter(|| runtime.block_on(group(&journal, 1)));
+    });
+    criterion.bench_function("outbox: a task alone, sealed", |bencher| {
+        bencher.iter(|| runtime.block_on(group(&sealed, 1)));
     });
     criterion.bench_function("bare: write and sync, twice", |bencher| {
         bencher.iter(|| write(&mut bare, 1));
@@ -56,33 +64,41 @@ fn main() {
 
     let is_test = std::env::args().any(|argument| argument == "--test");
     let rounds = if is_test { 1 } else { ROUNDS };
-    println!("\n| tasks at once | outbox, \u{b5}s per task | bare, \u{b5}s per task | ratio |");
-    println!("| --- | --- | --- | --- |");
+    println!(
+        "\n| tasks at once | outbox, \u{b5}s per task | sealed, \u{b5}s per task | bare, \u{b5}s per task | \
+         outbox to bare | sealed to outbox |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- |");
     for tasks in GROUPS {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut sealing, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {
             let began = Instant::now();
             runtime.block_on(group(&journal, tasks));
             ours.push(began.elapsed());
+            let began = Instant::now();
+            runtime.block_on(group(&sealed, tasks));
+            sealing.push(began.elapsed());
             let began = Instant::now();
             write(&mut bare, tasks);
             theirs.push(began.elapsed());
         }
         let each = |times: &mut Vec<Duration>| median(times).as_secs_f64() * 1e6 / tasks as f64;
         let (ours, theirs) = (each(&mut ours), each(&mut theirs));
+        let sealing = each(&mut sealing);
         println!(
-            "| {tasks} | {ours:.1} | {theirs:.1} | {:.2} |",
-            ours / theirs
+            "| {tasks} | {ours:.1} | {sealing:.1} | {theirs:.1} | {:.2} | {:.2} |",
+            ours / theirs,
+            sealing / ours
         );
     }
 }
 
-async fn journal(path: &Path) -> Journal {
+async fn journal(path: &Path, sealing: Sealing) -> Journal {
     let (journal, opening) = Journal::open(Options {
         path: path.to_owned(),
         max_bytes: 1 << 30,
         rerun: Rerun::Allowed,
-        seal: None,
+        sealing,
         patience: std::time::Duration::from_secs(30),
     })
     .unwrap();

@@ -3,9 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::Arc,
 };
 
+use proplet_types::Code;
 use ring::digest::{SHA256, digest};
 use tracing::{error, info, warn};
 
@@ -15,7 +15,7 @@ use crate::{
     disk::{Disk, Failure, OpenError},
     entry::{Answer, Entry},
     health::{Health, State},
-    seal::Seal,
+    seal::{Known, Sealing, SealingRoot},
     trouble::Trouble,
 };
 
@@ -25,7 +25,7 @@ const DONE_BYTES: u64 = 48;
 /// What is to be on the disk, and what may be there.
 pub(crate) struct Core {
     disk: Box<dyn Disk>,
-    seal: Option<Arc<dyn Seal>>,
+    sealing: Sealing,
     max_bytes: u64,
     rerun: Rerun,
     store: Result<Store, Trouble>,
@@ -45,22 +45,26 @@ pub(crate) struct Core {
     done_count: u64,
     /// Entries that are there now whose ids may come again whatever the settings say.
     repeatable: BTreeSet<u64>,
-    set_aside: Option<PathBuf>,
+    /// How this process left a sealed store.
+    known: Known,
+    /// The last commit found no room.
+    was_full: bool,
+    /// Where a store lies that was not gone on with, and why in one word.
+    set_aside: Option<(PathBuf, &'static str)>,
 }
 
 impl Core {
-    pub(crate) fn new(
-        disk: Box<dyn Disk>,
-        seal: Option<Arc<dyn Seal>>,
-        max_bytes: u64,
-        rerun: Rerun,
-    ) -> Self {
+    pub(crate) fn new(disk: Box<dyn Disk>, sealing: Sealing, max_bytes: u64, rerun: Rerun) -> Self {
+        let why = match sealing {
+            Sealing::Awaited => Trouble::Locked(None),
+            Sealing::Clear | Sealing::Root(_) => Trouble::Closed,
+        };
         Self {
             disk,
-            seal,
+            sealing,
             max_bytes,
             rerun,
-            store: Err(Trouble::Closed),
+            store: Err(why),
             next: None,
             live: BTreeMap::new(),
             bytes: 0,
@@ -69,7 +73,25 @@ impl Core {
             done: BTreeMap::new(),
             done_count: 0,
             repeatable: BTreeSet::new(),
+            known: Known::default(),
+            was_full: false,
             set_aside: None,
+        }
+    }
+
+    /// Whether the sealing root is still to come. Nothing touches the disk before.
+    pub(crate) fn is_locked(&self) -> bool {
+        matches!(self.sealing, Sealing::Awaited)
+    }
+
+    /// The sealing root that is awaited, or why it is not there.
+    pub(crate) fn unlock(&mut self, root: Result<SealingRoot, Code>) {
+        if !self.is_locked() {
+            return;
+        }
+        match root {
+            Ok(root) => self.sealing = Sealing::Root(root),
+            Err(code) => self.store = Err(Trouble::Locked(Some(code))),
         }
     }
 
@@ -85,6 +107,7 @@ impl Core {
     pub(crate) fn health(&self) -> Health {
         Health {
             state: match &self.store {
+                Ok(_) if self.is_at_bound() => State::Failing(Trouble::Bound(self.max_bytes)),
                 Ok(_) => State::Good,
                 Err(trouble) => State::Failing(trouble.clone()),
             },
@@ -97,18 +120,21 @@ impl Core {
     /// Opens the store if it is not, and gives what an earlier process left in it. What this process has in
     /// memory is written with the next commit.
     pub(crate) fn open(&mut self) -> Result<Vec<(u64, Entry)>, OpenError> {
-        if self.is_open() {
+        if self.is_open() || self.is_locked() {
             return Ok(Vec::new());
         }
-        let opened = match Store::open(&mut *self.disk, self.seal.clone()) {
-            Err(Failure::Trouble(Trouble::Damaged(why))) => self.begin_anew(&why),
+        let opened = match self.opened() {
+            Err(Failure::Trouble(why @ (Trouble::Damaged(_) | Trouble::Breach(_)))) => {
+                self.begin_anew(&why)
+            }
             opened => opened,
         };
         match opened {
             Ok((store, found)) => {
-                if !matches!(self.store, Err(Trouble::Closed)) {
+                if !matches!(self.store, Err(Trouble::Closed | Trouble::Locked(_))) {
                     info!("The outbox can be written again");
                 }
+                self.done_count = store.done();
                 self.store = Ok(store);
                 Ok(self.take_over(found))
             }
@@ -120,27 +146,44 @@ impl Core {
         }
     }
 
-    fn begin_anew(&mut self, why: &str) -> Result<(Store, Found), Failure> {
-        let aside = match self.disk.set_aside() {
+    fn opened(&mut self) -> Result<(Store, Found), Failure> {
+        let root = match &self.sealing {
+            Sealing::Root(root) => Some(root),
+            Sealing::Clear | Sealing::Awaited => None,
+        };
+        Store::open(&mut *self.disk, root, &mut self.known)
+    }
+
+    fn begin_anew(&mut self, why: &Trouble) -> Result<(Store, Found), Failure> {
+        let aside = match self.disk.set_aside(why) {
             Ok(aside) => aside,
             Err(error) => {
-                error!("The outbox is damaged ({why}) and cannot be set aside: {error}");
-                return Err(Trouble::damaged(&error).into());
+                let trouble = match why {
+                    Trouble::Breach(_) => why.clone(),
+                    _ => Trouble::damaged(&error),
+                };
+                // Once, and not at each try.
+                if !matches!(&self.store, Err(known) if *known == trouble) {
+                    error!(
+                        "The store of the outbox is not gone on with: {why}. It cannot be set aside: {error}"
+                    );
+                }
+                return Err(trouble.into());
             }
         };
         error!(
-            "The outbox is damaged ({why}). It is set aside as {}, and a new one is begun: the tasks in it are \
-             not answered, and ids that must not run again are forgotten with it",
+            "The store of the outbox is not gone on with: {why}. It is set aside as {}, and a new one is begun: the \
+             tasks in it are not answered, and ids that must not run again are forgotten with it",
             aside.display()
         );
-        self.set_aside = Some(aside);
+        self.set_aside = Some((aside, why.word()));
         self.written.clear();
         self.dirty.clear();
-        Store::open(&mut *self.disk, self.seal.clone())
+        self.known.set_aside();
+        self.opened()
     }
 
     fn take_over(&mut self, found: Found) -> Vec<(u64, Entry)> {
-        self.done_count = found.done;
         let last = found.entries.keys().next_back().copied();
         let next = last.map_or(1, |last| last.saturating_add(1));
         self.next = Some(self.next.map_or(next, |known| known.max(next)));
@@ -150,11 +193,13 @@ impl Core {
             .extend(missing.filter(|number| !found.entries.contains_key(number)));
         let mut recovered = Vec::new();
         for (number, entry) in found.entries {
-            // What this process wrote it knows, also when it has forgotten it since.
+            // What this process wrote it knows, also when it has changed or forgotten it since.
             if self.written.insert(number) {
                 self.bytes = self.bytes.saturating_add(entry.size());
                 self.live.insert(number, entry.clone());
                 recovered.push((number, entry));
+            } else if self.live.get(&number) != Some(&entry) {
+                self.dirty.insert(number);
             }
         }
         recovered
@@ -183,7 +228,7 @@ impl Core {
                 }
             }
         }
-        if self.total() >= self.max_bytes {
+        if self.is_at_bound() {
             return Err(Trouble::Bound(self.max_bytes).into());
         }
         if self.rerun == Rerun::Never && counts == Counts::Yes {
@@ -250,23 +295,35 @@ impl Core {
 
     /// Writes everything that is not on the disk, and ends when it is.
     pub(crate) fn commit(&mut self) -> Result<(), Trouble> {
-        let store = match &self.store {
+        // What is removed makes room for the rest, but only once it is committed.
+        if self.was_full {
+            self.write(Part::Removals)?;
+        }
+        self.write(Part::All)?;
+        self.was_full = false;
+        Ok(())
+    }
+
+    fn write(&mut self, part: Part) -> Result<(), Trouble> {
+        let store = match &mut self.store {
             Ok(store) => store,
             Err(trouble) => return Err(trouble.clone()),
         };
-        let changes = Changes {
-            entries: self
-                .dirty
-                .iter()
-                .map(|number| (*number, self.live.get(number)))
-                .collect(),
-            done: self
-                .done
-                .iter()
-                .map(|(task, done)| (*task, *done))
-                .collect(),
+        let entries = self.dirty.iter();
+        let entries = entries.map(|number| (*number, self.live.get(number)));
+        let done = self.done.iter().map(|(task, done)| (*task, *done));
+        let changes = match part {
+            Part::All => Changes {
+                entries: entries.collect(),
+                done: done.collect(),
+            },
+            Part::Removals => Changes {
+                entries: entries.filter(|(_, entry)| entry.is_none()).collect(),
+                done: Vec::new(),
+            },
         };
-        let applied = store.apply(&changes);
+        let applied = store.apply(&changes, &mut self.known);
+        self.done_count = store.done();
         // A commit that failed may be on the disk all the same.
         for (number, entry) in &changes.entries {
             if entry.is_some() {
@@ -276,15 +333,14 @@ impl Core {
             }
         }
         match applied {
+            Ok(()) if part == Part::Removals => {
+                let live = &self.live;
+                self.dirty.retain(|number| live.contains_key(number));
+                Ok(())
+            }
             Ok(()) => {
                 self.dirty.clear();
-                for (_, added) in std::mem::take(&mut self.done) {
-                    self.done_count = if added {
-                        self.done_count.saturating_add(1)
-                    } else {
-                        self.done_count.saturating_sub(1)
-                    };
-                }
+                self.done.clear();
                 Ok(())
             }
             Err(trouble) => {
@@ -302,6 +358,11 @@ impl Core {
         self.dirty.insert(number);
     }
 
+    /// Whether the store holds what the settings allow, so that no task is taken. What runs is answered all the same.
+    fn is_at_bound(&self) -> bool {
+        self.total() >= self.max_bytes
+    }
+
     fn total(&self) -> u64 {
         let done = self.done_count.saturating_add(self.done.len() as u64);
         self.bytes.saturating_add(done.saturating_mul(DONE_BYTES))
@@ -314,8 +375,16 @@ impl Core {
                 "No task is taken until the outbox can be written: {trouble}. Results are kept in memory"
             );
         }
+        self.was_full |= trouble == Trouble::Full;
         self.store = Err(trouble);
     }
+}
+
+/// How much is written at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    All,
+    Removals,
 }
 
 fn task_digest(task: &str) -> TaskDigest {
@@ -323,3 +392,6 @@ fn task_digest(task: &str) -> TaskDigest {
     bytes.copy_from_slice(digest(&SHA256, task.as_bytes()).as_ref());
     bytes
 }
+
+#[cfg(test)]
+mod tests;

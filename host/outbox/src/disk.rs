@@ -1,25 +1,25 @@
-//! The folder that a store lies in.
+//! Where a store lies, and the folder that it lies in where there is a file system.
 
 use std::{
-    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    fs::OpenOptions,
     io,
-    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use proplet_disk::{FolderError, PrivateFolder, Readers};
 use redb::{Builder, Database, backends::FileBackend};
-use rustix::fs::OFlags;
 use thiserror::Error;
 
 use crate::trouble::Trouble;
 
 const STORE: &str = "outbox.redb";
+const STORE_MODE: u32 = 0o600;
 const LOCK: &str = "lock";
 /// So many damaged stores are kept before somebody has to look at them.
 const MAX_SET_ASIDE: usize = 16;
 
-/// What an operator has to change before a proplet can use the folder.
+/// What an operator has to change before a proplet can use the folder or device.
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// Another process has it.
@@ -45,6 +45,48 @@ pub enum OpenError {
     /// It is a file.
     #[error("{} is no folder; name one in [outbox] path", .0.display())]
     NoFolder(PathBuf),
+    /// A path of devices names none.
+    #[error("{} is no block device; name a block device or a folder in [outbox] path", .0.display())]
+    NoDevice(PathBuf),
+    /// Everybody may read or write the device.
+    #[error(
+        "everybody may open {} (mode {mode:o}); take that from others (chmod o=), or name another device in [outbox] path",
+        path.display()
+    )]
+    Public {
+        /// The device.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// The device has an owner in the kernel.
+    #[error(
+        "{} is in use, by another proplet or as a file system; stop or unmount it, or name another device in [outbox] path",
+        .0.display()
+    )]
+    Busy(PathBuf),
+    /// Something else is on the device.
+    #[error(
+        "{} is left alone, because {what}; name another device in [outbox] path, or wipe this one if nobody needs what is \
+         on it (blkdiscard -z)",
+        path.display()
+    )]
+    Foreign {
+        /// The device.
+        path: PathBuf,
+        /// What speaks against it.
+        what: &'static str,
+    },
+    /// No store fits on the device.
+    #[error("{} has {size} bytes, and an outbox takes {least}; name a larger device in [outbox] path", path.display())]
+    TooSmall {
+        /// The device.
+        path: PathBuf,
+        /// Its size, in bytes.
+        size: u64,
+        /// The least size.
+        least: u64,
+    },
     /// The thread that writes could not be started.
     #[error("the outbox cannot be opened: {0}")]
     Thread(io::Error),
@@ -71,122 +113,76 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        Self::Fatal(match error {
+            FolderError::InUse(path) => OpenError::InUse(path),
+            FolderError::Shared { path, mode, owner } => OpenError::Shared { path, mode, owner },
+            FolderError::NoFolder(path) => OpenError::NoFolder(path),
+            FolderError::Io(error) => return error.into(),
+        })
+    }
+}
+
 /// Where a store lies.
 pub(crate) trait Disk: Send {
     /// Opens the database there, or makes it.
     fn database(&mut self, builder: &Builder) -> Result<Database, Failure>;
 
-    /// Moves a damaged store out of the way and says where it is.
-    fn set_aside(&mut self) -> io::Result<PathBuf>;
+    /// Moves a damaged store out of the way and says where it is, or why it cannot.
+    fn set_aside(&mut self, why: &Trouble) -> io::Result<PathBuf>;
 }
 
 /// A folder on a file system, locked for as long as this lives.
-pub(crate) struct Folder {
-    path: PathBuf,
-    lock: Option<File>,
-}
+pub(crate) struct Folder(PrivateFolder);
 
 impl Folder {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, lock: None }
-    }
-
-    /// Makes the folder if it is not there, and takes its lock.
-    fn prepare(&mut self) -> Result<(), Failure> {
-        if self.lock.is_some() {
-            return Ok(());
-        }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)
-            .or_else(|error| match error.kind() {
-                // Something of this name is there: what it is, is looked at below.
-                io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => Ok(()),
-                _ => Err(error),
-            })?;
-        let folder = std::fs::metadata(&self.path)?;
-        if !folder.is_dir() {
-            return Err(Failure::Fatal(OpenError::NoFolder(self.path.clone())));
-        }
-        let (mode, owner) = (folder.mode() & 0o777, folder.uid());
-        if mode & 0o077 != 0 || owner != rustix::process::geteuid().as_raw() {
-            return Err(Failure::Fatal(OpenError::Shared {
-                path: self.path.clone(),
-                mode,
-                owner,
-            }));
-        }
-        let lock = own_file(&self.path.join(LOCK))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(Failure::Fatal(OpenError::InUse(self.path.clone())));
-            }
-            Err(TryLockError::Error(error)) => return Err(error.into()),
-        }
-        self.lock = Some(lock);
-        Ok(())
-    }
-
-    /// Puts the names in the folder on the disk too.
-    fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
+        Self(PrivateFolder::new(path, Readers::Owner, LOCK))
     }
 }
 
 impl Disk for Folder {
     fn database(&mut self, builder: &Builder) -> Result<Database, Failure> {
-        self.prepare()?;
-        let file = own_file(&self.path.join(STORE))?;
-        self.sync()?;
+        self.0.open()?;
+        let options = &mut OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = self.0.file(STORE, STORE_MODE, options)?;
+        self.0.sync()?;
         let backend = FileBackend::new(file).map_err(Trouble::from)?;
         Ok(builder
             .create_with_backend(backend)
             .map_err(Trouble::from)?)
     }
 
-    fn set_aside(&mut self) -> io::Result<PathBuf> {
+    fn set_aside(&mut self, _why: &Trouble) -> io::Result<PathBuf> {
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
         let damaged = format!("{STORE}.damaged-");
         let mut kept = 0;
-        for file in std::fs::read_dir(&self.path)? {
+        for file in std::fs::read_dir(self.0.path())? {
             let name = file?.file_name();
             kept += usize::from(name.to_string_lossy().starts_with(&damaged));
         }
         if kept >= MAX_SET_ASIDE {
             return Err(io::Error::other(format!(
                 "{kept} damaged stores are in {} already; look at the disk, and remove them",
-                self.path.display()
+                self.0.path().display()
             )));
         }
         // The number keeps apart what is set aside within one second.
-        let aside = self.path.join(format!("{damaged}{seconds}-{kept}"));
-        std::fs::rename(self.path.join(STORE), &aside)?;
-        self.sync()?;
+        let aside = (self.0.path()).join(format!("{damaged}{seconds}-{kept}"));
+        std::fs::rename(self.0.path().join(STORE), &aside)?;
+        self.0.sync()?;
         Ok(aside)
     }
 }
 
-/// A file that only its owner may use, and no link to one.
-fn own_file(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::CLOEXEC).bits();
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(i32::from_ne_bytes(flags.to_ne_bytes()))
-        .open(path)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt as _};
+    use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
     use super::*;
 
@@ -245,7 +241,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("outbox");
         let mut folder = Folder::new(path.clone());
-        folder.prepare().unwrap();
+        folder.0.open().unwrap();
         let elsewhere = root.path().join("elsewhere");
         fs::write(&elsewhere, "").unwrap();
         std::os::unix::fs::symlink(&elsewhere, path.join(STORE)).unwrap();
@@ -259,16 +255,16 @@ mod tests {
         let path = root.path().join("outbox");
         let mut folder = Folder::new(path.clone());
         for number in 0..MAX_SET_ASIDE {
-            folder.prepare().unwrap();
+            folder.0.open().unwrap();
             fs::write(path.join(STORE), format!("store {number}")).unwrap();
-            let aside = folder.set_aside().unwrap();
+            let aside = folder.set_aside(&Trouble::Closed).unwrap();
             assert_eq!(
                 fs::read(aside).unwrap(),
                 format!("store {number}").as_bytes()
             );
         }
         fs::write(path.join(STORE), "one more").unwrap();
-        assert!(folder.set_aside().is_err());
+        assert!(folder.set_aside(&Trouble::Closed).is_err());
         assert_eq!(fs::read(path.join(STORE)).unwrap(), b"one more");
     }
 }

@@ -5,11 +5,11 @@
 //! | 1 | version of this form: 1 |
 //! | 1 | 0 accepted, 1 answered, 2 answered in memory, 3 the same and handed to the broker |
 //! | 2 | length of the id, little endian |
-//! | n | the task's id, UTF-8 |
+//! | n | the task's id, UTF-8, 1 to 256 bytes |
 //! | rest | of 1: the answer; of 2: the code, or nothing when the task ended well; of 3: nothing |
 
 use bytes::Bytes;
-use proplet_types::Code;
+use proplet_types::{Code, text::is_id};
 use thiserror::Error;
 
 const VERSION: u8 = 1;
@@ -44,6 +44,8 @@ pub struct Entry {
 #[error("an entry of the outbox cannot be read: {0}")]
 pub struct EntryError(&'static str);
 
+const NO_ID: EntryError = EntryError("no task can have its id");
+
 impl Entry {
     /// Bytes that the entry takes.
     pub(crate) fn size(&self) -> u64 {
@@ -56,8 +58,11 @@ impl Entry {
     }
 
     pub(crate) fn encode(&self) -> Result<Vec<u8>, EntryError> {
-        let length =
-            u16::try_from(self.task.len()).map_err(|_| EntryError("the id is too long"))?;
+        let length = u16::try_from(self.task.len()).map_err(|_| NO_ID)?;
+        // It could not be read again.
+        if !is_id(&self.task) {
+            return Err(NO_ID);
+        }
         let (kind, rest): (u8, &[u8]) = match &self.answer {
             None => (ACCEPTED, &[]),
             Some(Answer::Kept(message)) => (KEPT, message),
@@ -84,9 +89,9 @@ impl Entry {
             .split_at_checked(length)
             .ok_or(EntryError("it ends within the id"))?;
         let task = std::str::from_utf8(task).map_err(|_| EntryError("the id is not UTF-8"))?;
-        // No task that is accepted has such an id: somebody else wrote this, and it would end in the log.
-        if task.chars().any(char::is_control) {
-            return Err(EntryError("the id holds control characters"));
+        // No task that is accepted has such an id: somebody else wrote this, and it would end in the log and on record.
+        if !is_id(task) {
+            return Err(NO_ID);
         }
         let answer = match *kind {
             ACCEPTED if rest.is_empty() => None,
@@ -129,7 +134,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(task in "\\PC{0,60}", answer in answers()) {
+        fn what_is_written_is_read(task in "\\PC{1,60}", answer in answers()) {
             let entry = Entry { task, answer };
             let bytes = entry.encode().unwrap();
             prop_assert_eq!(bytes.len() as u64, entry.size());
@@ -159,20 +164,27 @@ mod tests {
             (b"\x02\x00\x00\x00", "version"),
             (b"\x01\x00\x02\x00a", "within the id"),
             (b"\x01\x00\x01\x00\xff", "UTF-8"),
-            (b"\x01\x00\x02\x00a\n", "control"),
-            (b"\x01\x00\x01\x00\x1b", "control"),
-            (b"\x01\x00\x00\x00x", "kind"),
-            (b"\x01\x03\x00\x00x", "kind"),
-            (b"\x01\x04\x00\x00", "kind"),
-            (b"\x01\x02\x00\x00no-such", "code"),
+            (b"\x01\x00\x00\x00", "no task"),
+            (b"\x01\x00\x02\x00a\n", "no task"),
+            (b"\x01\x00\x01\x00\x1b", "no task"),
+            (b"\x01\x00\x01\x00ax", "kind"),
+            (b"\x01\x03\x01\x00ax", "kind"),
+            (b"\x01\x04\x01\x00a", "kind"),
+            (b"\x01\x02\x01\x00ano-such", "code"),
         ] {
             let error = Entry::decode(bytes).unwrap_err().to_string();
             assert!(error.contains(why), "{bytes:?}: {error}");
         }
-        let long = Entry {
-            task: "x".repeat(70_000),
-            answer: None,
-        };
-        assert!(long.encode().is_err());
+        let of = |task: String| Entry { task, answer: None };
+        for task in [70_000, 257, 0].map(|length| "x".repeat(length)) {
+            assert_eq!(of(task).encode(), Err(NO_ID));
+        }
+        // The longest one, and one that is longer by a byte.
+        let longest = of("x".repeat(256));
+        let mut bytes = longest.encode().unwrap();
+        assert_eq!(Entry::decode(&bytes), Ok(longest));
+        bytes[2] = 1;
+        bytes.push(b'x');
+        assert_eq!(Entry::decode(&bytes), Err(NO_ID));
     }
 }

@@ -11,7 +11,7 @@ pub enum State {
     Memory,
     /// It does.
     Good,
-    /// It does not, and tasks are refused.
+    /// It does not, or it holds as much as it may, and tasks are refused.
     Failing(Trouble),
 }
 
@@ -24,6 +24,7 @@ pub struct Health {
     pub entries: usize,
     /// Bytes that count against the bound.
     pub bytes: u64,
-    /// Where a damaged store of this process's time lies.
-    pub set_aside: Option<PathBuf>,
+    /// Where a store lies that was not gone on with in this process's time, and why: `damaged`, or the word of a
+    /// [`Breach`](crate::Breach).
+    pub set_aside: Option<(PathBuf, &'static str)>,
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use proplet_types::Code;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
@@ -11,11 +12,12 @@ use tracing::warn;
 use crate::{
     accept::{AcceptError, Counts, Rerun},
     core::Core,
+    device::{self, Device},
     disk::{Disk, Folder, OpenError},
     entry::Answer,
     health::{Health, State},
     recovered::{Number, Recovered},
-    seal::Seal,
+    seal::{Sealing, SealingRoot},
     trouble::Trouble,
     writer::{Kept, Operation, Reply, Writer},
 };
@@ -25,14 +27,15 @@ const MAX_WAITING: usize = 1024;
 
 /// How a store is set up.
 pub struct Options {
-    /// The folder that it lies in.
+    /// The folder that it lies in, or the block device. What is named below `/dev` and is not there is a device that is
+    /// missing, and no folder is made of it.
     pub path: PathBuf,
     /// Tasks are refused once so many bytes are in it. What is owed to tasks that run comes on top.
     pub max_bytes: u64,
     /// Whether ids may run again.
     pub rerun: Rerun,
-    /// Seals the entries.
-    pub seal: Option<Arc<dyn Seal>>,
+    /// Whether the store is sealed.
+    pub sealing: Sealing,
     /// How long the disk may take. Afterwards tasks are refused and answers wait in memory until it answers, and the
     /// end of the process waits no longer than this either.
     pub patience: Duration,
@@ -92,20 +95,25 @@ impl Journal {
     /// A journal over a store, which is being opened from now on. What comes before it is open waits for it.
     ///
     /// A store that cannot be opened now is tried again for as long as the journal lives; until then tasks
-    /// are refused.
+    /// are refused. One whose sealing root is awaited is opened when that comes.
     ///
     /// # Errors
     /// [`OpenError::Thread`]. What else is wrong, [`Opening::done`] tells.
     pub fn open(options: Options) -> Result<(Self, Opening), OpenError> {
-        let folder = Folder::new(options.path.clone());
-        Self::over(Box::new(folder), options)
+        let path = options.path.clone();
+        let disk: Box<dyn Disk> = if device::is_meant(&path) {
+            Box::new(Device::new(path, options.max_bytes))
+        } else {
+            Box::new(Folder::new(path))
+        };
+        Self::over(disk, options)
     }
 
     pub(crate) fn over(
         disk: Box<dyn Disk>,
         options: Options,
     ) -> Result<(Self, Opening), OpenError> {
-        let core = Core::new(disk, options.seal, options.max_bytes, options.rerun);
+        let core = Core::new(disk, options.sealing, options.max_bytes, options.rerun);
         let (health_sender, health) = watch::channel(core.health());
         let health = (Arc::new(health_sender), health);
         let (recovered_sender, recovered) = mpsc::unbounded_channel();
@@ -139,6 +147,20 @@ impl Journal {
             health_sender,
             patience,
         }))
+    }
+
+    /// Gives the sealing root that is awaited; the store is opened now. Any other journal takes no notice.
+    pub fn unlock(&self, root: SealingRoot) {
+        if let Some(writer) = &self.0.writer {
+            writer.send(Operation::Root(Ok(root)));
+        }
+    }
+
+    /// Says why the sealing root that is awaited is not there, for [`Journal::health`].
+    pub fn stay_locked(&self, why: Code) {
+        if let Some(writer) = &self.0.writer {
+            writer.send(Operation::Root(Err(why)));
+        }
     }
 
     /// How the store is, and changes of that.

@@ -7,7 +7,9 @@
 //!
 //! Nothing is in an entry but the task's id, and one of: nothing more (accepted); the answer as it goes to
 //! the broker, when that is sealed or the settings allow it; or the code alone, when the answer itself lies in
-//! memory only. With a [`Seal`] each entry is sealed on its own, under its number.
+//! memory only. With a [`SealingRoot`] each entry is sealed on its own, and all of them together are bound to each other
+//! (`seal`). A root that comes later than the journal is waited for ([`Sealing::Awaited`]): until then nothing is
+//! accepted, for a task that could not be sealed would not be there after a crash.
 //!
 //! **The store** is redb: one file, copy-on-write trees with checksums, so that whatever a crash leaves of
 //! unsynced writes, the last commit is found; pure Rust, no background threads, and its storage can be replaced,
@@ -23,15 +25,18 @@
 //!
 //! **When the disk fails**, tasks are refused and no answer is lost: the state of the whole journal is in
 //! memory as well, is served from there, and is written as soon as the store can be opened again. A
-//! store that is damaged is renamed, never deleted, and a new one is begun.
+//! store that is damaged, or is not sealed as it should be, is renamed, never deleted, and a new one is begun.
+//!
+//! **Without a file system** the store lies directly on a block device, as in the VM image, where the disk is the host's and
+//! a file system would be an attack on the kernel. There a damaged store stays, and tasks are refused.
 #![deny(missing_docs)]
 
 mod accept;
-mod busy;
 mod core;
 #[cfg(test)]
 mod crashes;
 mod database;
+mod device;
 mod disk;
 mod entry;
 #[cfg(feature = "fuzzing")]
@@ -50,6 +55,6 @@ pub use self::{
     health::{Health, State},
     journal::{Journal, Opening, Options},
     recovered::{Number, Recovered},
-    seal::{KeySeal, Seal, SealError},
+    seal::{Breach, RootError, SealError, Sealing, SealingRoot},
     trouble::Trouble,
 };

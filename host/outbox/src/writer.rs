@@ -10,17 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use proplet_disk::Busy;
+use proplet_types::Code;
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use tracing::{error, warn};
 
 use crate::{
     accept::{AcceptError, Counts},
-    busy::Busy,
     core::Core,
     disk::OpenError,
     entry::Answer,
     health::Health,
     recovered::Recovered,
+    seal::SealingRoot,
     trouble::Trouble,
 };
 
@@ -54,6 +56,8 @@ pub(crate) enum Operation {
     Flush {
         reply: Reply<Kept>,
     },
+    /// The sealing root that is awaited, or why it is not there.
+    Root(Result<SealingRoot, Code>),
 }
 
 /// How the thread answers. Whoever waits has a place as long as this lives.
@@ -108,6 +112,9 @@ impl Writer {
         };
         let thread = Builder::new().name("outbox".to_owned()).spawn(move || {
             let _alive: Sender<()> = alive;
+            if !work.unlocked() {
+                return;
+            }
             match work.open() {
                 Ok(()) => {
                     let _ = opened.send(Ok(()));
@@ -212,6 +219,24 @@ impl Work {
         }
     }
 
+    /// Waits for the sealing root, where one is awaited; what is asked for meanwhile is refused. False when the journal
+    /// is given up before.
+    fn unlocked(&mut self) -> bool {
+        while self.core.is_locked() {
+            self.publish();
+            match self.operations.recv() {
+                Ok(Operation::Root(root)) => self.core.unlock(root),
+                Ok(operation) => {
+                    let mut group = Group::default();
+                    self.stage(operation, &mut group);
+                    self.settle(group, false);
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
     /// The next operation, or a time at which something is due.
     fn next(&self) -> Result<Operation, RecvTimeoutError> {
         match [self.lazy, self.retry].into_iter().flatten().min() {
@@ -251,6 +276,7 @@ impl Work {
             }
             Operation::Forget { number } => self.core.forget(number),
             Operation::Revoke { number } => self.core.revoke(number),
+            Operation::Root(root) => self.core.unlock(root),
             Operation::Flush { reply } => {
                 self.retry = self.retry.map(|_| Instant::now());
                 group.others.push(Waiting {

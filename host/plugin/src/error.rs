@@ -19,7 +19,10 @@ pub enum PluginError {
         source: io::Error,
     },
     /// Its size.
-    #[error("the plugin {path} is larger than {limit} bytes")]
+    #[error(
+        "the plugin {path} is larger than {limit} bytes; make it smaller, or correct [[plugins]] path in the settings \
+         document"
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -40,7 +43,10 @@ pub enum PluginError {
         found: Digest,
     },
     /// It is no plugin.
-    #[error("{path} is no plugin of propeller:proplet-plugin@0.1.0: {why}")]
+    #[error(
+        "{path} is no plugin of propeller:proplet-plugin@0.1.0: {why}; build it for that world, or leave it out of \
+         [[plugins]]"
+    )]
     NotAPlugin {
         /// The file.
         path: PathBuf,

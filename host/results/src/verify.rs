@@ -12,6 +12,7 @@
 
 mod error;
 mod expectations;
+mod invocation;
 mod on_demand;
 mod report;
 mod tdx;
@@ -27,6 +28,7 @@ use crate::{EvidenceBundle, ResultDocument};
 
 pub use error::VerifyError;
 pub use expectations::{Expectations, ExpectedMeasurement};
+pub use invocation::ExpectedInvocation;
 pub use report::{CheckOutcome, Checked, Report};
 pub use tdx::TdxExpectations;
 
@@ -133,9 +135,9 @@ fn verify_evidence(
         }
         report.not_verified(
             Check::Debug,
-            "the VM can be read by its host, which was allowed",
+            "the VM can be read by its hypervisor, which was allowed",
         );
-        report.warn("the evidence is of a DEBUGGABLE VM: its host can read everything in it");
+        report.warn("the evidence is of a DEBUGGABLE VM: its hypervisor can read everything in it");
     } else if verified.anchor != Anchor::Nothing {
         report.verified(Check::Debug);
     }

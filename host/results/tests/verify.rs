@@ -20,7 +20,7 @@ use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::failure::Failure;
 use proplet_results::receipt::{ReceiptError, RunOutcome};
 use proplet_results::verify::{
-    CheckOutcome, Expectations, Report, VerifyError, verify, verify_bundle,
+    CheckOutcome, Expectations, ExpectedInvocation, Report, VerifyError, verify, verify_bundle,
 };
 use proplet_results::{
     EvidenceBundle, OpenError, Opened, ReceiptClaims, ReceiptKey, ResultDocument, Sealed, open,
@@ -190,6 +190,7 @@ fn what_nobody_expected_is_not_verified_and_says_so() {
             Check::Image,
             Check::Policy,
             Check::TaskId,
+            Check::InvocationId,
             Check::Export,
             Check::Inputs,
             Check::Arguments,
@@ -270,7 +271,7 @@ fn fakes_are_reported_loudly() {
 /// One expectation, set to what the run says, and set to something else.
 type Expect = (Check, fn(&mut Expectations, bool));
 
-const EXPECTATIONS: [Expect; 10] = [
+const EXPECTATIONS: [Expect; 11] = [
     (Check::Settings, |e, right| {
         e.settings = Some(Digest::of(pick(right, b"settings")))
     }),
@@ -285,6 +286,13 @@ const EXPECTATIONS: [Expect; 10] = [
     }),
     (Check::TaskId, |e, right| {
         e.task_id = Some(if right { "task-1" } else { "task-2" }.to_owned())
+    }),
+    (Check::InvocationId, |e, right| {
+        e.invocation = Some(if right {
+            ExpectedInvocation::Absent
+        } else {
+            invocation("invocation-1")
+        })
     }),
     (Check::Export, |e, right| {
         e.export = Some(if right { "run" } else { "other" }.to_owned())
@@ -309,6 +317,10 @@ const EXPECTATIONS: [Expect; 10] = [
         }
     }),
 ];
+
+fn invocation(id: &str) -> ExpectedInvocation {
+    ExpectedInvocation::Id(id.to_owned())
+}
 
 fn pick(right: bool, bytes: &[u8]) -> &[u8] {
     if right { bytes } else { b"other" }
@@ -344,6 +356,60 @@ fn each_expectation_is_checked() {
         open_points,
         [Check::Evidence, Check::Measurement, Check::InitData]
     );
+}
+
+#[test]
+fn one_run_of_a_task_does_not_pass_for_another() {
+    let mut run = Run::new();
+    let mut of = |id: Option<&str>| {
+        run.claims.invocation_id = id.map(str::to_owned);
+        run.document()
+    };
+    let (plain, one, absent) = (of(None), of(Some("1")), of(Some("absent")));
+    let outcome = |document: &ResultDocument, expected: Option<ExpectedInvocation>| {
+        let expectations = Expectations {
+            invocation: expected,
+            ..Expectations::of_any_measurement()
+        };
+        let report = check(document, &expectations)?;
+        Ok::<_, VerifyError>(report.check(Check::InvocationId).cloned())
+    };
+    let right = [
+        (&plain, ExpectedInvocation::Absent),
+        (&one, invocation("1")),
+        (&absent, invocation("absent")),
+    ];
+    for (document, expected) in right {
+        let found = outcome(document, Some(expected)).unwrap();
+        assert_eq!(found, Some(CheckOutcome::Verified));
+        let open = outcome(document, None).unwrap();
+        assert!(
+            matches!(open, Some(CheckOutcome::NotVerified(_))),
+            "{open:?}"
+        );
+    }
+    for (document, expected, words) in [
+        (&plain, invocation("1"), "is absent, expected \"1\""),
+        (
+            &plain,
+            invocation("absent"),
+            "is absent, expected \"absent\"",
+        ),
+        (&one, invocation("2"), "is \"1\", expected \"2\""),
+        (
+            &one,
+            ExpectedInvocation::Absent,
+            "is \"1\", expected absent",
+        ),
+        (
+            &absent,
+            ExpectedInvocation::Absent,
+            "is \"absent\", expected absent",
+        ),
+    ] {
+        let refused = outcome(document, Some(expected)).unwrap_err().to_string();
+        assert_eq!(refused, format!("the invocation-id {words}"));
+    }
 }
 
 #[test]

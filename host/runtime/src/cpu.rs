@@ -2,9 +2,9 @@
 //!
 //! Two clocks work together. The ticker advances the engine's epoch about every 10 ms; guest code notices
 //! at its next loop back-edge or call, and its store's callback then yields to the scheduler, so that a
-//! spinning guest can be stopped. That it holds up nobody else's work is the business of `run/apart.rs`. How much the task has used is measured, not
-//! counted in ticks: the time of the thread that polls the task, over its polls. A task that waits uses
-//! nothing.
+//! spinning guest can be stopped. That it holds up nobody else's work is the business of `run/apart.rs` and
+//! `run/threads.rs`. How much the task has used is measured, not counted in ticks: the time of the thread that polls
+//! the task, over its polls. A task that waits uses nothing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -48,7 +48,7 @@ impl CpuMeter {
     }
 
     /// What was used so far. Called from inside a poll it includes that poll, on the poll's own thread.
-    fn used_now(&self) -> Duration {
+    pub(crate) fn used_now(&self) -> Duration {
         let current = thread_time().saturating_sub(self.0.entered.load(Ordering::Relaxed));
         Duration::from_nanos(self.0.used.load(Ordering::Relaxed).saturating_add(current))
     }

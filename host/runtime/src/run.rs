@@ -5,6 +5,7 @@ mod ending;
 mod held;
 mod meters;
 mod serving;
+mod threads;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use self::apart::Placed;
 use self::ending::{settle, supervise};
 pub(crate) use self::held::Held;
 use self::meters::{Clocks, HostcallFuel, handles};
-pub(crate) use self::serving::Shared;
 pub use self::serving::{HttpBody, HttpGuest};
+pub(crate) use self::serving::{Requests, Shared};
 use crate::args;
 use crate::call;
 use crate::compiled::{ComponentCode, ComponentExport, CoreCode, CoreExport, Form};

@@ -16,20 +16,19 @@ use crate::cpu::Ticker;
 use crate::error::RuntimeError;
 use crate::interfaces::Services;
 use crate::linkers::Linkers;
-use crate::run::{self, Held, HttpGuest, Shared};
+use crate::run::{self, Held, HttpGuest, Requests, Shared};
 use crate::task::{Outcome, TaskSpec};
 
 /// An engine with its cache of compiled components and its limits. One per process is enough; each has one
-/// thread of its own, which ends when it is dropped.
+/// thread of its own, and one for each processor where it answers requests, which end when it is dropped.
 pub struct Runtime {
     engine: Engine,
     linkers: Linkers,
     cache: Cache<Compiled>,
     ticker: Arc<Ticker>,
     places: Arc<Semaphore>,
-    /// For requests to HTTP guests.
-    request_places: Arc<Semaphore>,
-    max_requests: u32,
+    /// For requests to HTTP guests, where there are any.
+    requests: Option<Requests>,
     max_component_bytes: u64,
 }
 
@@ -55,8 +54,7 @@ impl Runtime {
             }),
             ticker: Arc::new(Ticker::new(engine.clone())?),
             places: Arc::new(Semaphore::new(config.concurrent_tasks as usize)),
-            request_places: Arc::new(Semaphore::new(config.concurrent_requests as usize)),
-            max_requests: config.concurrent_requests,
+            requests: Requests::new(config.concurrent_requests)?,
             max_component_bytes: config.max_component_bytes,
             engine,
         })
@@ -151,15 +149,15 @@ impl Runtime {
         task: TaskSpec,
         services: Services,
     ) -> Result<HttpGuest, RuntimeError> {
-        if self.max_requests == 0 {
+        let Some(requests) = &self.requests else {
             return Err(RuntimeError::HttpNotServed(
                 "there are no places for requests".to_owned(),
             ));
-        }
+        };
         let proxy = compiled.proxy(&self.linkers, &task)?;
         let shared = Shared {
             engine: &self.engine,
-            places: &self.request_places,
+            requests,
             ticker: &self.ticker,
         };
         Ok(HttpGuest::new(shared, proxy, task, services))

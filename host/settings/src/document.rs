@@ -233,6 +233,7 @@ pub(super) struct Outbox {
     pub max_bytes: Option<u64>,
     pub plain_results: bool,
     pub rerun: Option<String>,
+    pub sealing_root_resource: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -244,6 +245,8 @@ pub(super) struct Audit {
     pub max_bytes: Option<u64>,
     pub required: bool,
     pub recipients: Vec<serde_json::Value>,
+    pub export: Option<String>,
+    pub syslog: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,7 +4,7 @@
 //! which the cloud operator supplied at boot and which nobody measured. So it may say where the broker
 //! is and who this proplet is on it, which the operator decides anyway, and what only plain tasks have:
 //! directories, where the document names none and no encrypted task runs, and where their HTTP guests
-//! are served; and whether the use of this machine is told, where none runs. It may not say anything that decides about secrets: the key broker, its CA, recipients,
+//! are served, where there is no key broker and the document is not measured; and whether the use of this machine is told, where none runs. It may not say anything that decides about secrets: the key broker, its CA, recipients,
 //! allow-lists and limits stand in the settings document alone, whose digest is in every claim. A
 //! variable that tries is reported and ignored, never obeyed.
 

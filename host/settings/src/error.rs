@@ -91,7 +91,7 @@ pub enum SettingsError {
     )]
     NotUpstreams,
     /// A line of an environment file is none.
-    #[error("environment file, line {line}: {why}")]
+    #[error("line {line}: {why}")]
     EnvironmentFile {
         /// Line, counted from 1.
         line: usize,

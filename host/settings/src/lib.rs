@@ -35,10 +35,10 @@ pub use self::{
     error::SettingsError,
     load::{CREDENTIALS_FILE, MAX_DOCUMENT_BYTES},
     sections::{
-        About, Agent, AllowList, ApiKey, Attestation, BrokerIdentity, CertificateService,
-        ClientCertificate, Confidential, DaemonTasks, Http, ImageSources, Kbs, LatentTasks, Limits,
-        Listen, Metrics, Mqtt, Outbox, PartialIdentity, PlainImages, Plugin, Rerun, Restart,
-        TokenService,
+        About, Agent, AllowList, ApiKey, Attestation, AuditExport, BrokerIdentity,
+        CertificateService, ClientCertificate, Confidential, DaemonTasks, Http, ImageSources, Kbs,
+        LatentTasks, Limits, Listen, Metrics, Mqtt, Outbox, PartialIdentity, PlainImages, Plugin,
+        Rerun, Restart, TokenService,
     },
     settings::Settings,
 };

@@ -170,24 +170,14 @@ impl Settings {
             latent_tasks,
             daemon_tasks,
             outbox,
-            audit,
+            mut audit,
             health,
             metrics,
             http,
             directories,
             plugins,
         } = document;
-        let heartbeat = environment
-            .seconds("PROPLET_LIVELINESS_INTERVAL")?
-            .or(proplet.heartbeat_seconds)
-            .unwrap_or(5);
-        if heartbeat == 0 {
-            return Err(SettingsError::value(
-                "proplet",
-                "heartbeat_seconds",
-                "must be at least 1",
-            ));
-        }
+        let heartbeat = checks::checked_heartbeat(&proplet, environment)?;
         let owns_key = checks::owns_key(&proplet, environment);
         let allows_plain = mqtt.allow_plain_credentials;
         let (mqtt, notice) =
@@ -215,19 +205,23 @@ impl Settings {
             ));
         }
         notices.extend(unused);
-        if heartbeat >= 10 {
+        if heartbeat >= Duration::from_secs(10) {
             notices.push(format!(
-                "a heartbeat every {heartbeat} s: the Manager takes a proplet for dead after 10 s, \
-                 so set 5 or less"
+                "a heartbeat every {} s: the Manager takes a proplet for dead after 10 s, \
+                 so set 5 or less",
+                heartbeat.as_secs()
             ));
         }
         let registry = checks::checked_registry(registry, resources.auth, usual_images)?;
         let kbs = kbs.map(checks::checked_kbs).transpose()?;
         let confidential = checks::checked_confidential(confidential)?;
-        let http = checks::checked_http(http, environment)?;
+        let is_relied_on = kbs.is_some() || init_data.is_some();
+        let (http, unused) = checks::checked_http(http, is_relied_on, environment)?;
+        notices.extend(unused);
         let takes_encrypted = kbs.is_some() && confidential.tasks;
         let (metrics, unused) = checks::checked_metrics(&metrics, takes_encrypted, environment)?;
         notices.extend(unused);
+        notices.extend(checks::bound_in_memory(&mut audit));
         let agent = checks::checked_agent(agent, &confidential, (&registry, &http), kbs.as_ref())?;
         let settings = Self {
             digest: Digest::of(bytes.as_bytes()),
@@ -238,7 +232,7 @@ impl Settings {
                 .or_else(|| proplet.log_level.clone())
                 .unwrap_or_else(|| "info".to_owned()),
             results_not_before: Duration::from_millis(proplet.results_not_before_ms.unwrap_or(50)),
-            heartbeat: Duration::from_secs(heartbeat),
+            heartbeat,
             identity: checks::partial_identity(&proplet, resources.api_key, environment)?,
             about: checks::about(proplet, environment)?,
             mqtt,
@@ -250,7 +244,7 @@ impl Settings {
             limits: checks::checked_limits(&limits)?,
             latent_tasks: checks::checked_latent_tasks(&latent_tasks)?,
             daemon_tasks: checks::checked_daemon_tasks(daemon_tasks)?,
-            outbox: checks::checked_outbox(outbox)?,
+            outbox: checks::checked_outbox(outbox, resources.sealing_root)?,
             audit: checks::checked_audit(audit)?,
             health: checks::checked_health(&health)?,
             metrics,

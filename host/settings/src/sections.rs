@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
+use proplet_audit::Syslog;
 use proplet_jose::jwk::PublicKey;
 use proplet_kbs::ComponentBound;
 use proplet_net::Proxy;
@@ -374,10 +375,12 @@ pub struct Outbox {
     pub path: Option<PathBuf>,
     /// Tasks are refused once so many bytes are in it.
     pub max_bytes: u64,
-    /// Whether results of plain tasks are on disk too, in clear.
+    /// Whether results of plain tasks are on disk too: in clear, or sealed where there is a root.
     pub plain_results: bool,
     /// Whether ids may run again.
     pub rerun: Rerun,
+    /// The resource of the key broker under which the store is sealed; none leaves it in clear.
+    pub sealing_root: Option<ResourceUri>,
 }
 
 /// The audit log.
@@ -393,4 +396,15 @@ pub struct Audit {
     pub required: bool,
     /// Who may see the addresses of secrets and the readers of results in it.
     pub recipients: Vec<PublicKey>,
+    /// Who gets a copy of each line.
+    pub export: Option<AuditExport>,
+}
+
+/// Who gets a copy of each line of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditExport {
+    /// journald of this machine.
+    Journald,
+    /// A receiver of syslog.
+    Syslog(Syslog),
 }

@@ -37,6 +37,15 @@ struct Section {
     api_key: Option<Secret>,
 }
 
+impl Section {
+    fn has_any(&self) -> bool {
+        self.tenant_id.is_some()
+            || self.channel_id.is_some()
+            || self.entity_id.is_some()
+            || self.api_key.is_some()
+    }
+}
+
 /// The settings in a file of upstream's; none when it is not one.
 ///
 /// # Errors
@@ -73,17 +82,15 @@ pub(super) fn read(
 }
 
 /// Whether a `config.toml` that nobody named is upstream's, and not another program's: it has the table, with one of
-/// the four names.
+/// the four names. Where the environment names a table that is not there, any other that upstream's programs have will
+/// do, so that who misspelt the name is told.
 pub(super) fn is_one(text: &str, environment: &Environment) -> bool {
     let named = environment.text(&[SECTION_VARIABLE]);
     let wanted = named.as_deref().unwrap_or(SECTION);
     let tables = toml::from_str::<BTreeMap<String, Section>>(text).unwrap_or_default();
-    tables.get(wanted).is_some_and(|section| {
-        section.tenant_id.is_some()
-            || section.channel_id.is_some()
-            || section.entity_id.is_some()
-            || section.api_key.is_some()
-    })
+    let is_misspelt = named.is_some() && has_no_other_tables(text, environment);
+    tables.get(wanted).is_some_and(Section::has_any)
+        || is_misspelt && tables.values().any(Section::has_any)
 }
 
 /// Whether a file has tables of upstream's and no others.
@@ -164,6 +171,31 @@ mod tests {
         for variables in [&[][..], &[("PROPLET_CONFIG_SECTION", "proplet3")]] {
             let error = parse(two, variables).unwrap_err().to_string();
             assert!(error.contains("PROPLET_CONFIG_SECTION"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_nobody_named_is_upstreams_by_its_tables() {
+        let is_one = |text: &str, section: Option<&str>| {
+            let variables = section.map(|name| (SECTION_VARIABLE.to_owned(), name.to_owned()));
+            super::is_one(text, &variables.into_iter().collect())
+        };
+        for text in [TODAY, EARLY] {
+            assert!(is_one(text, None));
+            assert!(is_one(text, Some("proxy")));
+            // Reading it says then that there is no such table.
+            assert!(is_one(text, Some("proplet2")));
+        }
+        let anothers = "[proplet]\ncolour = 1\n";
+        let more = "[manager]\nentity_id = \"m\"\n[editor]\nentity_id = \"e\"\n";
+        for (text, section) in [
+            ("[manager]\nentity_id = \"m\"\n", None),
+            (anothers, None),
+            (anothers, Some("proplet2")),
+            (more, Some("proplet2")),
+            ("", Some("proplet2")),
+        ] {
+            assert!(!is_one(text, section), "{text}");
         }
     }
 

@@ -51,7 +51,7 @@ checks! {
     Evidence = "evidence";
     /// The evidence signs these claims.
     Claims = "claims";
-    /// The VM cannot be read by its host.
+    /// The VM cannot be read by its hypervisor.
     Debug = "debug";
     /// The launch measurement is that of a host that the reader trusts.
     Measurement = "measurement";
@@ -115,6 +115,8 @@ checks! {
     Policy = "policy";
     /// The task's id.
     TaskId = "task-id";
+    /// The invocation of a latent task, or that there is none.
+    InvocationId = "invocation-id";
     /// The export that was invoked.
     Export = "export";
     /// The inputs of the task.

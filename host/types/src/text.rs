@@ -65,6 +65,15 @@ pub fn short_line(text: &str, max_chars: usize) -> String {
     }
 }
 
+/// Longest id of a task or an invocation, in bytes. The Manager's are UUIDs of 36.
+pub const MAX_ID_BYTES: usize = 256;
+
+/// True for text that can serve as an id: neither empty nor long, and safe to log.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_ID_BYTES && !text.chars().any(char::is_control)
+}
+
 /// The longest text that [`server_words`] gives, in characters, without the dots that end a longer one.
 pub const MAX_SERVER_WORDS: usize = 256;
 
@@ -128,6 +137,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_id_is_short_and_holds_no_line_ends() {
+        for id in ["a", "grün \u{1f600}", "x".repeat(MAX_ID_BYTES).as_str()] {
+            assert!(is_id(id), "{id}");
+        }
+        for text in ["", "a\nb", "\u{1b}", "x".repeat(MAX_ID_BYTES + 1).as_str()] {
+            assert!(!is_id(text), "{text:?}");
+        }
+    }
 
     #[test]
     fn escapes_do_not_reach_a_terminal() {

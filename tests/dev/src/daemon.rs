@@ -38,7 +38,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         arguments.credentials.as_deref(),
         &Environment::of_process(),
     )?;
-    log::start(&settings.log_level, Format::Text)?;
+    let _log = log::start(&settings.log_level, Format::Text)?;
     let provider = arguments.tee.provider(settings.init_data.as_ref());
     let detection = Detection::probe(Path::new("/"));
     report_tee(&detection, Some(provider.as_ref()));

@@ -18,6 +18,7 @@ use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker, TlsFiles, Visit},
     guests::{GuestName, build},
+    ports::free_address,
 };
 use serde_json::json;
 use tokio::{
@@ -205,7 +206,7 @@ async fn the_service_manager_hears_when_tasks_can_arrive_and_that_it_lives() {
     let service_manager = UnixDatagram::bind(&path).unwrap();
     let environment: Environment = [
         ("NOTIFY_SOCKET", path.to_str().unwrap()),
-        ("WATCHDOG_USEC", "20000"),
+        ("WATCHDOG_USEC", "1000000"),
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into_iter()
@@ -336,12 +337,10 @@ async fn a_stop_ends_a_spinning_task_with_an_error() {
     scene.proplet.stop().await;
 }
 
-/// Such a task ends with its stop, and well.
+/// Such a task is said to be served, with its port, and ends with its stop, and well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_answers_requests_is_served_until_it_is_stopped() {
-    let address = std::net::TcpListener::bind("127.0.0.1:0")
-        .and_then(|free| free.local_addr())
-        .unwrap();
+    let address = free_address().unwrap();
     let scene = Scene::set(&format!("[http]\nlisten = \"{address}\"\n")).await;
     let built = tokio::task::spawn_blocking(|| build(GuestName::WebServer).unwrap());
     let task = Task {
@@ -360,13 +359,67 @@ async fn a_component_that_answers_requests_is_served_until_it_is_stopped() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    let begun = scene.manager.result("h").await.unwrap();
+    assert_eq!(begun.error, None);
+    assert_eq!(begun.results, format!("started at port {}", address.port()));
     scene.manager.stop(&task).await.unwrap();
+    let topic = "control/proplet/results";
+    let said = scene.manager.messages(topic, 2).await.unwrap();
+    assert_eq!(said[0], said[1]);
+    TcpStream::connect(address).await.unwrap_err();
+    scene.proplet.stop().await;
+}
+
+/// It waits for clients for as long as it likes, and others must not wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_is_served_holds_no_place_of_a_task() {
+    let address = free_address().unwrap();
+    let settings =
+        format!("[limits]\ntasks = 1\n[daemon_tasks]\ntasks = 1\n[http]\nlisten = \"{address}\"\n");
+    let scene = Scene::set(&settings).await;
+    let manager = &scene.manager;
+    let built = tokio::task::spawn_blocking(|| build(GuestName::WebServer).unwrap());
+    let served = Task {
+        proplet_id: ENTITY.into(),
+        ..Task::plain("h", "h", built.await.unwrap().bytes.clone())
+    };
+    manager.start(&served).await.unwrap();
+    while TcpStream::connect(address).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    manager.start(&add("beside")).await.unwrap();
+    assert_eq!(manager.result("beside").await.unwrap().results, "30");
+    // The place that it has is one of a daemon, and there is no other.
+    let daemon = Task {
+        daemon: true,
+        ..spin("d")
+    };
+    manager.start(&daemon).await.unwrap();
+    let error = manager.result("d").await.unwrap().error.unwrap();
+    assert!(error.starts_with("daemon-tasks-full: "), "{error}");
+    manager.stop(&served).await.unwrap();
+    assert_eq!(manager.result("h").await.unwrap().error, None);
+    scene.proplet.stop().await;
+}
+
+/// Without a place of a daemon it is served in its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_is_served_where_there_are_no_daemons() {
+    let address = free_address().unwrap();
+    let settings = format!("[daemon_tasks]\ntasks = 0\n[http]\nlisten = \"{address}\"\n");
+    let scene = Scene::set(&settings).await;
+    let built = tokio::task::spawn_blocking(|| build(GuestName::WebServer).unwrap());
+    let served = Task {
+        proplet_id: ENTITY.into(),
+        ..Task::plain("h", "h", built.await.unwrap().bytes.clone())
+    };
+    scene.manager.start(&served).await.unwrap();
+    while TcpStream::connect(address).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    scene.manager.stop(&served).await.unwrap();
     let outcome = scene.manager.result("h").await.unwrap();
     assert_eq!(outcome.error, None);
-    assert_eq!(
-        outcome.results,
-        format!("started at port {}", address.port())
-    );
     scene.proplet.stop().await;
 }
 
@@ -406,11 +459,11 @@ async fn what_the_broker_retained_is_not_obeyed_again() {
     scene.manager.send_retained(stops, &stop).await.unwrap();
     scene.proplet.stop().await;
 
-    let beats = scene.manager.messages("control/proplet/alive", 1);
-    let beats = beats.await.unwrap().len();
+    // A beat may still be on its way, and is no sign of the next one.
+    let times = scene.manager.on("control/proplet/create").len();
     let again = Proplet::start(&scene.broker.url(), one);
-    let alive = scene.manager.messages("control/proplet/alive", beats + 1);
-    alive.await.unwrap();
+    let created = scene.manager.messages("control/proplet/create", times + 1);
+    created.await.unwrap();
     scene.manager.start(&add("later")).await.unwrap();
     let outcome = scene.manager.result("later").await.unwrap();
     assert_eq!((outcome.results.as_str(), outcome.error), ("30", None));
@@ -544,8 +597,8 @@ async fn after_a_broker_restart_it_subscribes_announces_and_works_again() {
 async fn a_result_that_is_ready_while_the_broker_is_away_is_delivered_later() {
     let broker = TestBroker::start().await.unwrap();
     let manager = Manager::connect(&broker, "t", "c").await.unwrap();
-    // A task of 300 ms: the broker is gone by the time it is over.
-    let limits = "[limits]\nwall_clock_ms = 300\n";
+    // A task of three seconds: the broker is gone by the time it is over.
+    let limits = "[limits]\nwall_clock_ms = 3000\n";
     let proplet = Proplet::start(&broker.url(), limits);
     manager.messages("control/proplet/alive", 1).await.unwrap();
     manager.start(&spin("s")).await.unwrap();

@@ -123,7 +123,7 @@ impl TlsServer {
         };
         // Some errands never end.
         let ended = tokio::select! {
-            ended = timeout(Duration::from_secs(10), errand) => ended.ok(),
+            ended = timeout(Duration::from_secs(60), errand) => ended.ok(),
             () = serving => None,
         };
         assert!(came.get(), "{what} did not come to the server");

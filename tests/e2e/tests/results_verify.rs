@@ -16,7 +16,9 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_results::claims::{Claims, WorkloadClaims};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
 use proplet_results::receipt::RunOutcome;
-use proplet_results::verify::{CheckOutcome, Expectations, VerifyError, verify, verify_bundle};
+use proplet_results::verify::{
+    CheckOutcome, Expectations, ExpectedInvocation, VerifyError, verify, verify_bundle,
+};
 use proplet_results::{EvidenceBundle, ReceiptClaims, ReceiptKey, ResultDocument, open, seal};
 use proplet_testkit::tee::{FakeSnp, Sample, Tampering, test_roots};
 use proplet_types::{Check, Digest};
@@ -79,6 +81,7 @@ fn everything(owner: &PrivateKey) -> Expectations {
         image: Some(Digest::of(b"image")),
         policy: Some(Digest::of(b"policy")),
         task_id: Some("task-1".to_owned()),
+        invocation: Some(ExpectedInvocation::Absent),
         export: Some("run".to_owned()),
         inputs: Some(of_inputs(&["10", "20"]).unwrap()),
         arguments: Some(of_arguments::<&str>(&[]).unwrap()),

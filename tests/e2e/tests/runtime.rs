@@ -7,12 +7,19 @@
     clippy::indexing_slicing
 )]
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
+use std::thread::ThreadId;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame};
 use proplet_component::{Component, Policy};
 use proplet_runtime::{
-    AttestationError, Attestor, Compiled, Grants, Input, Outcome, Owner, PublishError,
+    AttestationError, Attestor, Compiled, Grants, HttpGuest, Input, Outcome, Owner, PublishError,
     PublishedReceipt, ResultSink, Runtime, RuntimeConfig, SecretError, SecretSource, Services,
     TaskSpec, Unrecorded, WorkloadEvidence, WorkloadIdentity,
 };
@@ -73,25 +80,32 @@ struct Host {
 
 impl Host {
     async fn of(guest: GuestName) -> Self {
+        Self::with(guest, RuntimeConfig::default()).await
+    }
+
+    async fn with(guest: GuestName, config: RuntimeConfig) -> Self {
         let guest = tokio::task::spawn_blocking(move || guests::build(guest))
             .await
             .unwrap()
             .unwrap();
-        let runtime = Runtime::new(RuntimeConfig::default()).unwrap();
+        let runtime = Runtime::new(config).unwrap();
         let component = Arc::new(Component::of(guest.bytes.clone()));
         let compiled = runtime.compile(component, &Owner::Anybody).await.unwrap();
         Self { runtime, compiled }
     }
 
     async fn run(&self, task: TaskSpec) -> Outcome {
-        let alone = Arc::new(Alone);
-        let services = Services {
-            attestation: alone.clone(),
-            secrets: alone.clone(),
-            results: alone,
-            record: Arc::new(Unrecorded),
-        };
-        self.runtime.run(&self.compiled, task, services).await
+        self.runtime.run(&self.compiled, task, services()).await
+    }
+}
+
+fn services() -> Services {
+    let alone = Arc::new(Alone);
+    Services {
+        attestation: alone.clone(),
+        secrets: alone.clone(),
+        results: alone,
+        record: Arc::new(Unrecorded),
     }
 }
 
@@ -254,4 +268,78 @@ async fn what_a_request_holds_is_bounded() {
     let (code, words) = error(&outcome);
     assert_eq!(code, "guest-trapped");
     assert!(words.contains("total size of fields"), "{words}");
+}
+
+/// The body of a request that says on which thread it is read. It is empty, or never ends.
+struct Upload {
+    reader: mpsc::Sender<ThreadId>,
+    ends: bool,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let _ = self.reader.send(std::thread::current().id());
+        match self.ends {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        }
+    }
+}
+
+/// A guest that answers requests, and its host.
+async fn server(requests: u32) -> (Host, HttpGuest) {
+    let config = RuntimeConfig {
+        concurrent_tasks: 1,
+        concurrent_requests: requests,
+        ..RuntimeConfig::default()
+    };
+    let host = Host::with(GuestName::WebServer, config).await;
+    let guest = host
+        .runtime
+        .http_guest(&host.compiled, task(&[]), services());
+    (host, guest.unwrap())
+}
+
+fn upload(reader: &mpsc::Sender<ThreadId>, ends: bool) -> http::Request<Upload> {
+    let reader = reader.clone();
+    http::Request::post("http://a.example/echo")
+        .body(Upload { reader, ends })
+        .unwrap()
+}
+
+/// The scheduler has one thread here, which is the test's.
+#[tokio::test]
+async fn requests_are_answered_apart_from_the_scheduler() {
+    let (_host, guest) = server(1).await;
+    let (reader, threads) = mpsc::channel();
+    let answer = guest.answer(upload(&reader, true)).await.unwrap();
+    let echo = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(echo.is_empty(), "{echo:?}");
+    drop(reader);
+    let threads: Vec<_> = threads.iter().collect();
+    assert!(!threads.is_empty(), "it did not read the request");
+    assert!(!threads.contains(&std::thread::current().id()));
+}
+
+#[tokio::test]
+async fn requests_whose_clients_are_slow_hold_no_thread() {
+    const SLOW: u32 = 100;
+    let (_host, guest) = server(SLOW + 1).await;
+    let (reader, threads) = mpsc::channel();
+    let mut slow = Vec::new();
+    for _ in 0..SLOW {
+        slow.push(guest.answer(upload(&reader, false)).await.unwrap());
+        while threads.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+    }
+    let answer = guest.answer(upload(&reader, true)).await.unwrap();
+    let echo = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(echo.is_empty(), "{echo:?}");
 }

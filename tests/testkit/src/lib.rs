@@ -13,6 +13,7 @@ pub mod guests;
 pub mod kbs;
 pub mod link;
 pub mod pccs;
+pub mod ports;
 pub mod proxy;
 pub mod registry;
 pub mod tee;

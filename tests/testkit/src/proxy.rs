@@ -58,7 +58,8 @@ impl TestProxy {
     }
 
     /// The heads of all requests so far: request line and headers, as they arrived. A connection
-    /// without a whole head counts with what there was of it.
+    /// without a whole head counts with what there was of it. One that was closed without a word is no
+    /// request: clients open spare ones, which are not needed when an earlier one becomes free.
     pub fn heads(&self) -> Vec<String> {
         self.heads
             .lock()
@@ -83,6 +84,9 @@ async fn serve(mut client: TcpStream, heads: Arc<Mutex<Vec<String>>>) -> io::Res
             break None;
         }
     };
+    if bytes.is_empty() {
+        return Ok(());
+    }
     let head = String::from_utf8_lossy(bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default());
     let mut words = head.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next());
@@ -117,4 +121,22 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes
         .windows(wanted.len())
         .position(|window| window == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_spare_connection_is_no_request() {
+        let proxy = TestProxy::start().await.unwrap();
+        for (said, heads) in [("", 0), ("GET http://a/ HTTP/1.1", 1)] {
+            let mut client = TcpStream::connect(proxy.host()).await.unwrap();
+            client.write_all(said.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+            // It is closed when the proxy has made up its mind.
+            client.read_to_end(&mut Vec::new()).await.unwrap();
+            assert_eq!(proxy.heads().len(), heads, "{said:?}");
+        }
+    }
 }

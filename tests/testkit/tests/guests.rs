@@ -129,7 +129,10 @@ fn a_guest_asks_for_what_it_calls_and_nothing_else() {
                 only(&guest, &FAILURE.map(str::to_owned));
                 continue;
             }
-            GuestName::Files | GuestName::WebServer | GuestName::PolicyPlugin => {
+            GuestName::Files
+            | GuestName::GreetServer
+            | GuestName::WebServer
+            | GuestName::PolicyPlugin => {
                 only(&guest, &[]);
                 continue;
             }
@@ -169,7 +172,7 @@ fn a_guest_exports_its_task() {
             GuestName::AddCore => continue,
             GuestName::GreetCommand | GuestName::Files => &["wasi:cli/run"],
             GuestName::HalProbe => &["run-attestation", "run-hal-test", "run-refusals"],
-            GuestName::WebServer => &["wasi:http/incoming-handler"],
+            GuestName::GreetServer | GuestName::WebServer => &["wasi:http/incoming-handler"],
             GuestName::PolicyPlugin => &["propeller:proplet-plugin/lifecycle"],
             _ => &["run"],
         };

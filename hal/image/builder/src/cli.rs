@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use proplet_hal::Flavour;
 use proplet_hal::init_data::InitData;
 use proplet_measure::snp::Loaded;
+use proplet_net::{Proxy, ProxyError};
 
 use crate::assemble::{self, Ingredients};
 use crate::fetch::Fetcher;
@@ -58,6 +59,9 @@ struct PartsArguments {
     /// Take parts from the cache only
     #[arg(long)]
     offline: bool,
+    /// Download parts through this proxy. HTTPS_PROXY and its like are not read
+    #[arg(long, value_name = "URL", value_parser = proxy)]
+    proxy: Option<Proxy>,
 }
 
 #[derive(Debug, Args)]
@@ -389,8 +393,12 @@ impl PartsArguments {
     }
 
     fn fetcher(&self) -> Result<Fetcher, BuildError> {
-        Fetcher::new(self.cache()?, self.offline)
+        Fetcher::new(self.cache()?, self.offline, self.proxy.as_ref())
     }
+}
+
+fn proxy(url: &str) -> Result<Proxy, ProxyError> {
+    Proxy::new(url, &[])
 }
 
 fn write_disk(word: &[u8; 8], document: &str, path: &Path) -> Result<(), BuildError> {

@@ -32,7 +32,23 @@ pub enum BuildError {
     /// The lock file lacks a part.
     #[error("the lock file has no part `{0}`; make it anew with `lock --update`")]
     NoPart(&'static str),
-    /// A part is not to be had from any address.
+    /// No address of a part answered.
+    #[error(
+        "{name} {version} cannot be fetched:{attempts}\n\
+         See to the network, name its proxy (`--proxy`, or BUILD_PROXY for the script; HTTPS_PROXY and its like are not \
+         read), or put a file with this SHA-256 to {cache}"
+    )]
+    Unreachable {
+        /// The part.
+        name: String,
+        /// Its version.
+        version: String,
+        /// What became of each address, a line each.
+        attempts: String,
+        /// Where a file may be put by hand.
+        cache: PathBuf,
+    },
+    /// A part is not to be had from any address, and one said so.
     #[error(
         "{name} {version} is not to be had any more:{attempts}\n\
          The lock file is stale: its publisher has replaced this version. Run `proplet-image-builder lock --update`, \

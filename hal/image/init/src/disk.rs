@@ -87,10 +87,10 @@ impl Container {
 }
 
 /// The disk of this serial number, waited for. `wait` is whether it has to be there.
-pub(crate) fn find(container: Container, wait: bool) -> Option<PathBuf> {
+pub(crate) fn find(serial: &str, wait: bool) -> Option<PathBuf> {
     let begin = Instant::now();
     loop {
-        let found = with_serial(Path::new("/sys/block"), container.name());
+        let found = with_serial(Path::new("/sys/block"), serial);
         if found.is_some() || !wait || begin.elapsed() > PATIENCE {
             return found.map(|name| Path::new("/dev").join(name));
         }

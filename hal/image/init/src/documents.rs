@@ -39,7 +39,7 @@ use crate::disk::{self, Container};
 use crate::{DiskError, InitError};
 
 /// The file of the measured document that holds the settings.
-const SETTINGS: &str = "proplet.toml";
+pub(crate) const SETTINGS: &str = "proplet.toml";
 /// The file of the operator's document that holds credentials.
 const CREDENTIALS: &str = "credentials.toml";
 /// Where the whole init-data document is written to, below the folder of this boot.
@@ -145,13 +145,13 @@ pub(crate) fn read() -> Result<Documents, InitError> {
         serial: container.name(),
         error,
     };
-    let path = disk::find(Container::InitData, true).ok_or(InitError::NoInitData)?;
+    let path = disk::find(Container::InitData.name(), true).ok_or(InitError::NoInitData)?;
     let text =
         disk::read(Container::InitData, &path).map_err(|error| of(Container::InitData, error))?;
     let settings = InitData::parse(&text)?;
     check(&settings)?;
     // The driver has shown one disk already, so the other one is there or will never be.
-    let operator = match disk::find(Container::Operator, false) {
+    let operator = match disk::find(Container::Operator.name(), false) {
         None => OperatorDocument::default(),
         Some(path) => {
             let mut text = disk::read(Container::Operator, &path)

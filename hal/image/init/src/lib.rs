@@ -24,6 +24,8 @@
 //! 2222, and the machine stays on when the daemon ends. What makes it one is in its archive and on its command line;
 //! no document does.
 //!
+//! A disk *outbox* is the only one that is written to, and no file system is mounted from it.
+//!
 //! A second disk, *operator*, is not measured. It gives the daemon variables of its environment and files; what
 //! these may say is the settings' to decide, and they decide about no secret.
 #![deny(missing_docs)]
@@ -38,6 +40,7 @@ mod kernel;
 mod modules;
 mod mounts;
 mod network;
+mod outbox;
 mod power;
 mod supervise;
 mod tee;
@@ -49,6 +52,7 @@ use proplet_hal::Flavour;
 pub use disk::{Container, DiskError};
 pub use documents::{OperatorDocument, OperatorError};
 pub use error::InitError;
+pub use outbox::OUTBOX_DEVICE;
 
 use console::say;
 
@@ -104,6 +108,7 @@ async fn boot() -> Result<(), InitError> {
     let documents = documents::read()?;
     tee::check(&documents.settings).await?;
     documents.write(Path::new(RUN))?;
+    outbox::link(&documents.settings)?;
     debug::shell(flavour);
     match serve(flavour, &documents).await {
         Err(error) if flavour.is_debug() => {

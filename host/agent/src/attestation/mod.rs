@@ -12,11 +12,15 @@
 //! Where the settings have it served to others than this machine's programs (`evidence_from_outside`), the first two are
 //! all there is, for everybody.
 //!
+//! Whatever is asked for of the first and the third is told to whoever keeps a record ([`Witness`]), with what became of
+//! it.
+//!
 //! What is kept from the caller: report data of its own choice, so that it cannot be this host to anybody; the
 //! host's session at the key broker and the key that belongs to it; and more of the TEE's time than the settings
 //! give away.
 
 mod claims;
+mod record;
 
 use std::sync::Arc;
 
@@ -24,13 +28,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use proplet_hal::{Evidence, Flavour, InitData, TeeProvider};
 use proplet_kbs::attestation_service::AttestationService;
-use proplet_types::Code;
+use proplet_types::{Code, Digest};
 use prost::Message;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tonic::Status;
 use zeroize::Zeroizing;
 
-pub use self::claims::{AgentClaims, AgentClaimsError, KIND};
+use self::record::{Refusal, Request};
+pub use self::{
+    claims::{AgentClaims, AgentClaimsError, KIND},
+    record::{End, Wanted, Witness},
+};
 use crate::{
     messages::{
         BindInitDataRequest, ExtendRuntimeMeasurementResponse, GetEvidenceRequest,
@@ -63,6 +71,7 @@ pub struct AttestationAgent {
     tokens: Option<AttestationService>,
     init_data: Option<InitData>,
     for_outsiders: bool,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl AttestationAgent {
@@ -76,6 +85,7 @@ impl AttestationAgent {
             tokens: None,
             init_data: None,
             for_outsiders: false,
+            witness: None,
         }
     }
 
@@ -107,44 +117,69 @@ impl AttestationAgent {
         self
     }
 
-    fn tee(&self) -> Result<&Arc<dyn TeeProvider>, Status> {
+    /// Tells somebody what is asked for.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
+        self
+    }
+
+    fn tee(&self) -> Result<&Arc<dyn TeeProvider>, Refusal> {
         let words = "this machine has no TEE: there is no evidence of it, and none is made up";
         self.tee
             .as_ref()
-            .ok_or_else(|| status::of_code(Code::NoTee, &words))
+            .ok_or_else(|| Refusal::of_code(Code::NoTee, &words))
     }
 
-    fn claims(&self, challenge: &[u8]) -> Result<AgentClaims, Status> {
-        let claims = AgentClaims::new(challenge).map_err(|error| status::malformed(&error))?;
+    fn claims(&self, challenge: &[u8]) -> Result<AgentClaims, Refusal> {
+        let claims = AgentClaims::new(challenge).map_err(|error| Refusal::malformed(&error))?;
         Ok(claims.with_flavour(self.flavour))
     }
 
-    async fn evidence(&self, claims: &AgentClaims) -> Result<Evidence, Status> {
+    async fn evidence(
+        &self,
+        claims: &AgentClaims,
+        request: &mut Request,
+    ) -> Result<Evidence, Refusal> {
         let tee = self.tee()?;
         let data = claims
             .report_data()
-            .map_err(|error| status::malformed(&error))?;
+            .map_err(|error| Refusal::malformed(&error))?;
         self.take()?;
+        request.counts();
         let evidence = tee.evidence(&data).await;
-        evidence.map_err(|error| status::of_code(error.code(), &error))
+        evidence.map_err(|error| Refusal::of_code(error.code(), &error))
     }
 
     /// One piece of evidence off the quota.
-    fn take(&self) -> Result<(), Status> {
+    fn take(&self) -> Result<(), Refusal> {
         self.quota.take().map_err(|wait| {
             let seconds = wait.as_secs().saturating_add(1);
-            Status::resource_exhausted(format!(
+            let words = format!(
                 "as much evidence as [agent] evidence_per_minute allows was made: ask again in {seconds} s"
-            ))
+            );
+            Refusal::new("quota", Status::resource_exhausted(words))
         })
+    }
+
+    /// A request that is on record.
+    fn request(&self, wanted: Wanted) -> Request {
+        Request::new(self.witness.clone(), wanted)
     }
 
     async fn get_evidence(
         &self,
-        request: GetEvidenceRequest,
+        message: GetEvidenceRequest,
     ) -> Result<GetEvidenceResponse, Status> {
-        let claims = self.claims(&request.runtime_data)?;
-        let evidence = self.evidence(&claims).await?.evidence.to_string();
+        let mut request = self.request(Wanted::Evidence {
+            challenge: Digest::of(&message.runtime_data),
+            outside: self.for_outsiders,
+        });
+        let evidence = match self.claims(&message.runtime_data) {
+            Ok(claims) => self.evidence(&claims, &mut request).await,
+            Err(refusal) => Err(refusal),
+        };
+        let evidence = request.ended(evidence)?.evidence.to_string();
         let whom = if self.for_outsiders {
             "somebody who asked from anywhere"
         } else {
@@ -156,46 +191,49 @@ impl AttestationAgent {
         })
     }
 
-    async fn get_token(&self, request: GetTokenRequest) -> Result<GetTokenResponse, Status> {
-        match request.token_type.as_str() {
-            "coco_as" => {}
-            "kbs" => {
-                return Err(Status::permission_denied(
-                    "tokens of type kbs are not given out: such a token and its key open at the key broker whatever is \
-                     released to this VM; have a component ask for secrets, or use coco_as for a token that only \
-                     proves what this VM is",
-                ));
-            }
-            _ => {
-                return Err(Status::invalid_argument(
-                    "the token type is not known: there is coco_as",
-                ));
-            }
-        }
-        let service = self.tokens.as_ref().ok_or_else(|| {
-            Status::failed_precondition(
-                "the settings name no attestation service: set [agent] attestation_service",
-            )
-        })?;
-        let mut nonce = [0; NONCE_BYTES];
-        SystemRandom::new()
-            .fill(&mut nonce)
-            .map_err(|_| Status::internal("the operating system gave no random bytes"))?;
-        let claims = self.claims(&nonce)?;
-        let evidence = self.evidence(&claims).await?;
-        let init_data = self.bound_init_data().await?;
-        let token = service
-            .token(&evidence, &claims.to_members(), init_data)
-            .await
-            .map_err(|error| status::of_code(error.code(), &error))?;
+    async fn get_token(&self, message: GetTokenRequest) -> Result<GetTokenResponse, Status> {
+        let mut request = self.request(Wanted::Token);
+        let token = self.token(&message.token_type, &mut request).await;
+        let token = request.ended(token)?;
         tracing::info!("a token was fetched for a program on this machine");
         Ok(GetTokenResponse {
             token: token.into_bytes(),
         })
     }
 
+    async fn token(&self, kind: &str, request: &mut Request) -> Result<String, Refusal> {
+        match kind {
+            "coco_as" => {}
+            "kbs" => {
+                let words = "tokens of type kbs are not given out: such a token and its key open at the key broker \
+                             whatever is released to this VM; have a component ask for secrets, or use coco_as for \
+                             a token that only proves what this VM is";
+                return Err(Refusal::new("kbs-token", Status::permission_denied(words)));
+            }
+            _ => {
+                let words = "the token type is not known: there is coco_as";
+                return Err(Refusal::new("token-type", Status::invalid_argument(words)));
+            }
+        }
+        let service = self.tokens.as_ref().ok_or_else(|| {
+            let words = "the settings name no attestation service: set [agent] attestation_service";
+            Refusal::new("not-configured", Status::failed_precondition(words))
+        })?;
+        let mut nonce = [0; NONCE_BYTES];
+        SystemRandom::new().fill(&mut nonce).map_err(|_| {
+            let words = "the operating system gave no random bytes";
+            Refusal::new("no-random", Status::internal(words))
+        })?;
+        let claims = self.claims(&nonce)?;
+        let evidence = self.evidence(&claims, request).await?;
+        let init_data = self.bound_init_data().await?;
+        let members = claims.to_members();
+        let token = service.token(&evidence, &members, init_data).await;
+        token.map_err(|error| Refusal::of_code(error.code(), &error))
+    }
+
     /// The init-data document, where the VM was started with it.
-    async fn bound_init_data(&self) -> Result<Option<&InitData>, Status> {
+    async fn bound_init_data(&self) -> Result<Option<&InitData>, Refusal> {
         let Some(init_data) = &self.init_data else {
             return Ok(None);
         };
@@ -205,9 +243,9 @@ impl AttestationAgent {
             .then_some(init_data))
     }
 
-    async fn started_with(&self) -> Result<Option<Vec<u8>>, Status> {
+    async fn started_with(&self) -> Result<Option<Vec<u8>>, Refusal> {
         let field = self.tee()?.init_data().await;
-        field.map_err(|error| status::of_code(error.code(), &error))
+        field.map_err(|error| Refusal::of_code(error.code(), &error))
     }
 
     async fn bind_init_data(&self, request: BindInitDataRequest) -> Result<(), Status> {

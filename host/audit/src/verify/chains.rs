@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use proplet_types::Digest;
 
 use super::{
+    file_number,
+    form::Form,
     losses::Losses,
     report::{BootReport, Broken, Linked},
 };
-use crate::{audit::FORMAT, entry::Entry};
+use crate::{core::FORMAT, entry::Entry};
 
 /// What was read of all chains.
 #[derive(Debug, Default)]
@@ -27,6 +29,10 @@ pub(super) struct Chains {
     /// Files that entries name.
     named: BTreeSet<String>,
     removed: BTreeSet<String>,
+    /// Of folders that were read before, the files that entries name and that are not there.
+    absent_before: Vec<String>,
+    /// How many boots those have.
+    boots_before: usize,
 }
 
 /// The end of a chain.
@@ -67,14 +73,22 @@ struct Boot {
 
 impl Chains {
     /// Takes an entry, and gives what does not hold.
-    pub(super) fn take(&mut self, entry: &Entry) -> Vec<Broken> {
+    pub(super) fn take(&mut self, entry: &Entry, form: Form) -> Vec<Broken> {
         let mut broken = Vec::new();
         self.read = self.read.saturating_add(1);
+        if form == Form::File {
+            self.alone(entry, &mut broken);
+        }
         match entry.chain.split_once('/') {
             None => self.of_boot(entry, &mut broken),
             Some((boot, _)) => self.of_task(boot, entry, &mut broken),
         }
         broken
+    }
+
+    /// Whether an entry of this boot's own chain was read.
+    pub(super) fn has_boot(&self, name: &str) -> bool {
+        self.names.contains_key(name)
     }
 
     /// Whether all that led to the last entry of a chain was read.
@@ -90,12 +104,22 @@ impl Chains {
         self.files.insert(name.to_owned(), end);
     }
 
+    /// What is read next are files of another folder, which may have the same names.
+    pub(super) fn another_folder(&mut self) {
+        self.absent_before = self.absent();
+        self.boots_before = self.boots.len();
+        self.files.clear();
+        self.named.clear();
+        self.removed.clear();
+    }
+
     pub(super) fn absent(&self) -> Vec<String> {
         let absent = self
             .named
             .iter()
             .filter(|file| !self.files.contains_key(*file) && !self.removed.contains(*file));
-        absent.cloned().collect()
+        let before = self.absent_before.iter();
+        before.chain(absent).cloned().collect()
     }
 
     pub(super) fn boots(&self) -> Vec<BootReport> {
@@ -116,6 +140,47 @@ impl Chains {
             open_tasks: open.get(boot.name.as_str()).copied().unwrap_or_default(),
         });
         boots.collect()
+    }
+
+    /// What holds of the files of one host, and not of a receiver's, which may have those of several: boots come one after
+    /// the other, and only the first of them may begin in a file that is not here.
+    fn alone(&self, entry: &Entry, broken: &mut Vec<Broken>) {
+        let Some(last) = self.boots.get(self.boots_before..).and_then(<[Boot]>::last) else {
+            return;
+        };
+        match self.names.get(entry.boot()) {
+            Some(place) if place.saturating_add(1) < self.boots.len() => {
+                broken.push(Broken::Behind {
+                    chain: entry.chain.clone(),
+                    seq: entry.seq,
+                    boot: last.name.clone(),
+                });
+            }
+            // Its first lines may be among those that found no room.
+            None if entry.kind == "file" && entry.number("lost") < Some(entry.seq) => {
+                broken.push(Broken::Begins {
+                    chain: entry.chain.clone(),
+                    seq: entry.seq,
+                });
+            }
+            _ => {}
+        }
+        if entry.kind == "earlier-log"
+            && let Some(file) = entry.text("file")
+            && !self.files.contains_key(file)
+            && !self.removed.contains(file)
+            && self.first_file() < file_number(file)
+        {
+            // The oldest files are taken away first.
+            let file = file.to_owned();
+            broken.push(Broken::Absent { file });
+        }
+    }
+
+    /// The smallest number in the name of a file that was read.
+    fn first_file(&self) -> Option<u64> {
+        let numbers = self.files.keys().filter_map(|name| file_number(name));
+        numbers.min().or(Some(u64::MAX))
     }
 
     fn of_boot(&mut self, entry: &Entry, broken: &mut Vec<Broken>) {

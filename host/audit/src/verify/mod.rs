@@ -10,6 +10,7 @@
 //! can a line that says that others were lost.
 
 mod chains;
+mod form;
 mod losses;
 mod report;
 
@@ -20,9 +21,9 @@ use std::{
 
 use proplet_types::Digest;
 
-use self::chains::Chains;
 pub use self::report::{BootReport, Break, Broken, Found, Linked, Place, Report};
-use crate::entry::{Entry, MAX_LINE_BYTES};
+use self::{chains::Chains, form::Form};
+use crate::entry::{Entry, EntryError};
 
 /// So many breaks are told one by one.
 const MAX_BREAKS: usize = 100;
@@ -37,6 +38,7 @@ pub fn file_number(name: &str) -> Option<u64> {
 #[derive(Debug, Default)]
 pub struct Verifier {
     chains: Chains,
+    only: BTreeSet<String>,
     sought: BTreeSet<Digest>,
     found: BTreeMap<Digest, Found>,
     torn: Vec<Place>,
@@ -44,6 +46,7 @@ pub struct Verifier {
     more_breaks: u64,
     files: u64,
     lines: u64,
+    others: u64,
 }
 
 impl Verifier {
@@ -58,6 +61,17 @@ impl Verifier {
         self.sought.insert(head);
     }
 
+    /// Of what a receiver wrote, only the lines of this boot, and of others that are named like this, are the log.
+    pub fn only(&mut self, boot: String) {
+        self.only.insert(boot);
+    }
+
+    /// What is read next lies in another folder, whose files are numbered anew: that of another host, or of one that lost
+    /// its folder in between. Files of one folder are read in the order of their numbers, and miss each other.
+    pub fn another_folder(&mut self) {
+        self.chains.another_folder();
+    }
+
     /// Reads the next file. `each` is given every entry that can be read, in its order, whether or not its chain holds.
     ///
     /// # Errors
@@ -65,15 +79,44 @@ impl Verifier {
     pub fn file(
         &mut self,
         name: &str,
+        reader: impl BufRead,
+        each: impl FnMut(&Entry),
+    ) -> io::Result<()> {
+        self.read(name, reader, Form::File, each)
+    }
+
+    /// As [`Verifier::file`], of a file that a receiver of an export wrote: something may stand before each line of the log,
+    /// such as a time and a name, white space behind it, or journald's JSON around it, and lines of other programs are passed
+    /// over and counted. So is what looks like a line of the log, is none, and has no word of a boot whose lines were read: it may be anybody's. What is passed over vouches
+    /// for nothing, and what it stands for is missing: of a line that was changed beyond recognition the next one of its
+    /// chain tells. A line that can be read is never passed over, unless boots are named ([`Verifier::only`]) and it is of
+    /// none of them: without a name nobody can tell another host's log from one whose beginning was taken away.
+    ///
+    /// # Errors
+    /// What the reader says.
+    pub fn exported(
+        &mut self,
+        name: &str,
+        reader: impl BufRead,
+        each: impl FnMut(&Entry),
+    ) -> io::Result<()> {
+        self.read(name, reader, Form::Export, each)
+    }
+
+    fn read(
+        &mut self,
+        name: &str,
         mut reader: impl BufRead,
+        form: Form,
         mut each: impl FnMut(&Entry),
     ) -> io::Result<()> {
         self.files = self.files.saturating_add(1);
         let (mut line, mut number) = (Vec::new(), 0_u64);
         let mut last = (None, false);
+        let most_bytes = form.most_bytes();
         loop {
             line.clear();
-            let most = MAX_LINE_BYTES as u64 + 1;
+            let most = most_bytes as u64 + 1;
             let read = (&mut reader).take(most).read_until(b'\n', &mut line)?;
             if read == 0 {
                 break;
@@ -84,20 +127,26 @@ impl Verifier {
                 line: number,
             };
             if line.pop_if(|byte| *byte == b'\n').is_none() {
-                if line.len() <= MAX_LINE_BYTES {
+                if line.len() > most_bytes {
+                    reader.skip_until(b'\n')?;
+                } else if !form.is_whole(&line) {
                     // Where the writing of a file stopped.
                     last.1 = true;
                     self.torn.push(place);
                     break;
                 }
-                reader.skip_until(b'\n')?;
             }
+            let read = form.line(&line).map(|line| (Entry::parse(&line), line));
+            let Some((read, _)) = read.filter(|(read, line)| self.is_ours(form, line, read)) else {
+                self.others = self.others.saturating_add(1);
+                continue;
+            };
             self.lines = self.lines.saturating_add(1);
-            match Entry::parse(&line) {
+            match read {
                 Err(error) => self.broken(place, Broken::Entry(error)),
                 Ok(entry) => {
                     last.0 = Some(entry.hash);
-                    self.entry(place, &entry);
+                    self.entry(place, &entry, form);
                     each(&entry);
                 }
             }
@@ -113,6 +162,7 @@ impl Verifier {
         Report {
             files: self.files,
             lines: self.lines,
+            others: self.others,
             tasks: chains.tasks_ended,
             lost: chains.lost,
             absent: chains.absent(),
@@ -129,8 +179,21 @@ impl Verifier {
         }
     }
 
-    fn entry(&mut self, place: Place, entry: &Entry) {
-        for broken in self.chains.take(entry) {
+    /// Whether a line counts as one of the log.
+    fn is_ours(&self, form: Form, line: &[u8], read: &Result<Entry, EntryError>) -> bool {
+        let is_named = |boot: &str| match self.only.is_empty() {
+            true => self.chains.has_boot(boot),
+            false => self.only.contains(boot),
+        };
+        match (form, read) {
+            (Form::File, _) => true,
+            (Form::Export, Ok(entry)) => self.only.is_empty() || is_named(entry.boot()),
+            (Form::Export, Err(_)) => form::claimed_boots(line).any(is_named),
+        }
+    }
+
+    fn entry(&mut self, place: Place, entry: &Entry, form: Form) {
+        for broken in self.chains.take(entry, form) {
             self.broken(place.clone(), broken);
         }
         if self.sought.contains(&entry.hash) {

@@ -85,6 +85,22 @@ pub enum Broken {
         /// The task's chain.
         chain: String,
     },
+    /// The entry stands behind the beginning of a later boot, of whose process this one's was the predecessor.
+    #[error("entry {seq} of the chain {chain} stands behind the beginning of a later boot, {boot}")]
+    Behind {
+        /// The chain.
+        chain: String,
+        /// The entry's place in it.
+        seq: u64,
+        /// The later boot.
+        boot: String,
+    },
+    /// A file between others is not there.
+    #[error("{file}, which was there when this boot began, is missing, and earlier files are here")]
+    Absent {
+        /// The file.
+        file: String,
+    },
     /// The log of an earlier boot ends otherwise than it did when this boot began.
     #[error("{file} does not end as it did when this boot began")]
     EarlierEnd {
@@ -140,8 +156,10 @@ pub struct BootReport {
 pub struct Report {
     /// Files that were read.
     pub files: u64,
-    /// Lines in them.
+    /// Lines of the log in them.
     pub lines: u64,
+    /// Lines of what a receiver of an export wrote that are not of the log: they were passed over.
+    pub others: u64,
     /// Tasks whose chains end as the boot's chain says.
     pub tasks: u64,
     /// Lines that the log itself says were never written.

@@ -3,8 +3,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proplet_types::Digest;
 use proptest::prelude::*;
 
-use super::*;
-use crate::{audit::FORMAT, chain::Chain, event::Parts};
+use super::{form::MAX_BEFORE_BYTES, *};
+use crate::{chain::Chain, core::FORMAT, entry::MAX_LINE_BYTES, event::Parts};
 
 /// The lines of a boot with these steps, made without any file.
 fn log(steps: &[(u8, u8)]) -> Vec<String> {
@@ -96,16 +96,22 @@ proptest! {
         }
     }
 
+    /// In the log, and in a copy of it.
     #[test]
     fn a_byte_that_is_changed_is_seen(
         steps in steps(), at: prop::sample::Index, column: prop::sample::Index, by in 1_u8..=255,
     ) {
         let mut lines: Vec<Vec<u8>> = log(&steps).into_iter().map(String::into_bytes).collect();
+        // In a copy a line that is changed beyond recognition is missing, and whether the last one is there, only who has
+        // its hash can tell.
         let at = at.index(lines.len() - 1);
         let column = column.index(lines[at].len());
         lines[at][column] ^= by;
         lines.iter_mut().for_each(|line| line.push(b'\n'));
         prop_assert!(!check_bytes(&lines.concat()).is_whole());
+        let mut verifier = Verifier::new();
+        verifier.exported("f", lines.concat().as_slice(), |_| {}).unwrap();
+        prop_assert!(!verifier.finish().is_whole());
     }
 
     #[test]
@@ -376,4 +382,290 @@ fn two_lines_are_not_a_task() {
     assert_eq!(Entry::parse(file.as_bytes()).unwrap().seq, 99);
     made.lines = vec![file, result];
     assert_eq!(made.look_for("result").1, Linked::Elsewhere);
+}
+
+fn check_exported(text: &str) -> Report {
+    let mut verifier = Verifier::new();
+    verifier.exported("f", text.as_bytes(), |_| {}).unwrap();
+    verifier.finish()
+}
+
+/// As receivers write them: with a time and a name before, and with lines of others in between.
+fn received(lines: &[String], before: &str) -> String {
+    let lines = lines.iter().map(|line| {
+        format!("{before}{line}\n{before}3 entries {{of}} the audit log were not exported\n")
+    });
+    lines.collect()
+}
+
+#[test]
+fn what_a_receiver_wrote_is_a_log_with_something_before_each_line() {
+    let lines = log(&[(0, 0), (1, 0), (2, 0), (0, 0), (3, 1)]);
+    let count = lines.len() as u64;
+    for before in [
+        "",
+        "2026-11-28T12:00:00.1+00:00 vm proplet-audit[1]: ",
+        "Nov 28 12:00:00 vm proplet-audit[1]: ",
+        "<86>1 2026-11-28T12:00:00.123Z vm proplet-audit 1 k [a b=\"{\\\"chain\\\":\"] ",
+    ] {
+        let report = check_exported(&received(&lines, before));
+        assert!(report.is_whole(), "{before}: {report:?}");
+        assert_eq!((report.lines, report.torn.len()), (count, 0));
+        assert_eq!(report.others, count);
+        assert!(report.boots[0].stopped);
+        // Read as a file of the log, it is none.
+        let report = check_bytes(received(&lines, before).as_bytes());
+        assert!(!report.is_whole(), "{before}");
+
+        let mut fewer = lines.clone();
+        fewer.remove(1);
+        assert!(!check_exported(&received(&fewer, before)).is_whole());
+        let mut changed = lines.clone();
+        changed[2] = changed[2].replace("readiness", "stopped");
+        assert_ne!(changed, lines);
+        assert!(!check_exported(&received(&changed, before)).is_whole());
+        // As by a receiver that keeps so many bytes of each line and no more.
+        let mut cut = lines.clone();
+        cut[2].truncate(100);
+        let report = check_exported(&received(&cut, before));
+        assert!(matches!(report.breaks[0].broken, Broken::Entry(_)));
+    }
+}
+
+#[test]
+fn lines_without_end_are_passed_over_or_none() {
+    let lines = log(&[(0, 0)]);
+    let long = "x".repeat(2 * (MAX_LINE_BYTES + MAX_BEFORE_BYTES));
+    let text = format!("{}\n{long}\n{}", lines[0], lines[1..].join("\n"));
+    let report = check_exported(&text);
+    assert_eq!((report.breaks, report.torn.len()), (Vec::new(), 0));
+    assert_eq!((report.lines, report.others), (lines.len() as u64, 1));
+    // Half of a line is none, and the host's own end.
+    for report in [
+        check_exported(&text[..text.len() - 1]),
+        check_bytes(lines.join("\n").as_bytes()),
+    ] {
+        assert_eq!((report.breaks, report.torn.len()), (Vec::new(), 1));
+        assert_eq!(report.lines, lines.len() as u64 - 1);
+    }
+    // One that says whose it would be is one of the log that does not hold.
+    let long = format!("{}\n{}{long}\n", lines[0], &lines[0][..lines[0].len() - 1]);
+    assert!(matches!(
+        check_exported(&long).breaks[0].broken,
+        Broken::Entry(_)
+    ));
+}
+
+#[test]
+fn lines_in_the_json_of_a_journal_are_read() {
+    let lines = log(&[(0, 0), (1, 0), (2, 0)]);
+    let text = |line: &String| serde_json::json!({"_PID": "1", "MESSAGE": line}).to_string();
+    let bytes = |line: &String| serde_json::json!({"MESSAGE": line.as_bytes()}).to_string();
+    for entry in [&text as &dyn Fn(&String) -> String, &bytes] {
+        let other = r#"{"MESSAGE":null}"#.to_owned();
+        let entries = |lines: &[String]| -> String {
+            let all = lines.iter().map(entry).chain([other.clone()]);
+            all.map(|line| format!("{line}\n")).collect()
+        };
+        let report = check_exported(&entries(&lines));
+        assert!(report.is_whole(), "{:?}", report.breaks);
+        assert_eq!((report.lines, report.others), (lines.len() as u64, 1));
+        assert!(!check_exported(&entries(&lines[1..])).is_whole());
+        let mut changed = lines.clone();
+        changed[2] = changed[2].replace("readiness", "stopped");
+        assert_ne!(changed, lines);
+        assert!(!check_exported(&entries(&changed)).is_whole());
+    }
+}
+
+#[test]
+fn white_space_behind_a_line_is_the_transports_and_in_a_file_of_the_log_it_is_a_change() {
+    let lines = log(&[(0, 0), (1, 0)]);
+    for end in ["\r", " ", "\t\r"] {
+        let text: String = lines.iter().map(|line| format!("{line}{end}\n")).collect();
+        let report = check_exported(&text);
+        assert!(report.is_whole(), "{:?}", report.breaks);
+        assert_eq!(report.lines, lines.len() as u64);
+        assert!(!check_bytes(text.as_bytes()).is_whole());
+    }
+}
+
+/// Lines of other programs that look like ours from afar.
+const STRANGE: [&str; 5] = [
+    r#"{"about":{"version":1},"service":"other"}"#,
+    r#"{"chain":"eth0","rule":7}"#,
+    r#"{"chain":"b1/0","kind":"#,
+    r#"{"chain":"b00","kind":1}"#,
+    r#"other[1]: {"about":{}}{"chain":""}"#,
+];
+
+#[test]
+fn what_can_be_no_line_of_the_log_is_passed_over_and_counted() {
+    let lines = log(&[(0, 0), (1, 0), (2, 0)]);
+    for at in 0..=lines.len() {
+        for strange in STRANGE {
+            let mut mixed = lines.clone();
+            mixed.insert(at, strange.to_owned());
+            let text: String = mixed.iter().map(|line| format!("{line}\n")).collect();
+            let report = check_exported(&text);
+            assert!(report.is_whole(), "{strange}: {:?}", report.breaks);
+            let counts = (report.lines, report.others);
+            assert_eq!(counts, (lines.len() as u64, 1), "{strange}");
+            assert_eq!(report.boots.len(), 1);
+            // A file of the log has lines of nobody else.
+            assert!(!check(&mixed).is_whole(), "{strange}");
+        }
+    }
+}
+
+#[test]
+fn what_says_that_it_is_of_the_log_is_held_to_it() {
+    let lines = log(&[(0, 0), (1, 0), (2, 0)]);
+    let entry = lines[1].replace("\"seq\":1", "\"seq\":7");
+    for inserted in [
+        r#"{"chain":"b0","kind":"#.to_owned(),
+        r#"{"about":{"chain":"b0/1"},"note":1}"#.to_owned(),
+        // In canonical form, of this boot, of a task of it, and of one of which there is nothing else.
+        entry.replace("\"b0\"", "\"b0/1\""),
+        entry.replace("\"b0\"", "\"b1\""),
+        entry.replace("\"b0\"", "\"b1/1\""),
+        entry,
+    ] {
+        let mut mixed = lines.clone();
+        mixed.insert(3, inserted.clone());
+        let text: String = mixed.iter().map(|line| format!("{line}\n")).collect();
+        let report = check_exported(&text);
+        assert_eq!(report.others, 0, "{inserted}");
+        assert!(!report.breaks.is_empty(), "{inserted}");
+        assert!(report.breaks.iter().any(|broken| broken.place.line == 4));
+    }
+}
+
+#[test]
+fn of_named_boots_every_line_is_held_to_the_log_and_no_other_is() {
+    let lines = log(&[(0, 0), (1, 0), (2, 0)]);
+    // The end of another host's log.
+    let others: Vec<_> = lines.iter().map(|line| line.replace("b0", "b1")).collect();
+    let begins = 3;
+    let mixed = |lines: &[String]| {
+        let both = others[begins..].iter().chain(lines);
+        both.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let only = |boots: &[&str], text: &str| {
+        let mut verifier = Verifier::new();
+        boots
+            .iter()
+            .for_each(|boot| verifier.only((*boot).to_owned()));
+        let mut entries = 0;
+        let each = |_: &Entry| entries += 1;
+        verifier.exported("f", text.as_bytes(), each).unwrap();
+        (verifier.finish(), entries)
+    };
+    // Without a name it may be this one's, whose beginning was taken away.
+    assert!(!check_exported(&mixed(&lines)).is_whole());
+    let (report, entries) = only(&["b0"], &mixed(&lines));
+    assert!(report.is_whole(), "{:?}", report.breaks);
+    assert_eq!((report.boots.len(), entries), (1, lines.len() as u64));
+    assert_eq!(report.others, (others.len() - begins) as u64);
+    assert!(!only(&["b0", "b1"], &mixed(&lines)).0.is_whole());
+    // What is missing of the named one is missed, also its beginning.
+    for at in 0..lines.len() - 1 {
+        let mut fewer = lines.clone();
+        fewer.remove(at);
+        assert!(!only(&["b0"], &mixed(&fewer)).0.is_whole(), "{at}");
+    }
+    let broken = r#"{"chain":"b0","kind":"#.to_owned();
+    assert!(!only(&["b0"], &mixed(&[broken])).0.is_whole());
+    assert_eq!(only(&["b2"], &mixed(&lines)).0.lines, 0);
+}
+
+/// Files of one host, in their order.
+fn check_files(files: &[(&str, &[String])]) -> Report {
+    let mut verifier = Verifier::new();
+    for (name, lines) in files {
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        verifier.file(name, text.as_bytes(), |_| {}).unwrap();
+    }
+    verifier.finish()
+}
+
+/// A boot that was begun when this file was there, with a second file.
+fn boot(name: &str, earlier: Option<&str>, lost: u64) -> [Vec<String>; 2] {
+    let now: SystemTime = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    let mut chain = Chain::of_boot(name.to_owned());
+    let begins = Parts::new("boot").about("format", FORMAT);
+    let mut first = vec![chain.extend(&begins, None, now)];
+    if let Some(file) = earlier {
+        let earlier = Parts::new("earlier-log").word("file", file);
+        first.push(chain.extend(&earlier, None, now));
+    }
+    let part = Parts::new("file").about("format", FORMAT);
+    let part = part.about("part", 1_u64).about("lost", lost);
+    let part = chain.extend(&part, None, now);
+    let last = chain.extend(&Parts::new("stopped"), None, now);
+    [first, vec![part, last]]
+}
+
+#[test]
+fn boots_of_a_host_come_one_after_the_other() {
+    let first = log(&[(0, 0), (2, 0)]);
+    let other = boot("b1", None, 0).concat();
+    assert!(check_files(&[("f", &first), ("g", &other)]).is_whole());
+    for at in 1..first.len() {
+        let mut mixed = first.clone();
+        mixed.insert(at, other[0].clone());
+        let text: String = mixed.iter().map(|line| format!("{line}\n")).collect();
+        let report = check(&mixed);
+        assert!(matches!(report.breaks[0].broken, Broken::Behind { .. }));
+        assert_eq!(report.breaks[0].place.line, at as u64 + 2);
+        // A receiver may have the lines of several hosts.
+        assert!(check_exported(&text).is_whole());
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_between_others_is_missed() {
+    let name = |number: u64| format!("audit-{number:08}.jsonl");
+    let names: Vec<_> = (1..=6).map(name).collect();
+    let all = [
+        boot("b0", None, 0),
+        boot("b1", Some(&names[1]), 0),
+        boot("b2", Some(&names[3]), 0),
+    ]
+    .concat();
+    let without = |missing: &[usize]| {
+        let files = names.iter().zip(&all).enumerate();
+        let files = files.filter(|(at, _)| !missing.contains(at));
+        let files: Vec<_> = files
+            .map(|(_, (name, lines))| (name.as_str(), lines.as_slice()))
+            .collect();
+        check_files(&files)
+    };
+    // The oldest may be somewhere else, and whether the last is there, only who has its hash can tell.
+    for missing in [&[0][..], &[0, 1], &[0, 1, 2], &[0, 1, 2, 3], &[5]] {
+        assert!(
+            !without(missing).breaks.iter().any(|broken| matches!(
+                broken.broken,
+                Broken::Absent { .. } | Broken::Begins { .. }
+            ))
+        );
+    }
+    for (missing, words) in [
+        (&[1][..], "audit-00000002.jsonl, which was there"),
+        (&[2], "the chain b1 begins here with entry 2"),
+        (&[2, 3], "audit-00000004.jsonl, which was there"),
+        (&[4], "the chain b2 begins here with entry 2"),
+    ] {
+        let report = without(missing);
+        let said = report.breaks.iter().map(ToString::to_string);
+        assert!(
+            said.clone().any(|said| said.contains(words)),
+            "{words}: {:?}",
+            report.breaks
+        );
+    }
+    // A boot whose first lines found no room on the disk begins so.
+    let [_, late] = boot("b1", None, 1);
+    let [first, second] = boot("b0", None, 0);
+    assert!(check_files(&[("f", &[first, second].concat()), ("g", &late)]).is_whole());
 }

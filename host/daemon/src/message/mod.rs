@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod outgoing;
 mod profile;
 pub mod round;
+mod scalar;
 pub mod start;
 pub mod stop;
 mod tolerant;

@@ -8,8 +8,10 @@ use std::{fmt, time::Duration};
 use proplet_executor::watch::Profile;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{Error, MapAccess, SeqAccess, Visitor},
 };
+
+use super::scalar::{Scalar, drain};
 
 /// Intervals from here on are nanoseconds. The Manager writes those and upstream's proplet reads seconds: as a number of
 /// seconds this one is eleven days, and as nanoseconds a millisecond, and nobody means either.
@@ -157,84 +159,6 @@ impl<'de> Deserialize<'de> for Name {
 
         deserializer.deserialize_identifier(Names)
     }
-}
-
-/// A value, as far as it is one that a member can have. Others are read over and take no memory.
-enum Scalar {
-    Switch(bool),
-    Number(u64),
-    Other,
-}
-
-impl Scalar {
-    fn switch(self) -> Option<bool> {
-        match self {
-            Self::Switch(value) => Some(value),
-            _ => None,
-        }
-    }
-
-    fn number(self) -> Option<u64> {
-        match self {
-            Self::Number(value) => Some(value),
-            _ => None,
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-
-        impl<'de> Visitor<'de> for Any {
-            type Value = Scalar;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_bool<E: Error>(self, value: bool) -> Result<Scalar, E> {
-                Ok(Scalar::Switch(value))
-            }
-
-            fn visit_u64<E: Error>(self, value: u64) -> Result<Scalar, E> {
-                Ok(Scalar::Number(value))
-            }
-
-            fn visit_i64<E: Error>(self, _: i64) -> Result<Scalar, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_f64<E: Error>(self, _: f64) -> Result<Scalar, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_str<E: Error>(self, _: &str) -> Result<Scalar, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<Scalar, E> {
-                Ok(Scalar::Other)
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Scalar, A::Error> {
-                drain(items)?;
-                Ok(Scalar::Other)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Scalar, A::Error> {
-                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Scalar::Other)
-            }
-        }
-
-        deserializer.deserialize_any(Any)
-    }
-}
-
-fn drain<'de, A: SeqAccess<'de>>(mut items: A) -> Result<(), A::Error> {
-    while items.next_element::<IgnoredAny>()?.is_some() {}
-    Ok(())
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ struct Wire {
     file: Option<String>,
     #[serde(default, deserialize_with = "tolerant::inputs")]
     inputs: Vec<String>,
-    #[serde(default, deserialize_with = "tolerant::null_default")]
+    #[serde(default, deserialize_with = "tolerant::arguments")]
     cli_args: Vec<String>,
     #[serde(default, deserialize_with = "tolerant::environment")]
     env: BTreeMap<String, String>,

@@ -1,13 +1,15 @@
 //! Reading members that versions of the Manager write differently, and what can be saved of a message
 //! that does not decode.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
+use proplet_executor::request::{MAX_INPUTS, MAX_VARIABLES};
 use serde::{
     Deserialize, Deserializer,
     de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Value;
+
+use super::scalar::{Scalar, drain};
 
 /// `null` is the default of the type, as an absent member is.
 pub(super) fn null_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -26,38 +28,81 @@ where
     Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
-/// Inputs: strings as they are, numbers as their decimal text.
+/// Inputs: strings as they are, numbers as their decimal text. Of more than a task may have, one more is kept: who
+/// counts them sees that there are too many, and a message takes no more memory than one that can be run.
 pub(super) fn inputs<'de, D>(deserializer: D) -> Result<Vec<String>, D::Error>
 where
     D: Deserializer<'de>,
 {
-    struct Inputs;
+    deserializer.deserialize_any(Items::<Input> {
+        most: MAX_INPUTS,
+        expected: "an array of strings or numbers",
+        item: PhantomData,
+    })
+}
 
-    impl<'de> Visitor<'de> for Inputs {
-        type Value = Vec<String>;
+/// Arguments of the command line, which are strings. No more than two can be right, so three are kept.
+pub(super) fn arguments<'de, D>(deserializer: D) -> Result<Vec<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    deserializer.deserialize_any(Items::<String> {
+        most: 2,
+        expected: "an array of strings",
+        item: PhantomData,
+    })
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array of strings or numbers")
-        }
+/// Up to `most` items of an array, and one more.
+struct Items<T> {
+    most: usize,
+    expected: &'static str,
+    item: PhantomData<T>,
+}
 
-        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
-            Ok(Vec::new())
-        }
+impl<'de, T: Deserialize<'de> + Into<String>> Visitor<'de> for Items<T> {
+    type Value = Vec<String>;
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-            let mut inputs = Vec::new();
-            while let Some(item) = items.next_element::<Value>()? {
-                inputs.push(match item {
-                    Value::String(text) => text,
-                    Value::Number(number) => number.to_string(),
-                    _ => return Err(de::Error::custom("an input must be a string or a number")),
-                });
-            }
-            Ok(inputs)
-        }
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
     }
 
-    deserializer.deserialize_any(Inputs)
+    fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+        Ok(Vec::new())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() <= self.most {
+            match items.next_element::<T>()? {
+                Some(item) => kept.push(item.into()),
+                None => return Ok(kept),
+            }
+        }
+        drain(items)?;
+        Ok(kept)
+    }
+}
+
+/// One input.
+struct Input(String);
+
+impl From<Input> for String {
+    fn from(input: Input) -> Self {
+        input.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Input {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Scalar::deserialize(deserializer)? {
+            Scalar::Text(text) => Ok(Self(text)),
+            Scalar::Number(number) => Ok(Self(number.to_string())),
+            Scalar::Switch(_) | Scalar::Other => {
+                Err(de::Error::custom("an input must be a string or a number"))
+            }
+        }
+    }
 }
 
 /// The same; `null` is none at all.
@@ -76,12 +121,39 @@ where
     Ok(Option::<Inputs>::deserialize(deserializer)?.map(|inputs| inputs.0))
 }
 
-/// The environment of a task; `null` is empty.
+/// The environment of a task; `null` is empty. Of more variables than a task may have, one more is kept, as of
+/// [`inputs`].
 pub(super) fn environment<'de, D>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error>
 where
     D: Deserializer<'de>,
 {
-    null_default(deserializer)
+    struct Variables;
+
+    impl<'de> Visitor<'de> for Variables {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of strings")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+            let mut variables = BTreeMap::new();
+            while variables.len() <= MAX_VARIABLES {
+                match members.next_entry()? {
+                    Some((name, value)) => variables.insert(name, value),
+                    None => return Ok(variables),
+                };
+            }
+            while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(variables)
+        }
+    }
+
+    deserializer.deserialize_any(Variables)
 }
 
 /// What is needed to answer a message that does not decode.
@@ -125,22 +197,22 @@ impl<'de> Visitor<'de> for SalvageSeed<'_> {
         while let Some(name) = members.next_key::<String>()? {
             match name.as_str() {
                 "id" => {
-                    if let Value::String(id) = members.next_value()? {
+                    if let Scalar::Text(id) = members.next_value()? {
                         self.0.id = Some(id);
                     }
                 }
                 "invocation_id" => {
-                    if let Value::String(id) = members.next_value()? {
+                    if let Scalar::Text(id) = members.next_value()? {
                         self.0.invocation_id = Some(id);
                     }
                 }
                 "proplet_id" => {
-                    if let Value::String(id) = members.next_value()? {
+                    if let Scalar::Text(id) = members.next_value()? {
                         self.0.proplet_id = Some(id);
                     }
                 }
                 "broadcast" => {
-                    if let Value::Bool(broadcast) = members.next_value()? {
+                    if let Scalar::Switch(broadcast) = members.next_value()? {
                         self.0.broadcast = broadcast;
                     }
                 }

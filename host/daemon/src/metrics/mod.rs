@@ -15,11 +15,10 @@ mod process;
 mod sender;
 mod tasks;
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use proplet_settings::{About, BrokerIdentity, Metrics};
-use proplet_types::Clock;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use proplet_types::{Clock, rfc3339};
 use tokio::task::JoinSet;
 
 use self::process::Machine;
@@ -68,37 +67,5 @@ pub(super) fn start(
 impl Speaker {
     fn timestamp(&self) -> String {
         rfc3339(self.clock.now())
-    }
-}
-
-/// A time as the Manager reads it. A clock that is set to where no such time is leaves the beginning of time, which the
-/// Manager reads too.
-fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH);
-    let nanoseconds = since.map_or(0, |since| since.as_nanos());
-    let nanoseconds = i128::try_from(nanoseconds).unwrap_or(0);
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanoseconds);
-    let text = time.ok().and_then(|time| time.format(&Rfc3339).ok());
-    text.unwrap_or_else(|| "1970-01-01T00:00:00Z".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn times_are_written_as_the_manager_reads_them() {
-        let at = |seconds, nanoseconds| {
-            rfc3339(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
-        };
-        assert_eq!(at(1_790_000_000, 0), "2026-09-21T14:13:20Z");
-        assert_eq!(at(1_790_000_000, 5_000_000), "2026-09-21T14:13:20.005Z");
-        assert_eq!(at(0, 0), "1970-01-01T00:00:00Z");
-        // The year 10000 and later have no such form.
-        assert_eq!(at(999_999_999_999, 0), "1970-01-01T00:00:00Z");
-        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(rfc3339(before), "1970-01-01T00:00:00Z");
     }
 }

@@ -1,8 +1,9 @@
 //! Acknowledging what the broker sent, once the proplet can answer for it.
 //!
 //! The client library leaves acknowledgements to us. A start is acknowledged when its id is on the disk, or
-//! its refusal; everything else at once. They leave in the order in which the messages came, as MQTT demands, so
-//! one that waits for the disk holds those behind it back; commits are shared, so that is one commit.
+//! its refusal, and the stop of a latent task when the answer to its start is; everything else at once. They leave in
+//! the order in which the messages came, as MQTT demands, so one that waits for the disk holds those behind it back;
+//! commits are shared, so that is one commit.
 //!
 //! A packet id means something in its session only. An acknowledgement that was meant for another would accept
 //! a message of the new session that nobody has looked at: so each carries the number of its

@@ -105,6 +105,21 @@ impl Link {
     }
 }
 
+#[cfg(test)]
+impl Link {
+    /// One whose driver does not run.
+    pub(super) fn unconnected() -> Self {
+        let options = MqttOptions::new("proplet", ("localhost", 1883));
+        let (client, _) = AsyncClient::builder(options).capacity(1).build();
+        Self {
+            client,
+            connection: watch::channel(None).1,
+            qos: QoS::AtLeastOnce,
+            trouble: watch::channel(None).1,
+        }
+    }
+}
+
 fn quality(qos: u8) -> QoS {
     match qos {
         0 => QoS::AtMostOnce,

@@ -29,11 +29,11 @@ pub(super) fn configuration(settings: &Mqtt) -> Result<TlsConfiguration, MqttErr
             builder.with_no_client_auth()
         }
         Some(ClientCertificate::Files { certificate, key }) => {
-            let private =
-                PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+            let private = PrivateKeyDer::from_pem_file(key)
+                .map_err(|error| CLIENT_KEY.unusable(key, &error))?;
             builder
                 .with_client_auth_cert(certificates(certificate)?, private)
-                .map_err(|error| unusable(certificate, &error))?
+                .map_err(|error| CLIENT_CERT.unusable(certificate, &error))?
         }
     };
     Ok(TlsConfiguration::Rustls(Arc::new(config)))
@@ -87,8 +87,8 @@ fn trusting(settings: &Mqtt) -> Result<ConfigBuilder<ClientConfig, WantsClientCe
     match &settings.ca {
         None => tls::verifying(None).map_err(broken),
         Some(ca) => {
-            let pem = std::fs::read(ca).map_err(|error| unusable(ca, &error))?;
-            tls::verifying(Some(&pem)).map_err(|error| unusable(ca, &error))
+            let pem = std::fs::read(ca).map_err(|error| CA.unusable(ca, &error))?;
+            tls::verifying(Some(&pem)).map_err(|error| CA.unusable(ca, &error))
         }
     }
 }
@@ -96,18 +96,41 @@ fn trusting(settings: &Mqtt) -> Result<ConfigBuilder<ClientConfig, WantsClientCe
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, MqttError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
-        .map_err(|error| unusable(path, &error))?;
+        .map_err(|error| CLIENT_CERT.unusable(path, &error))?;
     if certificates.is_empty() {
-        return Err(MqttError::Tls(format!(
-            "{} holds no certificate in PEM form",
-            path.display()
-        )));
+        return Err(CLIENT_CERT.unusable(path, &"it holds no certificate in PEM form"));
     }
     Ok(certificates)
 }
 
-fn unusable(path: &Path, error: &dyn std::fmt::Display) -> MqttError {
-    MqttError::Tls(format!("{} cannot be used: {error}", path.display()))
+/// What names a file.
+struct Named {
+    setting: &'static str,
+    variable: &'static str,
+}
+
+const CA: Named = Named {
+    setting: "ca",
+    variable: "PROPLET_MQTT_TLS_CA_CERT",
+};
+const CLIENT_CERT: Named = Named {
+    setting: "client_cert",
+    variable: "PROPLET_MQTT_TLS_CLIENT_CERT",
+};
+const CLIENT_KEY: Named = Named {
+    setting: "client_key",
+    variable: "PROPLET_MQTT_TLS_CLIENT_KEY",
+};
+
+impl Named {
+    fn unusable(&self, path: &Path, why: &dyn std::fmt::Display) -> MqttError {
+        MqttError::File {
+            setting: self.setting,
+            variable: self.variable,
+            path: path.to_owned(),
+            why: why.to_string(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -161,15 +184,24 @@ mod tests {
     fn files_that_are_no_certificates_are_named() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let path = file.path().display().to_string();
-        for text in [
-            format!("ca = {path:?}"),
-            "ca = \"/nonexistent/ca.pem\"".to_owned(),
-            format!("client_cert = {path:?}\nclient_key = {path:?}"),
+        let good = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(good.path(), key()).unwrap();
+        let key = good.path().display().to_string();
+        for (text, setting) in [
+            (format!("ca = {path:?}"), "[mqtt] ca"),
+            ("ca = \"/nonexistent/ca.pem\"".to_owned(), "[mqtt] ca"),
+            (
+                format!("client_cert = {path:?}\nclient_key = {path:?}"),
+                "[mqtt] client_key",
+            ),
+            (
+                format!("client_cert = {path:?}\nclient_key = {key:?}"),
+                "[mqtt] client_cert",
+            ),
         ] {
-            assert!(
-                matches!(configuration(&settings(&text)), Err(MqttError::Tls(_))),
-                "{text}"
-            );
+            let error = configuration(&settings(&text)).err().unwrap();
+            assert!(matches!(error, MqttError::File { .. }), "{text}: {error}");
+            assert!(error.to_string().contains(setting), "{text}: {error}");
         }
     }
 }

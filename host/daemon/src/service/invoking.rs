@@ -13,7 +13,7 @@ use crate::{
     message::{DecodedInvoke, InvocationId, InvokeResultMessage},
     mqtt::{
         Received,
-        outbox::{About, Letter},
+        outbox::{About, Kind, Letter},
     },
     sparing::warn_sparingly,
     tasks::{self, MANAGER_WAITS},
@@ -47,9 +47,6 @@ impl Service {
         };
         let id = invoke.id.clone();
         let key = id.key();
-        if stopping {
-            return self.refuse_invocation(&id, &tasks::stopping(), message, may_wait);
-        }
         if self.invocations.is_repeated(message, &key) {
             info!("The broker delivered the invocation {id} twice");
             return None;
@@ -57,6 +54,10 @@ impl Service {
         if self.is_pending(&key).await {
             self.ignore(&id);
             return None;
+        }
+        // Not before that: one that still runs is answered by itself.
+        if stopping {
+            return self.refuse_invocation(&id, &tasks::stopping(), message, may_wait);
         }
         self.invocations.remember(&key);
         match self.tasks.invoke(invoke, message.at) {
@@ -91,11 +92,12 @@ impl Service {
                 id: id.clone(),
                 until: message.at + MANAGER_WAITS,
             },
+            owner: self.tasks.owner_of_latent(&id.task),
             payload: InvokeResultMessage::refused(id, &self.entity, refusal).to_payload(),
             not_before: message.at,
             number: None,
             on_disk: Answer::Unkept(Some(refusal.code())),
         };
-        self.put_refusal(letter, may_wait)
+        self.put(letter, Kind::Refusal, may_wait)
     }
 }

@@ -1,3 +1,7 @@
+mod ends;
+mod prepared;
+mod recovered;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,7 +74,7 @@ impl Scene {
             recovered: mpsc::unbounded_channel().1,
             probes: mpsc::channel(1).1,
             settings,
-            refusals: Arc::new(Semaphore::new(WAITING_REFUSALS)),
+            waiting_room: WaitingRoom::default(),
             sparing: Sparing::default(),
         };
         Self {
@@ -318,6 +322,69 @@ async fn a_shutdown_refuses_invocations_and_forgets_what_was_prepared() {
     assert_eq!(code(&scene.answer().await), "not-precompiled");
 }
 
+/// Waits until so many tasks wait for a place.
+async fn waiting(scene: &Scene, count: usize) {
+    while scene.service.tasks.waiting() != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_makes_room_for_an_invocation_that_is_refused() {
+    let mut scene = Scene::new("tasks = 1\nqueue = 4\n", bounds(100));
+    prepare(&mut scene, seven("a")).await;
+    scene.receive(spin("spins")).await.unwrap();
+    waiting(&scene, 0).await;
+    // Of images that were never opened, which are no plain tasks.
+    for number in 0..4 {
+        let start = json!({
+            "id": number.to_string(),
+            "name": "run",
+            "image_url": "registry.example/a:1",
+            "encrypted": true,
+            "proplet_id": ENTITY,
+        });
+        scene.receive(message("start", &start)).await.unwrap();
+    }
+    let mut bad: Value = serde_json::from_slice(&invoke("a", "1").payload).unwrap();
+    bad["env"] = json!({"a=b": ""});
+    scene.receive(message("invoke", &bad)).await.unwrap();
+    assert_eq!(scene.service.tasks.waiting(), 4);
+    assert_eq!(code(&scene.answer().await), "task-invalid");
+    // For one that is taken, the last of them does.
+    assert!(scene.receive(invoke("a", "2")).await.is_none());
+    let answer = scene.answer().await;
+    assert_eq!(
+        (answer["task_id"].as_str(), code(&answer)),
+        (Some("3"), "queue-full")
+    );
+    scene.service.tasks.stop_all();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_daemon_was_started_with_counts_for_as_long_as_it_serves() {
+    let mut scene = Scene::new("queue_bytes = 2500\n", bounds(100));
+    let with = |start: Received, daemon: bool, bytes: usize| {
+        let mut body: Value = serde_json::from_slice(&start.payload).unwrap();
+        body["daemon"] = daemon.into();
+        body["env"] = json!({"A": "x".repeat(bytes)});
+        message("start", &body)
+    };
+    let serve = with(spin("serves"), true, 1000);
+    scene.receive(serve).await.unwrap().await.unwrap();
+    assert_eq!(scene.answer().await["error"], Value::Null);
+    scene.receive(spin("spins")).await.unwrap().await.unwrap();
+    let more = || with(seven("seven"), false, 1600);
+    scene.receive(more()).await.unwrap();
+    assert_eq!(code(&scene.answer().await), "queue-full");
+    let stop = message("stop", &json!({"id": "serves", "proplet_id": ENTITY}));
+    scene.receive(stop).await;
+    assert_eq!(code(&scene.answer().await), "stopped");
+    scene.receive(more()).await.unwrap();
+    assert_eq!(scene.answer().await["results"], "7");
+    scene.service.tasks.stop_all();
+}
+
 /// Entries of these kinds: the kind, the task and the code of each.
 fn on_record(folder: &std::path::Path, kinds: &[&str]) -> Vec<(String, String, String)> {
     let text = std::fs::read_to_string(folder.join("audit-00000001.jsonl")).unwrap();
@@ -341,6 +408,64 @@ async fn an_invocation_that_is_refused_is_on_record() {
     scene.service.record.stopped().await;
     let expected = ["task-refused", "none", "not-precompiled"].map(str::to_owned);
     assert_eq!(on_record(&folder, &["task-refused"]), [expected.into()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_tasks_that_are_refused_before_anything_was_done_is_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("audit");
+    let settings = format!("[daemon_tasks]\ntasks = 0\n[audit]\npath = {folder:?}\n");
+    let mut scene = Scene::new(&settings, bounds(100));
+    let start = |number: u64| {
+        let mut start: Value = serde_json::from_slice(&seven(&number.to_string()).payload).unwrap();
+        if number.is_multiple_of(2) {
+            // There is no place for it.
+            start["daemon"] = true.into();
+        } else {
+            // It is taken, and there is no TEE.
+            start["encrypted"] = true.into();
+            start["image_url"] = "registry.example/a:1".into();
+            start.as_object_mut().unwrap().remove("file");
+        }
+        message("start", &start)
+    };
+    for number in 0..300 {
+        scene.receive(start(number)).await.unwrap();
+        assert_ne!(code(&scene.answer().await), "");
+    }
+    scene.receive(seven("runs")).await.unwrap();
+    assert_eq!(scene.answer().await["results"], "7");
+    scene.service.tasks.ended().await;
+    scene.service.record.stopped().await;
+    let refused = on_record(&folder, &["task-refused"]);
+    assert_eq!(refused[0].2, "daemon-tasks-full");
+    assert!(refused.len() >= 50, "{refused:?}");
+    let begun = on_record(&folder, &["task-begun"]);
+    assert_eq!(begun.len(), 1);
+    assert_eq!(begun[0].1, "runs");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_is_to_be_on_record_a_task_is_before_it_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("audit");
+    let settings =
+        format!("[daemon_tasks]\ntasks = 0\n[audit]\npath = {folder:?}\nrequired = true\n");
+    let mut scene = Scene::new(&settings, bounds(100));
+    let mut start: Value = serde_json::from_slice(&seven("a").payload).unwrap();
+    start["daemon"] = true.into();
+    scene.receive(message("start", &start)).await.unwrap();
+    assert_eq!(code(&scene.answer().await), "daemon-tasks-full");
+    scene.service.record.stopped().await;
+    let kinds = ["task-begun", "accepted", "ended", "task-refused"];
+    let expected: Vec<_> = [
+        ("task-begun", ""),
+        ("accepted", ""),
+        ("ended", "daemon-tasks-full"),
+    ]
+    .map(|(kind, code)| [kind, "a", code].map(str::to_owned).into())
+    .into();
+    assert_eq!(on_record(&folder, &kinds), expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

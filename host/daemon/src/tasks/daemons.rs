@@ -6,10 +6,15 @@
 //! well. Upstream says nothing then, and a daemon that broke down looks as if it ran.
 //!
 //! Daemons have places of their own, so they hold up nobody. One that finds none is refused: it could wait for ever.
+//! Whose a place is, the reference says until the image was opened, and then the key that opened it: a reference that led
+//! to one owner's image before must not have another owner's daemon hold that one's place.
+//!
+//! A plain task that answers HTTP requests has one too, if one is free: it serves until it is stopped, whatever its start
+//! says.
 
 use std::{sync::Arc, time::Duration};
 
-use proplet_executor::{Invoked, Latent, Refusal, Request, Task, TaskOutcome, host_text};
+use proplet_executor::{Invoked, Latent, Refusal, Request, Source, Task, TaskOutcome, host_text};
 use proplet_outbox::Answer;
 use proplet_runtime::CancelToken;
 use proplet_settings::{DaemonTasks, Restart};
@@ -17,10 +22,11 @@ use proplet_types::Code;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::{Done, Progress, Shared, invocations::is_denial};
+use super::{Shared, invocations::is_denial, latent::charged, report::Done, table::Progress};
 use crate::{
     message::ResultMessage,
-    mqtt::outbox::{About, Letter},
+    mqtt::outbox::{About, Kind, Letter},
+    places::{Owner, Place},
 };
 
 /// A run of this length makes up for all failures before it.
@@ -41,11 +47,11 @@ pub(super) async fn run(
         0 => None,
         _ => shared.daemon_places.try_acquire(owner),
     };
-    let Some(_place) = place else {
+    let Some(place) = place else {
         return Some(Done::refused(full(shared.daemons.tasks)));
     };
-    // It counts among the tasks until it is prepared, and what it was started with is gone.
-    shared.set_state(&id, Progress::Runs);
+    // It counts among the tasks until it is prepared, and its component is compiled.
+    shared.table.set(&id, Progress::Runs);
     let admitted = match shared.admit(&mut request, true, &cancel).await {
         Ok(admitted) => admitted,
         Err(done) => return Some(*done),
@@ -53,20 +59,60 @@ pub(super) async fn run(
     shared.gate.started(&admitted).await;
     info!("Preparing daemon {id}");
     let task = request.task.clone();
-    let outcome = match shared.executor.prepare_daemon(request, &cancel).await {
+    let kept = kept(&request);
+    let done = match shared.executor.prepare_daemon(request, &cancel).await {
         Ok(daemon) => {
-            shared.set_state(&id, Progress::Serves);
-            let _watching = shared.watched.watch(&task);
-            tokio::select! {
-                () = shared.say_started(&id, not_before) => {}
-                () = cancel.cancelled() => {}
+            // Its reference may have led to another owner's image before.
+            let owner = charged(daemon.repository());
+            match place.charge(owner.clone()) {
+                None => Done::refused(full(shared.daemons.tasks)),
+                Some(_place) => {
+                    shared.table.serve(&id, owner.clone(), kept);
+                    let _watching = shared.watched.watch(&task);
+                    tokio::select! {
+                        () = shared.say_started(&id, &owner, not_before, "") => {}
+                        () = cancel.cancelled() => {}
+                    }
+                    Done::result(serve(&shared, &daemon, &task, &cancel).await)
+                }
             }
-            serve(&shared, &daemon, &task, &cancel).await
         }
-        Err(outcome) => *outcome,
+        Err(outcome) => Done::result(*outcome),
     };
-    shared.gate.ended(admitted, &outcome).await;
-    Some(Done::result(outcome))
+    shared.gate.ended(admitted, &done.outcome).await;
+    Some(done)
+}
+
+/// The place of a plain task that answers HTTP requests from now on, until it is stopped. It waits for clients, and their
+/// requests have places of their own; in that of a task it would hold up all others. So it has one of a daemon where one
+/// is free, and gives its own back.
+pub(super) fn place_of_server(shared: &Shared, id: &str, kept: usize, place: Place) -> Place {
+    let found = match shared.daemons.tasks {
+        0 => None,
+        _ => shared.daemon_places.try_acquire(Owner::Plain),
+    };
+    match found {
+        Some(found) => {
+            shared.table.serve(id, Owner::Plain, kept);
+            found
+        }
+        None => {
+            warn!(
+                "Task {id} answers HTTP requests in a place of [limits] tasks until it is stopped, because all of \
+                 [daemon_tasks] tasks are taken"
+            );
+            place
+        }
+    }
+}
+
+/// What is kept of a start for as long as the daemon serves, in bytes: all but a component that came with it.
+pub(super) fn kept(request: &Request) -> usize {
+    let component = match &request.source {
+        Source::File(bytes) => bytes.len(),
+        Source::Plain(_) | Source::Encrypted { .. } => 0,
+    };
+    request.bytes().saturating_sub(component)
 }
 
 /// Runs a daemon that is prepared, again and again where the settings say so.
@@ -115,32 +161,34 @@ fn outcome_of_stop(outcome: TaskOutcome) -> TaskOutcome {
 }
 
 impl Shared {
-    fn set_state(&self, id: &str, state: Progress) {
-        self.with(|known| {
-            if let Some(task) = known.get_mut(id) {
-                task.state = state;
-            }
-        });
-    }
-
-    /// Says that a daemon runs.
-    async fn say_started(&self, id: &str, not_before: Instant) {
+    /// Says that a daemon runs, or a component that answers HTTP requests, with what the Manager shows of it meanwhile.
+    pub(super) async fn say_started(
+        &self,
+        id: &str,
+        owner: &Owner,
+        not_before: Instant,
+        results: &str,
+    ) {
         let payload = ResultMessage {
             task_id: id.to_owned(),
             proplet_id: self.entity.clone(),
-            results: String::new(),
+            results: results.to_owned(),
             error: None,
         }
         .to_payload();
         let letter = Letter {
             task: id.to_owned(),
             about: About::Started,
+            owner: owner.clone(),
             payload,
             not_before,
             number: None,
             on_disk: Answer::Unkept(None),
         };
-        let place = self.outbox.reserve_waiting(letter.payload.len()).await;
+        let place = self
+            .outbox
+            .reserve_waiting(&letter.owner, Kind::Result, letter.payload.len());
+        let place = place.await;
         place.put(letter, ()).await;
     }
 }

@@ -15,13 +15,12 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{info, warn};
 
 use super::{
-    Done, Listed, MAX_LOGGED, Progress, Shared, Started, Tasks, broke_down, latent::Prepared,
-    placed,
+    MAX_LOGGED, Shared, Tasks, course::placed, latent::Prepared, report::Done, table::Listed,
 };
 use crate::{
     message::{InvocationId, Invoke, InvokeResultMessage},
-    mqtt::outbox::{About, Kind, Letter},
-    record::Record,
+    mqtt::outbox::{About, Letter},
+    places::Owner,
 };
 
 /// How long the Manager waits for the answer to an invocation. It drops what comes later.
@@ -30,6 +29,12 @@ pub(crate) const MANAGER_WAITS: Duration = Duration::from_secs(30);
 const ENDING: Duration = Duration::from_secs(1);
 
 impl Tasks {
+    /// Whose a latent task is that can be invoked. Nobody vouches for others.
+    pub(crate) fn owner_of_latent(&self, id: &str) -> Owner {
+        let owner = self.shared.prepared.owner_of(id);
+        owner.unwrap_or(Owner::Plain)
+    }
+
     /// Invokes a latent task, as soon as there is a place. Its message was here at `received`.
     ///
     /// # Errors
@@ -38,24 +43,15 @@ impl Tasks {
         let Invoke { id, inputs, env } = invoke;
         let prepared = self.shared.prepared.of(&id.task);
         let prepared = prepared.ok_or_else(|| not_precompiled(&id.task))?;
+        // Before anybody makes room for it.
+        prepared.check(inputs.as_deref(), &env)?;
         let owner = prepared.charged();
         let bytes = prepared.request_bytes(inputs.as_deref(), &env);
         // Before anything of a start is copied, which may be large.
-        self.room(&owner, bytes)?;
+        self.shared.table.room(&owner, bytes)?;
         let request = prepared.request(inputs, env);
-        request.check()?;
-        let cancel = CancelToken::new();
-        self.started = self.started.saturating_add(1);
-        let started = Started {
-            cancel: cancel.clone(),
-            bytes,
-            owner,
-            order: self.started,
-            state: Progress::Waits,
-            displace: CancelToken::new(),
-        };
-        let key = id.key();
-        self.shared.with(|known| known.insert(key.clone(), started));
+        // Whatever happens below, the invocation does not stay in the table.
+        let (listed, cancel) = self.shared.table.put(id.key(), owner, bytes);
         let invocation = Invocation {
             shared: Arc::clone(&self.shared),
             id,
@@ -63,7 +59,7 @@ impl Tasks {
             cancel,
             record: Arc::default(),
         };
-        tokio::spawn(invocation.answer(request, received));
+        tokio::spawn(invocation.answer(request, received, listed));
         Ok(())
     }
 }
@@ -81,23 +77,17 @@ struct Invocation {
 
 impl Invocation {
     /// Runs it, and puts its answer into the outbox.
-    async fn answer(self, request: Request, received: Instant) {
+    async fn answer(self, request: Request, received: Instant, listed: Listed) {
         let shared = Arc::clone(&self.shared);
         let id = self.id.clone();
-        // Whatever happens below, the invocation does not stay in the table.
-        let listed = Listed {
-            shared: Arc::clone(&shared),
-            id: id.key(),
-        };
         let deadline = received + shared.invocation;
         let until = received + MANAGER_WAITS;
         let record = Arc::clone(&self.record);
+        let owner = self.prepared.charged();
         let done = self.in_time(request, deadline).await;
         let (payload, code) = shared.invocation_report(&id, done.outcome);
         // Where it could not be given up, what comes of it later is on record behind this.
-        if let Some(record) = record.get() {
-            Record::ended(record, code);
-        }
+        shared.record.ended(&id.task, record.get(), code);
         let letter = Letter {
             task: id.task.clone(),
             payload,
@@ -105,18 +95,17 @@ impl Invocation {
                 id: id.clone(),
                 until,
             },
+            owner,
             not_before: received,
             number: None,
             on_disk: Answer::Unkept(None),
         };
         let size = letter.payload.len();
-        let room = async {
-            match done.kind {
-                Kind::Result => shared.outbox.reserve_waiting(size).await,
-                Kind::Refusal => shared.outbox.reserve_refusal_waiting(size).await,
-            }
-        };
-        match timeout_at(until, room).await {
+        let room = shared
+            .outbox
+            .reserve_waiting(&letter.owner, done.kind, size);
+        let room = timeout_at(until, room).await;
+        match room {
             Ok(place) => drop(place.put(letter, listed).await),
             Err(_) => warn!("The outbox had no room in time for the answer to invocation {id}"),
         }
@@ -127,11 +116,11 @@ impl Invocation {
         let cancel = self.cancel.clone();
         let mut running = tokio::spawn(self.on_record(request));
         if let Ok(joined) = timeout_at(deadline, &mut running).await {
-            return joined.unwrap_or_else(|_| broke_down());
+            return joined.unwrap_or_else(|_| Done::broke_down());
         }
         cancel.cancel();
         match timeout(ENDING, running).await {
-            Ok(joined) => late(joined.unwrap_or_else(|_| broke_down())),
+            Ok(joined) => late(joined.unwrap_or_else(|_| Done::broke_down())),
             // What it waits for cannot be given up; its end has no reader.
             Err(_) => Done::result(TaskOutcome::failed(timed_out())),
         }
@@ -140,13 +129,12 @@ impl Invocation {
     /// Runs it with a chain of its own in the audit log, which ends with the answer.
     async fn on_record(self, mut request: Request) -> Done {
         let shared = Arc::clone(&self.shared);
-        let record = match shared.record.accept(&shared.executor, &request).await {
-            Ok(record) => record,
-            Err(refusal) => return Done::refused(refusal),
-        };
         // Each invocation comes here once.
-        let record = self.record.get_or_init(|| record).clone();
-        request.task.record = Some(record);
+        let record = self.record.get_or_init(|| shared.executor.accept(&request));
+        if let Err(refusal) = shared.record.accept(record).await {
+            return Done::refused(refusal);
+        }
+        request.task.record = Some(record.clone());
         self.run(request).await
     }
 

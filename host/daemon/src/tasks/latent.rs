@@ -18,7 +18,8 @@ use proplet_settings::LatentTasks;
 use proplet_types::Code;
 use tracing::info;
 
-use super::{Done, Owner, Progress, Shared};
+use super::{Shared, report::Done, table::Progress};
+use crate::places::Owner;
 
 /// A latent task that can be invoked.
 pub(super) struct Prepared {
@@ -44,6 +45,18 @@ impl Prepared {
         // Each has a chain of its own in the audit log.
         request.task.record = None;
         request
+    }
+
+    /// Checks such a request before it is made.
+    ///
+    /// # Errors
+    /// `task-invalid`.
+    pub(super) fn check(
+        &self,
+        inputs: Option<&[String]>,
+        env: &BTreeMap<String, String>,
+    ) -> Result<(), Refusal> {
+        self.start.check_with(inputs, env)
     }
 
     /// What such a request takes at most, before it is made.
@@ -94,6 +107,15 @@ impl PreparedTasks {
     /// The latent task of this id, which counts as used.
     pub(super) fn of(&self, id: &str) -> Option<Arc<Prepared>> {
         self.with(|kept| kept.get(&id.to_owned()).cloned())
+    }
+
+    /// Whose a latent task is that is there. Who asks does not use it.
+    pub(super) fn owner_of(&self, id: &str) -> Option<Owner> {
+        self.with(|kept| {
+            let mut all = kept.iter();
+            let (_, prepared) = all.find(|(known, _)| *known == id)?;
+            Some(prepared.charged())
+        })
     }
 
     /// Forgets a latent task. False when there is none.
@@ -186,7 +208,7 @@ pub(super) async fn prepare(
         Err(outcome) => return Some(Done::result(*outcome)),
     };
     let prepared = Prepared { latent, start };
-    let kept = shared.with(|known| {
+    let kept = shared.table.with(|known| {
         if cancel.is_cancelled() {
             return Err(Box::new(Done::stopped_early()));
         }
@@ -216,7 +238,8 @@ pub(super) fn without_component(request: &Request) -> Request {
     }
 }
 
-fn charged(repository: Option<&str>) -> Owner {
+/// Who is charged for a component that was opened with a key of this repository; none for a plain one.
+pub(super) fn charged(repository: Option<&str>) -> Owner {
     match repository {
         Some(repository) => Owner::Named(repository.into()),
         None => Owner::Plain,

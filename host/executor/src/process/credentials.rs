@@ -24,7 +24,10 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::confidential::Confidential;
-use crate::refusal::Refusal;
+use crate::{
+    ledger::{Ledger, word},
+    refusal::Refusal,
+};
 
 /// How long a fetch that failed, or that brought nothing newer, keeps pulls from asking the key broker again.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -89,12 +92,14 @@ impl HostCredentials {
         let confidential = self.confidential.as_ref().map_err(refused)?;
         let passed = confidential.pass(&self.settings).await;
         passed.map_err(|refusal| refused(&refusal))?;
-        let resource = confidential.host.vault.host_resource(uri).await;
-        self.audit.record(Event::Credential {
+        let ledger = Ledger::Boot(self.audit.clone());
+        let event = |refused| Event::Credential {
             setting,
             uri: uri.clone(),
-            refused: resource.as_ref().err().map(|error| error.code().as_str()),
-        });
+            refused,
+        };
+        let resource = confidential.host.vault.host_resource(uri);
+        let resource = ledger.asked(event, word, resource).await;
         resource.map_err(|error| CredentialError {
             setting,
             code: error.code(),

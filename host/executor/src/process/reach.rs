@@ -92,12 +92,12 @@ impl Reach {
         uri: &ResourceUri,
         memory: Memory,
     ) -> Result<Zeroizing<Vec<u8>>, OutOfReach> {
-        let given = self.given(uri, memory).await;
-        self.ledger.record(Event::Secret {
+        let event = |refused| Event::Secret {
             uri: uri.clone(),
-            refused: given.as_ref().err().map(OutOfReach::word),
-        });
-        given
+            refused,
+        };
+        let given = self.given(uri, memory);
+        self.ledger.asked(event, OutOfReach::word, given).await
     }
 
     async fn given(

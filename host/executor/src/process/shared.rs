@@ -98,8 +98,13 @@ impl Process {
             audit: audit.clone(),
         };
         Ok(Self {
-            sources: Sources::new(&settings, credentials.clone(), host.image_proxy.take())?,
-            ways: Ways::new(&settings)?,
+            sources: Sources::new(
+                &settings,
+                credentials.clone(),
+                host.image_proxy.take(),
+                host.resolver.clone(),
+            )?,
+            ways: Ways::new(&settings, host.resolver.clone())?,
             credentials,
             confidential,
             warnings: gate::warnings(&host),

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use proplet_image::{CredentialSource, ImageReference, Puller, RegistryConfig};
-use proplet_net::reach::Endpoint;
+use proplet_net::{
+    names::{Names, Resolver},
+    reach::Endpoint,
+};
 use proplet_settings::{AllowList, PlainImages, Settings};
 use proplet_types::Code;
 
@@ -31,8 +34,10 @@ impl Sources {
         settings: &Settings,
         host: HostCredentials,
         proxy: Option<Arc<dyn ImageProxy>>,
+        resolver: Resolver,
     ) -> Result<Self, ExecutorError> {
         let mut config = registry_config(settings)?;
+        config.names = Names::new(resolver);
         let uri = settings.registry.auth_resource.clone();
         let credentials = uri.map(|uri| Arc::new(RegistryCredentials::new(host, uri)));
         config.credential_source = credentials
@@ -167,7 +172,7 @@ mod tests {
             confidential: Err(Refusal::new(Code::NoTee, "no TEE in this test")),
             audit: Audit::in_memory(Arc::new(SystemClock), boot).unwrap(),
         };
-        Sources::new(&settings, host, Some(Arc::new(Nobody))).unwrap()
+        Sources::new(&settings, host, Some(Arc::new(Nobody)), Resolver::default()).unwrap()
     }
 
     fn is_asked(sources: &Sources, image: &str) -> bool {

@@ -26,7 +26,7 @@ use proplet_types::{Code, Digest, ResourceUri};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, word};
 use crate::shares::{Bounds, Shares};
 
 /// Most answers that are kept, and their bytes. Beyond it the key broker is asked anew.
@@ -338,21 +338,23 @@ impl KeySource for ImageKeys<'_> {
         kid: &ResourceUri,
     ) -> Result<Zeroizing<Vec<u8>>, KeySourceError> {
         let kbs = &self.vault.kbs;
-        let resource = match &self.image {
-            Some(image) => {
-                let payer = image.payer(kid);
-                kbs.resource_for(kid, &image.requester, payer).await
-            }
-            None => kbs.resource(kid).await,
-        };
-        self.ledger.record(Event::Key {
-            image: self
-                .image
-                .as_ref()
-                .and_then(|image| image.requester.image_digest),
+        let image = self.image.as_ref();
+        let digest = image.and_then(|image| image.requester.image_digest);
+        let event = |refused| Event::Key {
+            image: digest,
             uri: kid.clone(),
-            refused: resource.as_ref().err().map(|error| error.code().as_str()),
-        });
+            refused,
+        };
+        let resource = async {
+            match image {
+                Some(image) => {
+                    let payer = image.payer(kid);
+                    kbs.resource_for(kid, &image.requester, payer).await
+                }
+                None => kbs.resource(kid).await,
+            }
+        };
+        let resource = self.ledger.asked(event, word, resource).await;
         let resource =
             resource.map_err(|error| KeySourceError::new(error.code(), error.to_string()))?;
         let released = (resource.session, Digest::of(&resource.bytes));

@@ -6,9 +6,12 @@
 use std::sync::{Arc, OnceLock};
 
 use proplet_component::Policy;
-use proplet_net::reach::{
-    Endpoints, InvalidEndpoint, SetupError,
-    outgoing::{Bounds, Hosts, Network},
+use proplet_net::{
+    names::{Asker, Names, Resolver},
+    reach::{
+        Endpoints, InvalidEndpoint, SetupError,
+        outgoing::{Bounds, Hosts, Network},
+    },
 };
 use proplet_runtime::{Directory, Outside};
 use proplet_settings::{Http, Settings};
@@ -22,12 +25,14 @@ pub(crate) struct Ways {
     /// Hosts for plain tasks.
     listed: Hosts,
     directories: Arc<[Directory]>,
+    /// Apart from those of registries, which tasks wait for before they run.
+    names: Names,
     /// Set up when the first task needs it: most hosts never do.
     network: OnceLock<Arc<Network>>,
 }
 
 impl Ways {
-    pub(super) fn new(settings: &Settings) -> Result<Self, ExecutorError> {
+    pub(super) fn new(settings: &Settings, resolver: Resolver) -> Result<Self, ExecutorError> {
         let http = settings.http.clone();
         let all = http.hosts.iter().chain(&http.http_hosts);
         let listed = Hosts::new(all.map(String::as_str), true);
@@ -35,6 +40,7 @@ impl Ways {
         Ok(Self {
             listed: listed.map_err(setup)?,
             directories: settings.directories.clone().into(),
+            names: Names::new(resolver),
             network: OnceLock::new(),
             http,
         })
@@ -47,29 +53,34 @@ impl Ways {
     pub(crate) fn plain(&self) -> Result<Outside, Refusal> {
         Ok(Outside {
             directories: Arc::clone(&self.directories),
-            ..self.to(&self.listed)?
+            ..self.to(&self.listed, Asker::Anybody)?
         })
     }
 
-    /// Of an encrypted task with this policy.
+    /// Of an encrypted task with this policy, whose key is in this repository.
     ///
     /// # Errors
     /// As [`Ways::plain`].
-    pub(crate) fn encrypted(&self, policy: Option<&Policy>) -> Result<Outside, Refusal> {
+    pub(crate) fn encrypted(
+        &self,
+        policy: Option<&Policy>,
+        repository: &str,
+    ) -> Result<Outside, Refusal> {
         let hosts = policy.map_or(&[][..], |policy| &policy.hosts);
         if hosts.is_empty() {
             return Ok(Outside::default());
         }
         let hosts = Hosts::new(hosts.iter().map(String::as_str), false);
-        self.to(&hosts.map_err(|_| no_host())?)
+        let hosts = hosts.map_err(|_| no_host())?;
+        self.to(&hosts, Asker::Named(repository.into()))
     }
 
-    fn to(&self, hosts: &Hosts) -> Result<Outside, Refusal> {
+    fn to(&self, hosts: &Hosts, asker: Asker) -> Result<Outside, Refusal> {
         if hosts.is_empty() {
             return Ok(Outside::default());
         }
         Ok(Outside {
-            http: Some(self.network()?.outgoing(hosts)),
+            http: Some(self.network()?.outgoing(hosts, asker)),
             ..Outside::default()
         })
     }
@@ -100,7 +111,7 @@ impl Ways {
             private.iter().map(String::as_str),
         )?;
         let ca_pem = self.http.ca_pem.as_deref().map(str::as_bytes);
-        Network::new(endpoints, ca_pem, Bounds::default())
+        Network::new(endpoints, ca_pem, Bounds::default(), self.names.clone())
     }
 }
 
@@ -117,7 +128,8 @@ mod tests {
     use super::*;
 
     fn ways(text: &str) -> Ways {
-        Ways::new(&Settings::parse(Some(text), &Environment::default()).unwrap()).unwrap()
+        let settings = Settings::parse(Some(text), &Environment::default()).unwrap();
+        Ways::new(&settings, Resolver::default()).unwrap()
     }
 
     fn policy(hosts: &str) -> Policy {
@@ -129,8 +141,9 @@ mod tests {
         let ways = ways("");
         assert!(ways.plain().unwrap().http.is_none());
         assert!(ways.plain().unwrap().directories.is_empty());
-        assert!(ways.encrypted(None).unwrap().http.is_none());
-        assert!(ways.encrypted(Some(&policy("[]"))).unwrap().http.is_none());
+        assert!(ways.encrypted(None, "mine").unwrap().http.is_none());
+        let none = ways.encrypted(Some(&policy("[]")), "mine").unwrap();
+        assert!(none.http.is_none());
     }
 
     #[test]
@@ -139,7 +152,7 @@ mod tests {
         let plain = ways.plain().unwrap();
         assert!(plain.http.is_some() && plain.directories.len() == 1);
         for policy in [None, Some(policy("[]")), Some(policy("[\"b.example\"]"))] {
-            let outside = ways.encrypted(policy.as_ref()).unwrap();
+            let outside = ways.encrypted(policy.as_ref(), "mine").unwrap();
             assert!(outside.directories.is_empty());
             let listed = policy.is_some_and(|policy| !policy.hosts.is_empty());
             assert_eq!(outside.http.is_some(), listed);

@@ -60,10 +60,8 @@ impl Process {
         };
         let attestation = self.attestor(workload, &task.id, &begun.record);
         let policy = release.policy.as_ref();
-        let outside = match self
-            .ways
-            .encrypted(policy.map(|embedded| &*embedded.policy))
-        {
+        let policy = policy.map(|embedded| &*embedded.policy);
+        let outside = match self.ways.encrypted(policy, release.kid.repository()) {
             Ok(outside) => outside,
             Err(refusal) => return TaskOutcome::failed(refusal),
         };

@@ -84,8 +84,8 @@ impl Process {
     }
 }
 
-/// What is about to run, for the record.
-fn component(workload: &Workload) -> Event {
+/// What is about to run, or was made ready to, for the record.
+pub(crate) fn component(workload: &Workload) -> Event {
     let release = match &workload.road {
         Road::Plain => None,
         Road::Encrypted(release) => Some(release),

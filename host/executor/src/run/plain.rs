@@ -22,6 +22,7 @@ use crate::{
     process::Process,
     refusal::Refusal,
     request::Task,
+    watch::Watch,
     workload::Workload,
 };
 
@@ -55,6 +56,7 @@ impl Process {
             Err(refusal) => return TaskOutcome::failed(refusal),
         };
         let runs_as = (workload, &begun.manner);
+        let watch = task.watch.clone();
         let spec = spec(runs_as, task, Grants::plain(), outside, cancel);
         if code.answers_http(&spec) {
             // It is served until it is stopped, in whatever manner. Each request has the limits of a task.
@@ -62,7 +64,7 @@ impl Process {
                 limits: workload.limits.clone(),
                 ..spec
             };
-            return match self.serve(code, spec, services).await {
+            return match self.serve(code, spec, services, &watch).await {
                 Ok(results) => TaskOutcome {
                     results,
                     ..TaskOutcome::default()
@@ -111,6 +113,7 @@ impl Process {
         code: &Compiled,
         task: TaskSpec,
         services: Services,
+        watch: &Watch,
     ) -> Result<String, Refusal> {
         let http = &self.settings.http;
         let listener = listen(http.listen).await?;
@@ -131,8 +134,8 @@ impl Process {
             task_id,
             listener,
             http.connections,
-            &requests,
-            cancel,
+            (&requests, cancel),
+            watch,
         );
         Ok(served.await)
     }

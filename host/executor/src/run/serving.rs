@@ -17,7 +17,7 @@ use proplet_settings::Listen;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use crate::refusal::Refusal;
+use crate::{refusal::Refusal, watch::Watch};
 
 /// Listens at the first free port.
 ///
@@ -46,14 +46,15 @@ pub(super) async fn listen(at: Option<Listen>) -> Result<TcpListener, Refusal> {
     )))
 }
 
-/// Serves a component until its task is stopped, and gives the text of upstream's result.
+/// Serves a component until its task is stopped, and gives the text of upstream's result, which whoever watches is told
+/// at once.
 pub(super) async fn serve_until_stopped(
     guest: HttpGuest,
     task_id: &str,
     listener: TcpListener,
     connections: u32,
-    requests: &CancelToken,
-    stop: &CancelToken,
+    (requests, stop): (&CancelToken, &CancelToken),
+    watch: &Watch,
 ) -> String {
     let address = listener.local_addr();
     let port = address.as_ref().map_or(0, SocketAddr::port);
@@ -63,6 +64,8 @@ pub(super) async fn serve_until_stopped(
             warn!("Task {task_id} answers HTTP requests, the address is unknown: {error}")
         }
     }
+    let result = format!("started at port {port}");
+    watch.begin_to_answer(&result);
     let bounds = Bounds {
         connections: connections as usize,
         ..Bounds::default()
@@ -71,7 +74,7 @@ pub(super) async fn serve_until_stopped(
     // What has not ended in its time of grace ends now.
     requests.cancel();
     info!("Task {task_id} answers no more HTTP requests");
-    format!("started at port {port}")
+    result
 }
 
 /// How long a client may be told to wait, when all places are taken.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use proplet_component::{EmbeddedPolicy, policy::PolicyError};
 use proplet_image::{ImageReference, Manifest, NamedKbs, PullPolicy, Wasm, WrapType};
 use proplet_kbs::protocol;
+use proplet_net::names::{self, Asker};
 use proplet_runtime::Owner;
 use proplet_types::{Code, Digest, KbsHost, ResourceUri};
 use tracing::info;
@@ -34,9 +35,12 @@ impl Process {
         expected_key: Option<ResourceUri>,
         ledger: &Ledger,
     ) -> Result<Arc<Workload>, Refusal> {
-        let workload = self
-            .opened(confidential, image, expected_key, ledger)
-            .await?;
+        let asker = match confidential.owners.of(image) {
+            Some(repository) => Asker::Named(repository),
+            None => Asker::Unknown,
+        };
+        let opened = self.opened(confidential, image, expected_key, ledger);
+        let workload = names::on_behalf_of(asker, opened).await?;
         if let Road::Encrypted(release) = &workload.road {
             confidential
                 .owners

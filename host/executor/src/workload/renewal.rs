@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::ready::Release;
 use crate::{
-    ledger::Ledger,
+    ledger::{Ledger, word},
     process::{Given, OutOfReach, Reach},
     refusal::Refusal,
 };
@@ -99,15 +99,15 @@ impl Release {
 
     /// The session in which the same key is released now.
     async fn key_again(&self) -> Result<SessionId, Renewal> {
-        let again = self.host.vault.image_key_again(&self.kid, &self.image);
-        let again = again.await;
         // It is a daemon's, whose chain has the key that it began with; what is released again is the host's affair.
-        self.host.audit.record(Event::Key {
+        let ledger = Ledger::Boot(self.host.audit.clone());
+        let event = |refused| Event::Key {
             image: self.image.image_digest,
             uri: self.kid.clone(),
-            refused: again.as_ref().err().map(|error| error.code().as_str()),
-        });
-        match again {
+            refused,
+        };
+        let again = self.host.vault.image_key_again(&self.kid, &self.image);
+        match ledger.asked(event, word, again).await {
             Ok((session, key)) if key == self.key_digest => Ok(session),
             Ok(_) => Err(Renewal::Refused(Refusal::new(
                 Code::ImageKeyMismatch,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proplet_net::Proxy;
+use proplet_net::names::Names;
 use proplet_net::reach::{self, Client, Endpoints};
 
 use crate::credentials::{CredentialSource, Credentials};
@@ -31,6 +32,8 @@ pub struct RegistryConfig {
     pub ca_pem: Option<Vec<u8>>,
     /// The proxy through which registries are reached; none by default, whatever the environment says.
     pub proxy: Option<Proxy>,
+    /// How names are looked up. What is made from clones of this shares its bound.
+    pub names: Names,
     /// The largest layer in bytes, as it is in the registry and as it unpacks.
     pub max_layer_bytes: u64,
     /// How long connecting may take.
@@ -55,6 +58,7 @@ impl Default for RegistryConfig {
             private_hosts: Vec::new(),
             ca_pem: None,
             proxy: None,
+            names: Names::default(),
             max_layer_bytes: 256 * 1024 * 1024,
             connect_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
@@ -93,6 +97,7 @@ impl RegistryConfig {
             endpoints,
             ca_pem: self.ca_pem.clone(),
             proxy: self.proxy.clone(),
+            names: self.names.clone(),
             connect_timeout: self.connect_timeout,
             read_timeout: self.read_timeout,
         })

@@ -642,7 +642,7 @@ async fn an_attestation_service_that_hangs_is_named() {
     let server = started(amiable(300)).await;
     server.inject(Endpoint::Service, Fault::Silence);
     let mut config = passport(&server.url());
-    config.timeout = std::time::Duration::from_millis(50);
+    config.timeout = std::time::Duration::from_secs(1);
     let error = client(config)
         .resource_for(&uri(), &component(1), None)
         .await;

@@ -55,11 +55,10 @@ async fn an_unknown_host_is_named() {
 
 #[tokio::test]
 async fn a_closed_port_is_a_connection_failure() {
-    let port = {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
-    };
-    let mut config = brief(&format!("http://127.0.0.1:{port}"));
+    // Bound, so that nobody else is given the port meanwhile, and not listening.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let mut config = brief(&format!("http://{}", silent.local_addr().unwrap()));
     // On a busy machine the first try takes its time. One is enough.
     config.timeout = Duration::from_secs(30);
     config.retry_delay = Duration::from_secs(60);

@@ -11,7 +11,8 @@ use url::{Host, Url};
 use super::address::Reach;
 use super::endpoint::Endpoints;
 use super::error::{Error, SetupError, authority};
-use super::resolver::{self, Filtered, Lookup};
+use super::resolver::Filtered;
+use crate::names::Names;
 use crate::{Proxy, tls};
 
 /// How the client connects.
@@ -23,6 +24,8 @@ pub struct Config {
     pub ca_pem: Option<Vec<u8>>,
     /// The proxy of the settings. It connects for us to where names lead, and so judges them for us.
     pub proxy: Option<Proxy>,
+    /// How names are looked up. Clients that share it share its bound.
+    pub names: Names,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long a connection may stay silent.
@@ -36,6 +39,9 @@ pub struct Client {
     /// For endpoints that the settings name: their names may resolve to private addresses.
     named: reqwest::Client,
     endpoints: Endpoints,
+    /// The proxy's own name, where requests to it would not go through the proxy: it is resolved to whatever address
+    /// it has, so that the proxy is reached, and so nobody is sent to it.
+    direct_proxy: Option<String>,
 }
 
 /// Where a request goes and how far it may be sent on.
@@ -64,10 +70,6 @@ impl Client {
     /// # Errors
     /// [`SetupError`] when the CA cannot be used.
     pub fn new(config: Config) -> Result<Self, SetupError> {
-        Self::with_lookup(config, &resolver::machine())
-    }
-
-    fn with_lookup(config: Config, lookup: &Lookup) -> Result<Self, SetupError> {
         let tls = tls::client_config_if_any(config.ca_pem.as_deref())?;
         let proxy = config.proxy.as_ref();
         let client = |most| {
@@ -81,7 +83,7 @@ impl Client {
                         .retry(reqwest::retry::never())
                         .referer(false)
                         .dns_resolver(Arc::new(Filtered {
-                            lookup: Arc::clone(lookup),
+                            names: config.names.clone(),
                             most,
                             proxy: proxy.map(|proxy| proxy.host().to_owned()),
                         }))
@@ -93,6 +95,9 @@ impl Client {
             public: client(Reach::Public)?,
             named: client(Reach::Private)?,
             endpoints: config.endpoints,
+            direct_proxy: proxy
+                .filter(|proxy| proxy.excepts_itself())
+                .map(|proxy| proxy.host().to_owned()),
         })
     }
 
@@ -172,6 +177,10 @@ impl Client {
             return Err(Hop::Refused(Error::PlainHttp { host }));
         }
         let named = self.endpoints.name(at);
+        let is_proxy = self.direct_proxy.is_some() && self.direct_proxy.as_deref() == at.host_str();
+        if is_proxy && !named {
+            return Err(Hop::Refused(Error::Refused { host }));
+        }
         // No resolver is asked about a host that is an address.
         let literal = match at.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),

@@ -1,34 +1,17 @@
 //! Names to addresses, less those that may not be connected to.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::Reach;
-
-/// The addresses of a name, or why there are none.
-pub(super) type Found = Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
-
-/// Who knows addresses: the machine, or a test.
-pub(super) type Lookup = Arc<dyn Fn(String) -> Found + Send + Sync>;
-
-/// The machine's resolver.
-pub(super) fn machine() -> Lookup {
-    Arc::new(|name| {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            Ok(found.map(|address| address.ip()).collect())
-        })
-    })
-}
+use crate::names::{Asker, Names};
 
 /// Gives addresses that are no further away than `most`. The connection is made to what comes out of
 /// here, so there is no second resolution that could say something else.
 pub(super) struct Filtered {
-    pub(super) lookup: Lookup,
+    pub(super) names: Names,
     pub(super) most: Reach,
     /// The proxy of the settings, which is reached wherever it is.
     pub(super) proxy: Option<String>,
@@ -39,9 +22,10 @@ impl Resolve for Filtered {
         let name = name.as_str().to_owned();
         let is_proxy = self.proxy.as_deref() == Some(name.as_str());
         let most = if is_proxy { Reach::Special } else { self.most };
-        let found = (self.lookup)(name.clone());
+        let (names, asker) = (self.names.clone(), Asker::current());
         Box::pin(async move {
-            let addresses = found.await.map_err(|source| NameNotFound {
+            let found = names.lookup(&name, asker).await;
+            let addresses = found.map_err(|source| NameNotFound {
                 name: name.clone(),
                 reason: source.to_string(),
             })?;
@@ -50,10 +34,10 @@ impl Resolve for Filtered {
                 return Err(NameNotFound { name, reason }.into());
             }
             let passed: Vec<SocketAddr> = addresses
-                .into_iter()
-                .filter(|address| Reach::of(*address) <= most)
+                .iter()
+                .filter(|address| Reach::of(**address) <= most)
                 // Port 0 stands for the URL's.
-                .map(|address| SocketAddr::new(address, 0))
+                .map(|address| SocketAddr::new(*address, 0))
                 .collect();
             if passed.is_empty() {
                 return Err(AddressRefused { name }.into());

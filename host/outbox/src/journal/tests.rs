@@ -10,7 +10,7 @@ fn options(rerun: Rerun) -> Options {
         path: PathBuf::new(),
         max_bytes: 1 << 20,
         rerun,
-        seal: None,
+        sealing: Sealing::Clear,
         patience: Duration::from_secs(30),
     }
 }
@@ -144,7 +144,7 @@ async fn a_damaged_store_is_set_aside_and_what_is_in_memory_written_anew() {
     let (journal, found) = open(&power).await;
     assert_eq!((found, power.set_asides()), (Vec::new(), 1));
     let aside = journal.health().borrow().set_aside.clone();
-    assert_eq!(aside, Some(PathBuf::from("aside-1")));
+    assert_eq!(aside, Some((PathBuf::from("aside-1"), "damaged")));
     journal.accept("a").await.unwrap();
     // The disk fails, and what is on it then is somebody else's.
     power.fail(Some(ErrorKind::Other));
@@ -173,12 +173,30 @@ async fn the_store_is_bounded_and_what_runs_is_answered_all_the_same() {
     let first = journal.accept("first, of 24 bytes and 4").await.unwrap();
     let refused = journal.accept("second").await.unwrap_err();
     assert_eq!(refused, AcceptError::Unavailable(Trouble::Bound(20)));
-    // A bound is no failure of the disk.
-    assert_eq!(state(&journal), State::Good);
+    // Whoever watches sees why tasks are refused.
+    assert_eq!(state(&journal), State::Failing(Trouble::Bound(20)));
     let large = Answer::Kept(vec![0; 1000].into());
     journal.answer(Some(first), "first", large).await.1.unwrap();
     journal.forget(first);
+    let mut health = journal.health();
+    let good = health.wait_for(|health| health.state == State::Good);
+    good.await.unwrap();
     journal.accept("second").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_left_counts_against_the_bound() {
+    let power = Power::default();
+    let (journal, _) = open(&power).await;
+    journal.accept("first, of 24 bytes and 4").await.unwrap();
+    drop(journal);
+    let small = Options {
+        max_bytes: 20,
+        ..options(Rerun::Allowed)
+    };
+    let (journal, found) = open_with(&power, small).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(state(&journal), State::Failing(Trouble::Bound(20)));
 }
 
 #[tokio::test]
@@ -301,7 +319,7 @@ async fn left(power: &Power, journal: Journal) -> Vec<(String, Option<Answer>)> 
 #[tokio::test]
 async fn a_disk_that_hangs_holds_nobody_up_and_nothing_is_promised() {
     let power = Power::default();
-    let (journal, _) = open_with(&power, impatient(50)).await;
+    let (journal, _) = open_with(&power, impatient(1000)).await;
     let running = journal.accept("running").await.unwrap();
     power.hang(true);
     let hung = AcceptError::Unavailable(Trouble::Hung);
@@ -343,7 +361,7 @@ async fn a_disk_that_hangs_holds_nobody_up_and_nothing_is_promised() {
 #[tokio::test]
 async fn a_disk_that_hangs_once_it_was_opened_anew_is_noticed() {
     let power = Power::default();
-    let (journal, _) = open_with(&power, impatient(50)).await;
+    let (journal, _) = open_with(&power, impatient(1000)).await;
     let running = journal.accept("running").await.unwrap();
     power.fail(Some(ErrorKind::Other));
     let result = Answer::Kept("a result".into());
@@ -398,11 +416,14 @@ async fn an_entry_whose_number_nobody_took_is_undone() {
         let accepting = std::pin::pin!(journal.accept("a"));
         let mut accepting = Some(accepting);
         // One look has it asked for, and no second one takes the answer.
+        // The disk keeps the answer from being there at that look already.
+        power.hang(true);
         let waiting = std::future::poll_fn(|context| {
             let looked = accepting.as_mut().unwrap().as_mut().poll(context);
             std::task::Poll::Ready(looked.is_pending())
         });
         assert!(waiting.await);
+        power.hang(false);
         // The thread takes them in order: it has answered by now.
         journal.accept("b").await.unwrap();
         accepting.take();
@@ -415,7 +436,7 @@ async fn an_entry_whose_number_nobody_took_is_undone() {
 #[tokio::test]
 async fn a_disk_that_hangs_does_not_hold_the_end_up() {
     let power = Power::default();
-    let (journal, _) = open_with(&power, impatient(50)).await;
+    let (journal, _) = open_with(&power, impatient(1000)).await;
     power.hang(true);
     journal.accept("a").await.unwrap_err();
     assert_eq!(journal.flush().await, Err(Trouble::Hung));
@@ -432,11 +453,117 @@ async fn a_disk_that_hangs_at_the_start_does_not_hold_it_up() {
     drop(journal);
     power.hang(true);
     let disk = Box::new(power.disk());
-    let (journal, opening) = Journal::over(disk, impatient(50)).unwrap();
+    let (journal, opening) = Journal::over(disk, impatient(1000)).unwrap();
     let mut recovered = opening.done().await.unwrap();
     let refused = journal.accept("now").await.unwrap_err();
     assert_eq!(refused, AcceptError::Unavailable(Trouble::Hung));
     power.hang(false);
     assert_eq!(recovered.recv().await.unwrap().number, earlier);
     journal.accept("now").await.unwrap();
+}
+
+fn root(byte: u8) -> SealingRoot {
+    SealingRoot::new(&[byte; 32]).unwrap()
+}
+
+fn sealed(sealing: Sealing) -> Options {
+    Options {
+        sealing,
+        ..options(Rerun::Never)
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_waits_for_its_root_takes_nothing_and_touches_nothing() {
+    let power = Power::default();
+    power.hang(true);
+    let disk = Box::new(power.disk());
+    let (journal, opening) = Journal::over(disk, sealed(Sealing::Awaited)).unwrap();
+    let locked = |code| AcceptError::Unavailable(Trouble::Locked(code));
+    assert_eq!(journal.accept("a").await.unwrap_err(), locked(None));
+    assert_eq!(state(&journal), State::Failing(Trouble::Locked(None)));
+    journal.stay_locked(Code::KbsDenied);
+    let why = Some(Code::KbsDenied);
+    assert_eq!(journal.accept("a").await.unwrap_err(), locked(why));
+    assert_eq!(state(&journal), State::Failing(Trouble::Locked(why)));
+    let (number, kept) = journal.answer(None, "a", Answer::Unkept(None)).await;
+    assert_eq!((number, kept), (None, Err(Trouble::Locked(why))));
+    assert_eq!(journal.flush().await, Err(Trouble::Locked(why)));
+    power.hang(false);
+    assert!(power.copy().is_empty());
+    journal.unlock(root(1));
+    assert!(opening.done().await.unwrap().try_recv().is_err());
+    assert_eq!(state(&journal), State::Good);
+    journal.accept("a").await.unwrap();
+    // Later roots, and reasons, are nobody's.
+    journal.unlock(root(2));
+    journal.stay_locked(Code::KbsDenied);
+    journal.accept("b").await.unwrap();
+    assert_eq!(state(&journal), State::Good);
+    drop(journal);
+    let found = open_with(&power, sealed(Sealing::Root(root(1)))).await.1;
+    assert_eq!(found.len(), 2);
+    assert!(!power.holds(b"\x01\x00\x01\x00a"));
+}
+
+#[tokio::test]
+async fn a_journal_that_never_gets_its_root_ends_all_the_same() {
+    let power = Power::default();
+    let disk = Box::new(power.disk());
+    let (journal, opening) = Journal::over(disk, sealed(Sealing::Awaited)).unwrap();
+    journal.stay_locked(Code::KbsUnavailable);
+    drop(journal);
+    assert!(matches!(opening.done().await, Err(OpenError::Thread(_))));
+    assert!(power.copy().is_empty());
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_fit_the_root_is_set_aside_with_its_reason() {
+    let clear = || sealed(Sealing::Clear);
+    let of = |byte| move || sealed(Sealing::Root(root(byte)));
+    let (first, second) = (of(1), of(2));
+    type Settings<'a> = &'a dyn Fn() -> Options;
+    let cases: [(Settings<'_>, Settings<'_>, &str); 3] = [
+        (&clear, &first, "not-sealed"),
+        (&first, &clear, "no-root"),
+        (&first, &second, "other-root"),
+    ];
+    for (before, after, word) in cases {
+        let power = Power::default();
+        let (journal, _) = open_with(&power, before()).await;
+        journal.accept("a").await.unwrap();
+        drop(journal);
+        let (journal, found) = open_with(&power, after()).await;
+        assert_eq!((found, power.set_asides()), (Vec::new(), 1), "{word}");
+        let aside = journal.health().borrow().set_aside.clone();
+        assert_eq!(aside.unwrap().1, word);
+        assert_eq!(state(&journal), State::Good);
+        // What ran is forgotten with it, and the new store works.
+        journal.accept("a").await.unwrap();
+        drop(journal);
+        let (_journal, found) = open_with(&power, after()).await;
+        assert_eq!((found.len(), power.set_asides()), (1, 1), "{word}");
+    }
+}
+
+/// The disk fails, and comes back as it was before.
+#[tokio::test]
+async fn a_sealed_store_that_is_put_back_while_the_process_lives_is_set_aside() {
+    let power = Power::default();
+    let (journal, _) = open_with(&power, sealed(Sealing::Root(root(1)))).await;
+    let first = journal.accept("first").await.unwrap();
+    let image = power.copy();
+    journal.forget(first);
+    journal.accept("second").await.unwrap();
+    power.fail(Some(ErrorKind::Other));
+    journal.accept("third").await.unwrap_err();
+    power.damage(|seen| *seen = image);
+    power.fail(None);
+    journal.flush().await.unwrap();
+    let aside = journal.health().borrow().set_aside.clone();
+    assert_eq!(aside.unwrap().1, "rolled-back");
+    drop(journal);
+    let (_journal, found) = open_with(&power, sealed(Sealing::Root(root(1)))).await;
+    let tasks: Vec<_> = found.iter().map(|one| one.entry.task.as_str()).collect();
+    assert_eq!(tasks, ["second"]);
 }

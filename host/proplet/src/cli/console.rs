@@ -37,6 +37,22 @@ pub struct Console<'a> {
 }
 
 impl Console<'_> {
+    /// Standard input, and a console without it, for whoever writes while he reads.
+    pub(super) fn apart<'b>(
+        &'b mut self,
+        nothing: &'b mut io::Empty,
+    ) -> (&'b mut (dyn Read + Send), Console<'b>) {
+        let console = Console {
+            stdin: nothing,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            stdout_is_terminal: self.stdout_is_terminal,
+            stderr_is_terminal: self.stderr_is_terminal,
+            json: self.json,
+        };
+        (self.stdin, console)
+    }
+
     /// Text of a result, with a line end.
     pub(super) fn text(&mut self, text: &str) -> io::Result<()> {
         self.ended(&printable(text))

@@ -2,7 +2,7 @@
 
 use proplet_daemon::{
     Daemon, DaemonError, Supervisor,
-    log::{self, Format},
+    log::{self, Format, Log},
     report_tee, termination,
 };
 use proplet_executor::Host;
@@ -26,7 +26,7 @@ pub(super) async fn run(
         files.credentials.as_deref(),
         &context.environment,
     )?;
-    start_log(&settings.log_level, console)?;
+    let _log = start_log(&settings.log_level, console)?;
     let attestation = settings.attestation.clone();
     let found = blocking(move || Ok(tee::find(&attestation)?)).await?;
     let provider = found.provider();
@@ -43,7 +43,7 @@ pub(super) async fn run(
 }
 
 /// Starts the log, on standard error: text, or one JSON object per line.
-pub(super) fn start_log(level: &str, console: &Console<'_>) -> Result<(), CliError> {
+pub(super) fn start_log(level: &str, console: &Console<'_>) -> Result<Log, CliError> {
     let format = if console.json {
         Format::Json
     } else {
@@ -54,11 +54,6 @@ pub(super) fn start_log(level: &str, console: &Console<'_>) -> Result<(), CliErr
 
 impl From<DaemonError> for CliError {
     fn from(error: DaemonError) -> Self {
-        match error {
-            DaemonError::Settings(error) => error.into(),
-            DaemonError::Executor(error) => error.into(),
-            DaemonError::Credential(error) => Self::new(error.code, error.to_string()),
-            error => Self::new(Code::HostFailed, error.to_string()),
-        }
+        Self::new(error.code(), error.to_string())
     }
 }

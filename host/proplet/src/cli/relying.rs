@@ -12,7 +12,7 @@ use proplet_hal::{
 use proplet_jose::json as strict;
 use proplet_results::{
     digest::of_inputs,
-    verify::{CheckOutcome, Expectations, ExpectedMeasurement, Report},
+    verify::{CheckOutcome, Expectations, ExpectedInvocation, ExpectedMeasurement, Report},
 };
 use proplet_settings::init_data::SETTINGS_FILE;
 use proplet_types::{Check, Code, Digest};
@@ -124,6 +124,7 @@ pub(super) fn expectations(
         image: arguments.expect_image,
         policy: arguments.expect_policy,
         task_id: arguments.expect_task.clone(),
+        invocation: invocation(arguments),
         export: arguments.expect_export.clone(),
         inputs,
         arguments: arguments.expect_arguments,
@@ -131,6 +132,14 @@ pub(super) fn expectations(
         recipients: (!recipients.is_empty()).then(|| recipients.clone()),
         allow_debug: trust.allow_debug,
     })
+}
+
+/// Which run of the task, if that was said.
+fn invocation(arguments: &Expected) -> Option<ExpectedInvocation> {
+    let id = arguments.expect_invocation.clone();
+    let absent = arguments.expect_no_invocation;
+    id.map(ExpectedInvocation::Id)
+        .or_else(|| absent.then_some(ExpectedInvocation::Absent))
 }
 
 /// What an init-data document says: the binding, and the digest of the settings in it.

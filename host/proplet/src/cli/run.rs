@@ -26,6 +26,10 @@ use super::{
 };
 use crate::tee;
 
+/// What the log shows: what is wrong, and where a component that answers requests is served. Its result says that too, but
+/// only once it is stopped.
+const LOG: &str = "warn,proplet_executor::run::serving=info";
+
 /// Runs the component to its end, or until Ctrl-C.
 pub(super) async fn run(
     arguments: Run,
@@ -38,7 +42,7 @@ pub(super) async fn run(
         files.credentials.as_deref(),
         &context.environment,
     )?;
-    daemon::start_log("warn", console)?;
+    let _log = daemon::start_log(LOG, console)?;
     let request = request(&arguments)?;
     let attestation = settings.attestation.clone();
     let found = blocking(move || Ok(tee::find(&attestation)?)).await?;

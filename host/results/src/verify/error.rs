@@ -44,15 +44,15 @@ pub enum VerifyError {
         /// What the evidence says, in hexadecimal.
         found: String,
     },
-    /// The VM can be read by its host.
+    /// The VM can be read by its hypervisor.
     #[error(
-        "the evidence is of a VM that its host may debug, and so read: refused unless debug VMs are \
+        "the evidence is of a VM that its hypervisor may debug, and so read: refused unless debug VMs are \
          allowed in so many words"
     )]
     Debug,
     /// The VM's state can be taken out by a migration agent.
     #[error(
-        "the evidence is of a VM that its host may migrate with an agent of its own choice, which can \
+        "the evidence is of a VM that its hypervisor may migrate with an agent of its own choice, which can \
          then read everything in it: start the VM with a policy that forbids migration"
     )]
     Migratable,

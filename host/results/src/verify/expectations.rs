@@ -4,6 +4,7 @@ use proplet_hal::verify::Verified;
 use proplet_types::{Check, Digest};
 
 use super::error::VerifyError;
+use super::invocation::{self, ExpectedInvocation};
 use super::report::Report;
 use super::tdx::TdxExpectations;
 use crate::claims::{Claims, WorkloadClaims};
@@ -34,6 +35,8 @@ pub struct Expectations {
     pub policy: Option<Digest>,
     /// The task's id.
     pub task_id: Option<String>,
+    /// The invocation, or that there is none. For receipts.
+    pub invocation: Option<ExpectedInvocation>,
     /// The export that ran.
     pub export: Option<String>,
     /// Digest of the inputs, see [`crate::digest::of_inputs`].
@@ -44,7 +47,7 @@ pub struct Expectations {
     pub environment: Option<Digest>,
     /// Thumbprints of the recipients, in any order: these and no others.
     pub recipients: Option<Vec<String>>,
-    /// Accept a VM that its host may debug. For tests only: nothing in such a VM is secret.
+    /// Accept a VM that its hypervisor may debug. For tests only: nothing in such a VM is secret.
     pub allow_debug: bool,
 }
 
@@ -85,6 +88,7 @@ impl Expectations {
             image: None,
             policy: None,
             task_id: None,
+            invocation: None,
             export: None,
             inputs: None,
             arguments: None,
@@ -258,6 +262,11 @@ impl Expectations {
             self.task_id.as_deref(),
             &receipt.task_id,
         )?;
+        invocation::check(
+            report,
+            self.invocation.as_ref(),
+            receipt.invocation_id.as_deref(),
+        )?;
         text(
             report,
             Check::Export,
@@ -305,6 +314,7 @@ impl Expectations {
             (Check::TaskId, self.task_id.is_some()),
         ];
         let receipt_only = [
+            (Check::InvocationId, self.invocation.is_some()),
             (Check::Export, self.export.is_some()),
             (Check::Inputs, self.inputs.is_some()),
             (Check::Arguments, self.arguments.is_some()),

@@ -1,4 +1,7 @@
 //! Components that answer HTTP requests: an instance for each request.
+//!
+//! Instances run apart from the scheduler's threads ([`Threads`]), unless the latest ones of the guest were brief, as
+//! with tasks (`apart.rs`).
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -13,11 +16,13 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::{Error, WasiBody, WasiHttpView as _};
 
+use super::apart::{Experience, here};
 use super::ending::{settle, supervise};
 use super::held::Held;
 use super::meters::{Clocks, HostcallFuel, handles};
+use super::threads::Threads;
 use crate::call::Ended;
-use crate::cpu::Ticker;
+use crate::cpu::{CpuMeter, Ticker};
 use crate::error::{GuestText, RuntimeError};
 use crate::interfaces::Services;
 use crate::state::{Common, TaskState};
@@ -33,15 +38,36 @@ pub struct HttpGuest {
     proxy: ProxyPre<TaskState>,
     task: Arc<TaskSpec>,
     services: Services,
-    places: Arc<Semaphore>,
+    requests: Requests,
     ticker: Arc<Ticker>,
+    experience: Arc<Experience>,
 }
 
 /// What an HTTP guest shares with others.
 pub(crate) struct Shared<'a> {
     pub(crate) engine: &'a Engine,
-    pub(crate) places: &'a Arc<Semaphore>,
+    pub(crate) requests: &'a Requests,
     pub(crate) ticker: &'a Arc<Ticker>,
+}
+
+/// What there is for requests to all guests. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Requests {
+    places: Arc<Semaphore>,
+    threads: Arc<Threads>,
+}
+
+impl Requests {
+    /// So many at once. None where that is none.
+    pub(crate) fn new(at_once: u32) -> Result<Option<Self>, RuntimeError> {
+        if at_once == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            places: Arc::new(Semaphore::new(at_once as usize)),
+            threads: Arc::new(Threads::new()?),
+        }))
+    }
 }
 
 impl HttpGuest {
@@ -56,8 +82,9 @@ impl HttpGuest {
             proxy,
             task: Arc::new(task),
             services,
-            places: Arc::clone(shared.places),
+            requests: shared.requests.clone(),
             ticker: Arc::clone(shared.ticker),
+            experience: Arc::default(),
         }
     }
 
@@ -78,13 +105,14 @@ impl HttpGuest {
         let place = tokio::select! {
             biased;
             () = self.task.cancel.cancelled() => return Err(RuntimeError::Stopped),
-            place = Arc::clone(&self.places).acquire_owned() => place,
+            place = Arc::clone(&self.requests.places).acquire_owned() => place,
         };
         let place =
             place.map_err(|_| RuntimeError::Host("the runtime is shutting down".to_owned()))?;
         let held = Held::new(place, self.ticker.ticking());
         let (sender, answer) = oneshot::channel();
-        let guest = Guest(Some(tokio::spawn(self.instance(request, sender, held)?)));
+        let (instance, meter) = self.instance(request, sender, held)?;
+        let guest = Guest(Some(tokio::spawn(self.placed(instance, meter))));
         match answer.await {
             Ok(Ok(answer)) => Ok(answer.map(|body| HttpBody {
                 body,
@@ -99,13 +127,41 @@ impl HttpGuest {
         }
     }
 
-    /// An instance for one request, ready to run.
+    /// Runs an instance to its end, where it holds up nobody.
+    fn placed<I>(
+        &self,
+        instance: I,
+        meter: CpuMeter,
+    ) -> impl Future<Output = Result<Value, RuntimeError>> + Send + use<I>
+    where
+        I: Future<Output = Result<Value, RuntimeError>> + Send + 'static,
+    {
+        let experience = Arc::clone(&self.experience);
+        let threads = Arc::clone(&self.requests.threads);
+        async move {
+            let mut instance = Box::pin(instance);
+            let ended = match here(&mut instance, &meter, &experience).await {
+                Some(ended) => ended,
+                None => Guest(Some(threads.spawn(instance))).end().await,
+            };
+            experience.note(meter.used());
+            ended
+        }
+    }
+
+    /// An instance for one request, ready to run, and what it uses.
     fn instance<B>(
         &self,
         request: http::Request<B>,
         sender: oneshot::Sender<Result<http::Response<WasiBody>, ErrorCode>>,
         held: Held,
-    ) -> Result<impl Future<Output = Result<Value, RuntimeError>> + Send + use<B>, RuntimeError>
+    ) -> Result<
+        (
+            impl Future<Output = Result<Value, RuntimeError>> + Send + use<B>,
+            CpuMeter,
+        ),
+        RuntimeError,
+    >
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -132,7 +188,8 @@ impl HttpGuest {
         let out = http.new_response_outparam(sender);
         let out = out.map_err(|error| RuntimeError::Host(format!("{error:#}")))?;
         let proxy = self.proxy.clone();
-        Ok(async move {
+        let meter = clocks.meter.clone();
+        let instance = async move {
             let call = async {
                 let instance = proxy.instantiate_async(&mut store).await?;
                 let handler = instance.wasi_http_incoming_handler();
@@ -153,7 +210,8 @@ impl HttpGuest {
             );
             drop((store, held));
             ended
-        })
+        };
+        Ok((instance, meter))
     }
 }
 

@@ -9,11 +9,12 @@
 
 use std::path::{Path, PathBuf};
 
+use proplet_audit::Syslog;
 use proplet_runtime::Directory;
 
 use crate::{
     error::SettingsError,
-    sections::{Attestation, ClientCertificate},
+    sections::{Attestation, AuditExport, ClientCertificate},
     settings::Settings,
 };
 
@@ -42,6 +43,10 @@ pub(crate) fn check_apart(settings: &Settings) -> Result<(), SettingsError> {
     let cache = certificate_service
         .as_ref()
         .and_then(|service| service.cache.as_ref());
+    let receiver = match &settings.audit.export {
+        Some(AuditExport::Syslog(Syslog::Unix(path))) => Some(path),
+        _ => None,
+    };
     let own = [
         (
             "[outbox] path",
@@ -49,6 +54,7 @@ pub(crate) fn check_apart(settings: &Settings) -> Result<(), SettingsError> {
             Worth::Secret,
         ),
         ("[audit] path", settings.audit.path.as_ref(), Worth::Secret),
+        ("[audit] syslog", receiver, Worth::Trusted),
         ("[mqtt] client_key", key, Worth::Secret),
         (
             "[registry] auth_file",
@@ -189,6 +195,10 @@ mod tests {
                 false,
             ),
             (plugin.as_str(), false),
+            (
+                "[audit]\npath = \"/a\"\nexport = \"syslog\"\nsyslog = \"unix:/var/lib/p/outbox\"\n",
+                false,
+            ),
         ] {
             for path in ["/var/lib", "/var/lib/p", "/var/lib/p/outbox"] {
                 for writable in [true, false] {

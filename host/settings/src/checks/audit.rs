@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proplet_jose::{jwe::MAX_RECIPIENTS, jwk::PublicKey};
 
+use super::audit_export::checked_export;
 use crate::{document, error::SettingsError, sections::Audit};
 
 /// The smallest file that is worth its name.
@@ -22,6 +23,14 @@ pub(crate) fn checked_audit(document: document::Audit) -> Result<Audit, Settings
         ];
         if let Some((name, _)) = without.into_iter().find(|(_, is_set)| *is_set) {
             let why = "it is about files, and there is no place for them: set path too";
+            return wrong(name, why.to_owned());
+        }
+        let copies = [
+            ("export", document.export.is_some()),
+            ("syslog", document.syslog.is_some()),
+        ];
+        if let Some((name, _)) = copies.into_iter().find(|(_, is_set)| *is_set) {
+            let why = "what is exported is a copy of the files, and there are none: set path too";
             return wrong(name, why.to_owned());
         }
     }
@@ -50,6 +59,7 @@ pub(crate) fn checked_audit(document: document::Audit) -> Result<Audit, Settings
         max_file_bytes,
         max_bytes: document.max_bytes,
         required: document.required,
+        export: checked_export(document.export.as_deref(), document.syslog.as_deref())?,
         recipients: recipients(&document.recipients)?,
     })
 }
@@ -96,6 +106,7 @@ mod tests {
     fn nothing_is_written_and_nobody_held_up_unless_the_document_says_so() {
         let audit = parsed("").unwrap();
         assert_eq!((audit.path, audit.max_bytes), (None, None));
+        assert_eq!(audit.export, None);
         assert!(!audit.required && audit.recipients.is_empty());
         let audit = parsed("path = \"/var/lib/proplet/audit\"").unwrap();
         assert_eq!(audit.max_file_bytes, FILE_BYTES);
@@ -121,6 +132,8 @@ mod tests {
             ("max_bytes = 1000000000".to_owned(), "set path too"),
             ("max_file_bytes = 1000000".to_owned(), "set path too"),
             (format!("recipients = [{key}]"), "set path too"),
+            ("export = \"journald\"".to_owned(), "set path too"),
+            ("syslog = \"unix:/dev/log\"".to_owned(), "set path too"),
             ("path = \"\"".to_owned(), "it is empty"),
             (format!("{path}max_file_bytes = 65535"), "at least 65536"),
             (format!("{path}max_bytes = 134217727"), "at least 134217728"),

@@ -19,10 +19,17 @@ const CONNECTIONS: u32 = 256;
 /// The port of upstream's server for HTTP guests.
 const UPSTREAM_PORT: u16 = 8222;
 
+const SWITCH: &str = "PROPLET_HTTP_ENABLED";
+
+/// What is in force, and a line for the log when the environment asks for what it cannot have.
+///
+/// The environment opens a port only where nobody relies on what the document says: not on a host with a key broker, nor
+/// where the document is measured. A verifier sees the document, and nobody measures the environment.
 pub(crate) fn checked_http(
     document: document::Http,
+    is_relied_on: bool,
     environment: &Environment,
-) -> Result<Http, SettingsError> {
+) -> Result<(Http, Option<String>), SettingsError> {
     let wrong = |name, why: String| Err(SettingsError::value("http", name, why));
     for (name, list) in [
         ("hosts", &document.hosts),
@@ -52,52 +59,69 @@ pub(crate) fn checked_http(
             format!("must be from 1 to {MAX_CONNECTIONS}"),
         );
     }
-    Ok(Http {
+    let (listen, notice) = listen(document.listen.as_deref(), is_relied_on, environment)?;
+    let http = Http {
         hosts: document.hosts,
         http_hosts: document.http_hosts,
         private_hosts: document.private_hosts,
         ca_pem: document.ca_pem,
-        listen: listen(document.listen.as_deref(), environment)?,
+        listen,
         requests,
         connections,
-    })
+    };
+    Ok((http, notice))
 }
 
 fn listen(
     documented: Option<&str>,
+    is_relied_on: bool,
     environment: &Environment,
-) -> Result<Option<Listen>, SettingsError> {
+) -> Result<(Option<Listen>, Option<String>), SettingsError> {
     if let Some(text) = documented {
         let why = "write an address and a port, such as 127.0.0.1:8222";
         let address = text.parse();
         return match address {
-            Ok(address) => Ok(Some(Listen { address, ports: 1 })),
+            Ok(address) => Ok((Some(Listen { address, ports: 1 }), None)),
             Err(_) => Err(SettingsError::value("http", "listen", why)),
         };
     }
     let port = environment.parsed("PROPLET_HTTP_PROXY_PORT", "a port from 1 to 65535")?;
     let port = port.unwrap_or(UPSTREAM_PORT);
-    Ok(match environment.switch("PROPLET_HTTP_ENABLED")? {
-        Some(true) => Some(Listen {
-            address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-            // As upstream's server looks for a free one.
-            ports: 100,
-        }),
-        Some(false) | None => None,
-    })
+    if environment.switch(SWITCH)? != Some(true) {
+        return Ok((None, None));
+    }
+    if is_relied_on {
+        let notice = format!(
+            "{SWITCH} is ignored: this host has a key broker or a measured settings document; write [http] listen \
+             there to serve HTTP guests"
+        );
+        return Ok((None, Some(notice)));
+    }
+    let listen = Listen {
+        address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
+        // As upstream's server looks for a free one.
+        ports: 100,
+    };
+    Ok((Some(listen), None))
 }
 
 #[cfg(test)]
 mod tests {
+    use proplet_hal::init_data::DigestAlgorithm;
+
     use super::*;
-    use crate::Settings;
+    use crate::{Settings, init_data::init_data};
 
     fn parsed(text: &str, variables: &[(&str, &str)]) -> Result<Http, SettingsError> {
+        settings(text, variables).map(|settings| settings.http)
+    }
+
+    fn settings(text: &str, variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         let variables = variables.iter();
         let environment = variables
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        Settings::parse(Some(text), &environment).map(|settings| settings.http)
+        Settings::parse(Some(text), &environment)
     }
 
     #[test]
@@ -140,6 +164,40 @@ mod tests {
         assert_eq!(listen(&[port]), None);
         assert_eq!(listen(&[("PROPLET_HTTP_ENABLED", "false"), port]), None);
         parsed("", &[enabled, ("PROPLET_HTTP_PROXY_PORT", "x")]).unwrap_err();
+    }
+
+    #[test]
+    fn the_variables_open_no_port_where_somebody_relies_on_the_document() {
+        let kbs = "[kbs]\nurl = \"https://kbs.example\"\n".to_owned();
+        let measured = |settings: &str| {
+            init_data(settings, DigestAlgorithm::Sha256)
+                .unwrap()
+                .text()
+                .to_owned()
+        };
+        let listen = "[http]\nlisten = \"127.0.0.1:8222\"\n";
+        for (text, served, is_told) in [
+            (kbs.clone(), None, true),
+            (format!("{kbs}[confidential]\ntasks = false\n"), None, true),
+            (measured(""), None, true),
+            (measured(&kbs), None, true),
+            // What the document opens is open, and what it does not say is told by nobody.
+            (format!("{kbs}{listen}"), Some(1), false),
+            (measured(listen), Some(1), false),
+            (String::new(), Some(100), false),
+        ] {
+            for port in ["", "9000"] {
+                let variables = [(SWITCH, "true"), ("PROPLET_HTTP_PROXY_PORT", port)];
+                let settings = settings(&text, &variables).unwrap();
+                let ports = settings.http.listen.map(|listen| listen.ports);
+                assert_eq!(ports, served, "{text}");
+                let notices = settings.notices.join("\n");
+                let notice = format!("{SWITCH} is ignored");
+                assert_eq!(notices.contains(&notice), is_told, "{text}: {notices}");
+            }
+            let off = settings(&text, &[(SWITCH, "false")]).unwrap();
+            assert!(!off.notices.join("\n").contains(SWITCH), "{text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! `[proplet]`: who this proplet is, and what it says of itself.
 
+use std::time::Duration;
+
 use proplet_types::ResourceUri;
 
+use super::values;
 use crate::{
     document,
     environment::Environment,
@@ -16,14 +19,14 @@ pub(crate) fn partial_identity(
     api_key_resource: Option<ResourceUri>,
     environment: &Environment,
 ) -> Result<PartialIdentity, SettingsError> {
-    let topic_part = |name, names: &[&str], given: &Option<String>| {
+    let topic_part = |name, names: &[&'static str], given: &Option<String>| {
         let part = environment.text(names).or_else(|| given.clone());
         match part {
-            Some(part) if !is_topic_part(&part) => Err(SettingsError::value(
-                "proplet",
-                name,
-                "it becomes part of MQTT topics: at most 256 characters, no `/`, `+`, `#`, spaces \
-                 or control characters",
+            Some(part) if !is_topic_part(&part) => Err(values::wrong(
+                environment,
+                names,
+                ("proplet", name),
+                "a part of MQTT topics: at most 256 characters, no `/`, `+`, `#`, spaces or control characters",
             )),
             part => Ok(part),
         }
@@ -62,6 +65,26 @@ fn is_topic_part(text: &str) -> bool {
         && !text.contains(|c: char| matches!(c, '/' | '+' | '#' | ' ') || c.is_control())
 }
 
+pub(crate) fn checked_heartbeat(
+    document: &document::Proplet,
+    environment: &Environment,
+) -> Result<Duration, SettingsError> {
+    const VARIABLE: &str = "PROPLET_LIVELINESS_INTERVAL";
+    let seconds = environment
+        .seconds(VARIABLE)?
+        .or(document.heartbeat_seconds)
+        .unwrap_or(5);
+    match seconds {
+        0 => Err(values::wrong(
+            environment,
+            &[VARIABLE],
+            ("proplet", "heartbeat_seconds"),
+            "at least 1 second",
+        )),
+        seconds => Ok(Duration::from_secs(seconds)),
+    }
+}
+
 pub(crate) fn about(
     document: document::Proplet,
     environment: &Environment,
@@ -92,4 +115,31 @@ pub(crate) fn about(
             .or(document.collect_system_info)
             .unwrap_or(true),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+
+    #[test]
+    fn what_makes_no_sense_is_named_by_what_gave_it() {
+        for (name, value, setting, written) in [
+            ("PROPLET_TENANT_ID", "a/b", "tenant_id", "\"a/b\""),
+            ("PROPLET_CLIENT_ID", "a#", "entity_id", "\"a#\""),
+            ("PROPLET_LIVELINESS_INTERVAL", "0", "heartbeat_seconds", "0"),
+        ] {
+            let given = [(name.to_owned(), value.to_owned())].into_iter().collect();
+            let error = Settings::parse(Some(""), &given).err().unwrap().to_string();
+            assert!(
+                error.starts_with(&format!("environment variable {name}: ")),
+                "{error}"
+            );
+            let document = format!("[proplet]\n{setting} = {written}\n");
+            let error = Settings::parse(Some(&document), &Environment::default());
+            let error = error.err().unwrap().to_string();
+            let start = format!("settings document, [proplet] {setting}: must be ");
+            assert!(error.starts_with(&start), "{error}");
+        }
+    }
 }

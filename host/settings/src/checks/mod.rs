@@ -5,6 +5,7 @@ mod agent;
 mod apart;
 mod attestation;
 mod audit;
+mod audit_export;
 mod component_bound;
 mod confidential;
 mod daemon_tasks;
@@ -14,6 +15,7 @@ mod identity;
 mod kbs;
 mod latent_tasks;
 mod limits;
+mod memory;
 mod metrics;
 mod mqtt;
 mod outbox;
@@ -31,10 +33,11 @@ pub(super) use self::{
     daemon_tasks::checked_daemon_tasks,
     directories::checked_directories,
     http::checked_http,
-    identity::{about, owns_key, partial_identity},
+    identity::{about, checked_heartbeat, owns_key, partial_identity},
     kbs::checked_kbs,
     latent_tasks::checked_latent_tasks,
     limits::checked_limits,
+    memory::bound_in_memory,
     metrics::checked_metrics,
     mqtt::{check_way_of_key, checked_mqtt},
     outbox::{checked_health, checked_outbox},

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use proplet_types::ResourceUri;
+
 use crate::{
     document,
     error::SettingsError,
@@ -11,7 +13,10 @@ use crate::{
 /// The smallest bound that leaves room for the tasks of a busy proplet.
 const LEAST_BYTES: u64 = 1024 * 1024;
 
-pub(crate) fn checked_outbox(document: document::Outbox) -> Result<Outbox, SettingsError> {
+pub(crate) fn checked_outbox(
+    document: document::Outbox,
+    sealing_root: Option<ResourceUri>,
+) -> Result<Outbox, SettingsError> {
     let wrong = |name, why: &str| Err(SettingsError::value("outbox", name, why));
     let rerun = match document.rerun.as_deref() {
         None | Some("always") => Rerun::Always,
@@ -23,6 +28,12 @@ pub(crate) fn checked_outbox(document: document::Outbox) -> Result<Outbox, Setti
             return wrong(
                 "rerun",
                 "\"never\" needs a record of what ran that outlives a restart: set path too",
+            );
+        }
+        if sealing_root.is_some() {
+            return wrong(
+                "sealing_root_resource",
+                "it seals what is on disk, and there is no place: set path too",
             );
         }
         if document.plain_results {
@@ -48,6 +59,7 @@ pub(crate) fn checked_outbox(document: document::Outbox) -> Result<Outbox, Setti
         max_bytes,
         plain_results: document.plain_results,
         rerun,
+        sealing_root,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Credentials that are resources of the key broker.
 //!
-//! They let this host in elsewhere, so they are of a type of their own that no component is ever given
-//! ([`HOST_CREDENTIAL_TYPE`]). A document that names one takes that credential from nowhere else: neither from a file
+//! They let this host in elsewhere, or seal what it has on disk, so they are of a type of their own that no component is
+//! ever given ([`HOST_CREDENTIAL_TYPE`]). A document that names one takes that credential from nowhere else: neither from a file
 //! nor from the environment, which the host of a VM may have written.
 
 use proplet_types::{HOST_CREDENTIAL_TYPE, ResourceUri};
@@ -14,6 +14,7 @@ pub(crate) struct Resources {
     pub api_key: Option<ResourceUri>,
     pub client_key: Option<ResourceUri>,
     pub auth: Option<ResourceUri>,
+    pub sealing_root: Option<ResourceUri>,
 }
 
 /// Checks the addresses, and that each credential has one source.
@@ -30,6 +31,7 @@ pub(crate) fn checked_resources(
     let registry = registry.as_ref();
     let auth = registry.and_then(|registry| registry.auth_resource.clone());
     let has_kbs = document.kbs.is_some();
+    let sealing_root = &document.outbox.sealing_root_resource;
     let parsed = |table, name, given: &Option<String>| match given {
         Some(text) => address(table, name, text, has_kbs).map(Some),
         None => Ok(None),
@@ -38,6 +40,7 @@ pub(crate) fn checked_resources(
         api_key: parsed("proplet", "api_key_resource", &proplet.api_key_resource)?,
         client_key: parsed("mqtt", "client_key_resource", &mqtt.client_key_resource)?,
         auth: parsed("registry", "auth_resource", &auth)?,
+        sealing_root: parsed("outbox", "sealing_root_resource", sealing_root)?,
     };
     let twice = |table, name, other: &str| {
         let why = format!("there is {other} too, and a credential has one source: remove one");
@@ -154,6 +157,39 @@ mod tests {
         };
         assert_eq!(settings.mqtt.client, Some(client));
         assert_eq!(settings.registry.auth_resource, Some(uri("docker")));
+    }
+
+    #[test]
+    fn the_sealing_root_is_a_resource_for_a_store() {
+        let root = "sealing_root_resource = \"kbs:///p/host-credential/outbox\"\n";
+        let store = "path = \"/var/lib/proplet/outbox\"\n";
+        let text = format!("{KBS}[outbox]\n{store}{root}");
+        let outbox = settings(&text, &[]).unwrap().outbox;
+        let uri = "kbs:///p/host-credential/outbox".parse().unwrap();
+        assert_eq!(outbox.sealing_root, Some(uri));
+        // Named or not, what may be on the disk is another setting's.
+        assert!(!outbox.plain_results);
+        let names = |words| ["[outbox] sealing_root_resource", words];
+        refused(&format!("{KBS}[outbox]\n{root}"), &[], &names("set path"));
+        refused(
+            &format!("[outbox]\n{store}{root}"),
+            &[],
+            &names("[kbs] url"),
+        );
+        for (kind, words) in [
+            ("key", "host-credential"),
+            ("data", "host-credential"),
+            ("HOST-credential", "host-credential"),
+        ] {
+            let root = format!("sealing_root_resource = \"kbs:///p/{kind}/outbox\"\n");
+            refused(&format!("{KBS}[outbox]\n{store}{root}"), &[], &names(words));
+        }
+        let short = "sealing_root_resource = \"kbs:///outbox\"\n";
+        refused(
+            &format!("{KBS}[outbox]\n{store}{short}"),
+            &[],
+            &names("three segments"),
+        );
     }
 
     #[test]

@@ -4,7 +4,21 @@ use std::time::Duration;
 
 use proplet_net::{Proxy, ProxyError};
 
-use crate::{error::SettingsError, secret::Secret};
+use crate::{environment::Environment, error::SettingsError, secret::Secret};
+
+/// A value that makes no sense, where the environment goes before the document: of the first of these variables that is
+/// set, or else of the document.
+pub(super) fn wrong(
+    environment: &Environment,
+    variables: &[&'static str],
+    (table, name): (&'static str, &'static str),
+    expected: &'static str,
+) -> SettingsError {
+    match environment.named(variables) {
+        Some(name) => SettingsError::Variable { name, expected },
+        None => SettingsError::value(table, name, format!("must be {expected}")),
+    }
+}
 
 pub(super) fn proxy(
     table: &'static str,

@@ -6,16 +6,18 @@ use crate::error::SettingsError;
 impl Environment {
     /// The variables of an environment file: lines of `NAME=VALUE`, with or without `export` before them. A value
     /// may stand in single or double quotes; a `#` at the start of a line, or after a space outside of quotes, begins
-    /// a comment. Of a name that stands there twice, the last counts.
+    /// a comment, and so does a `;` at the start of a line, as systemd has it. Of a name that stands there twice, the
+    /// last counts.
     ///
     /// # Errors
     /// [`SettingsError::EnvironmentFile`] with the line, for a line that is no such thing, and for a value that
     /// refers to another variable: it is not known here. No value is repeated.
     pub fn from_file(text: &str) -> Result<Self, SettingsError> {
-        let lines = text.lines().enumerate();
+        // Some editors begin a file with a mark of its encoding.
+        let lines = text.trim_start_matches('\u{feff}').lines().enumerate();
         let variables = lines.filter_map(|(number, line)| {
             let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+            if line.is_empty() || line.starts_with(['#', ';']) {
                 return None;
             }
             let read = variable(line).map_err(|why| SettingsError::EnvironmentFile {
@@ -113,6 +115,8 @@ mod tests {
             ("PROPLET_TAGS=\"a b\" # two", "a b"),
             ("PROPLET_TAGS='a ${B} \"c\"'", "a ${B} \"c\""),
             (r#"PROPLET_TAGS="a \"b\" \\ \x""#, r#"a "b" \ \x"#),
+            ("\u{feff}# one\r\n; two\r\nPROPLET_TAGS='a'\r\n", "a"),
+            ("\u{feff}PROPLET_TAGS=a", "a"),
             ("# one\n\nPROPLET_TAGS=a\nPROPLET_TAGS=b\n", "b"),
             ("PROPLET_TAGS=a=b$c", "a=b$c"),
         ] {

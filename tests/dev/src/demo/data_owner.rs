@@ -9,7 +9,7 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_lab::workload::with_recipients;
 use proplet_lab::{KEY_ID, Services};
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
-use proplet_results::verify::{Expectations, Report, verify_bundle};
+use proplet_results::verify::{Expectations, ExpectedInvocation, Report, verify_bundle};
 use proplet_results::{EvidenceBundle, Opened, ResultDocument, open};
 use proplet_settings::Settings;
 use proplet_testkit::guests::{
@@ -106,6 +106,7 @@ impl DataOwner {
         results: &str,
     ) -> Result<Opened, Box<dyn Error>> {
         let expectations = Expectations {
+            invocation: Some(ExpectedInvocation::Absent),
             export: Some("run".to_owned()),
             inputs: Some(of_inputs(&[&order.input])?),
             arguments: Some(of_arguments(&ARGUMENTS)?),

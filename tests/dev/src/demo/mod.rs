@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use proplet_daemon::log::{self, Format};
 use proplet_executor::Host;
 use proplet_executor::harden::SwapRule;
 use proplet_hal::detection::Detection;
@@ -50,9 +51,10 @@ pub struct Arguments {
 
 /// Runs the demo. Exit code 0: the result was opened; 1: the task was refused.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    if arguments.log {
-        proplet_daemon::log::start("info", proplet_daemon::log::Format::Text)?;
-    }
+    let _log = arguments
+        .log
+        .then(|| log::start("info", Format::Text))
+        .transpose()?;
     let (tee, sabotage) = (arguments.tee, arguments.sabotage);
     if tee == Fake::Sample && sabotage == Some(Sabotage::Evidence) {
         crate::terminal::complain(&UnsignedSample);

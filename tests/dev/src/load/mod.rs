@@ -43,7 +43,8 @@ pub struct Arguments {
     /// Tasks per second; without it as many as go.
     #[arg(long, value_name = "TASKS")]
     rate: Option<NonZeroU32>,
-    /// How many tasks are on their way at once, at most.
+    /// How many tasks are on their way at once, at most. The daemon's queue has room for so many, unless the settings
+    /// have limits of their own.
     #[arg(long, value_name = "TASKS", default_value = "64")]
     in_flight: NonZeroU32,
     /// What the tasks are.

@@ -61,8 +61,13 @@ impl World {
             Some(store) => format!("[outbox]\npath = {:?}\n", store.display().to_string()),
             None => String::new(),
         };
+        // All that may be on their way are to be answered with what they are for, unless a queue is asked for.
+        let limits = match more.contains("[limits]") {
+            true => String::new(),
+            false => format!("[limits]\nqueue = {}\n", arguments.in_flight.get().max(64)),
+        };
         let document = addresses
-            .init_data(&format!("{on_disk}{more}"))?
+            .init_data(&format!("{on_disk}{limits}{more}"))?
             .text()
             .replace("[mqtt]\n", &format!("[mqtt]\nqos = {}\n", arguments.qos));
         let config = folder.path().join("init-data.toml");

@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use proplet_daemon::log::{self, Format};
 use proplet_executor::harden::SwapRule;
 use proplet_executor::{Executor, Host, Request, Source, Task, TaskOutcome};
 use proplet_hal::TeeProvider;
@@ -28,7 +29,7 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_lab::Sources;
 use proplet_lab::workload::EncryptedComponent;
 use proplet_results::digest::{of_arguments, of_environment, of_inputs};
-use proplet_results::verify::Expectations;
+use proplet_results::verify::{Expectations, ExpectedInvocation};
 use proplet_results::{Opened, ResultDocument, open};
 use proplet_runtime::CancelToken;
 use proplet_settings::Settings;
@@ -44,9 +45,10 @@ const DEFAULT_REPOSITORY: &str = "default";
 
 /// Runs the component. Exit code 0: it ended well; 1: it failed or was refused; 2: bad input.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
-    if arguments.log {
-        proplet_daemon::log::start("info", proplet_daemon::log::Format::Text)?;
-    }
+    let _log = arguments
+        .log
+        .then(|| log::start("info", Format::Text))
+        .transpose()?;
     let (component, secrets) = match read(&arguments) {
         Ok(read) => read,
         Err(error) => {
@@ -89,6 +91,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Box<dyn Error>> {
         policy: Some(Digest::of(policy.text.as_bytes())),
         settings: Some(world.settings.digest),
         task_id: Some(request.task.id.clone()),
+        invocation: Some(ExpectedInvocation::Absent),
         inputs: Some(of_inputs(&request.task.inputs)?),
         arguments: Some(of_arguments(&request.task.arguments)?),
         environment: Some(of_environment(&request.task.env)?),

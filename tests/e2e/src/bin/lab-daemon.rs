@@ -1,4 +1,7 @@
-//! The daemon on a fake TEE, as a process of its own: `lab-daemon SETTINGS`.
+//! The daemon on a fake TEE, as a process of its own: `lab-daemon SETTINGS [log-at-once]`.
+//!
+//! With the second word each line of the log is with its reader before anything follows it, for those who kill the process
+//! and go by its last lines.
 //!
 //! Tests that look at a process from outside (its files, its children, its log) need one that does
 //! nothing but what the daemon does. This is the production library with a fake evidence provider; it
@@ -19,12 +22,21 @@ use proplet_settings::Settings;
 use proplet_settings::environment::Environment;
 use proplet_testkit::tee::FakeSnp;
 use rustix::process::{DumpableBehavior, dumpable_behavior};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let path = PathBuf::from(std::env::args_os().nth(1).ok_or("lab-daemon SETTINGS")?);
     let settings = Settings::load(Some(&path), None, &Environment::default())?;
-    log::start(&settings.log_level, Format::Text)?;
+    let _log = match std::env::args_os().nth(2) {
+        None => Some(log::start(&settings.log_level, Format::Text)?),
+        Some(word) if word == "log-at-once" => {
+            let reader = log::Reader::Other;
+            log::subscriber(&settings.log_level, Format::Text, reader, std::io::stderr)?.init();
+            None
+        }
+        Some(_) => return Err("lab-daemon SETTINGS [log-at-once]".into()),
+    };
     let provider = FakeSnp::builder()
         .host_data(
             settings

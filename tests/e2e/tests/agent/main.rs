@@ -11,6 +11,7 @@ mod attestation;
 mod bounds;
 mod daemon;
 mod forgery;
+mod record;
 mod support;
 mod tokens;
 mod unwrapping;

@@ -13,7 +13,7 @@ const CANARY: &str = "CANARY-4711";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_component_that_misbehaves_ends_and_is_not_quoted() {
     let limits =
-        "memory_bytes = 16777216\ncpu_ms = 300\nwall_clock_ms = 6000\noutput_bytes = 100000";
+        "memory_bytes = 16777216\ncpu_ms = 300\nwall_clock_ms = 20000\noutput_bytes = 100000";
     let scene = Scene::set(limits).await;
     let built = tokio::task::spawn_blocking(|| build(GuestName::Hostile)).await;
     let component = built.unwrap().unwrap().bytes.clone();

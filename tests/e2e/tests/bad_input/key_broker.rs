@@ -45,9 +45,9 @@ async fn every_endpoint_can_misbehave_in_every_way() {
         }
     }
     cases.extend([
-        (Auth, Fault::Oversize(64 << 20), PROTOCOL),
-        (Attest, Fault::Oversize(64 << 20), PROTOCOL),
-        (Resource, Fault::Oversize(64 << 20), "kbs-too-large"),
+        (Auth, Fault::Oversize(8 << 20), PROTOCOL),
+        (Attest, Fault::Oversize(8 << 20), PROTOCOL),
+        (Resource, Fault::Oversize(8 << 20), "kbs-too-large"),
         (Auth, Fault::Refuse("AttestationError"), REJECTED),
         (Attest, Fault::Refuse("AttestationError"), REJECTED),
         (Resource, Fault::Refuse("PolicyDeny"), "kbs-denied"),
@@ -137,7 +137,7 @@ async fn a_key_broker_that_goes_away_is_missed_by_encrypted_tasks_only() {
         let outcome = scene.answer(&task.id).await;
         assert_eq!(crate::scene::code("silence", &outcome), UNAVAILABLE);
     }
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < Duration::from_secs(30));
     scene.services.key_broker.heal();
     assert_eq!(scene.served("healed", &image).await, b"30");
     scene.end().await;

@@ -17,8 +17,8 @@ use proplet_testkit::broker::{Outcome, Task};
 use proplet_testkit::tee::FakeSnp;
 use serde_json::{Value, json};
 
-/// No answer may take longer, however the other side behaves. The waits of the settings are 1 s.
-const PROMPT: Duration = Duration::from_secs(20);
+/// No answer may take longer, however the other side behaves. The waits of the settings are 3 s.
+const PROMPT: Duration = Duration::from_secs(60);
 
 /// A daemon and its surroundings.
 pub struct Scene {
@@ -38,10 +38,10 @@ impl Scene {
             .settings(&format!(
                 "[confidential]\n{recipients}\n[limits]\ntasks = 2\n{limits}"
             ))
-            .replace("timeout_seconds = 5", "timeout_seconds = 1")
+            .replace("timeout_seconds = 5", "timeout_seconds = 3")
             .replace(
                 "[kbs]",
-                "timeout_seconds = 1\nmax_layer_bytes = 1048576\n[kbs]",
+                "timeout_seconds = 3\nmax_layer_bytes = 1048576\n[kbs]",
             );
         let digest = Settings::parse(Some(&settings), &Environment::default())
             .unwrap()

@@ -5,7 +5,8 @@
 //! `trace`. Encrypted tasks carry canaries in their component, its names, its secrets, its input, result,
 //! standard error, failures and panics. Then everything is searched that the process wrote or could have
 //! written: files, log, both ends of every connection, the messages about its tasks. The kernel is asked
-//! about children, open files and core dumps.
+//! about children, open files and core dumps. And all that once more with an audit log, which is to be there and to
+//! hold nothing of it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,6 +14,7 @@
     clippy::indexing_slicing
 )]
 
+mod audit;
 mod errands;
 mod search;
 mod strace;
@@ -31,7 +33,7 @@ use rustix::process::Signal;
 
 use crate::errands::{Plain, Secrets};
 use crate::search::{Canary, Leak, Search};
-use crate::watch::{Account, Watch, files_under};
+use crate::watch::{Account, Seen, Watch, files_under};
 use crate::world::{Ended, Home, Process, World};
 
 /// Bytes and where they were.
@@ -123,20 +125,58 @@ impl Kept {
     }
 }
 
+/// A daemon that ran all errands and ended.
+struct Observed {
+    seen: Seen,
+    account: Account,
+    printed: String,
+    log: String,
+    outcomes: Vec<Outcome>,
+    kept: Kept,
+}
+
+impl Observed {
+    async fn of(world: &World, secrets: &Secrets, plain: &Plain) -> Self {
+        let process = Process::daemon(&world.home, &[]);
+        let watch = Watch::start(process.pid());
+        world.ready().await;
+        let outcomes = errands::run(world, secrets, plain).await;
+        let account = Account::of(process.pid());
+        let seen = watch.stop();
+        let ended = process.end(Signal::TERM);
+        assert!(ended.status.success(), "{:?}", ended.status);
+        Self {
+            seen,
+            printed: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            log: String::from_utf8_lossy(&ended.stderr).into_owned(),
+            kept: Kept::of(world, &account, ended, &outcomes),
+            account,
+            outcomes,
+        }
+    }
+
+    /// Whatever was found, in one text.
+    fn leaks(&self, secrets: &Secrets, plain: &Plain) -> String {
+        let leaks = self.kept.leaks(secrets, plain);
+        let leaks: Vec<_> = leaks.iter().map(Leak::to_string).collect();
+        leaks.join("\n")
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_plaintext_leaves_the_process() {
     let world = World::new("trace").await;
     let (secrets, plain) = (Secrets::new(), Plain::new());
-    let process = Process::daemon(&world.home, &[]);
-    let watch = Watch::start(process.pid());
-    world.ready().await;
-    let outcomes = errands::run(&world, &secrets, &plain).await;
-    let account = Account::of(process.pid());
-    let seen = watch.stop();
-    let ended = process.end(Signal::TERM);
-    assert!(ended.status.success(), "{:?}", ended.status);
-    let printed = String::from_utf8_lossy(&ended.stdout).into_owned();
-    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    let observed = Observed::of(&world, &secrets, &plain).await;
+    let leaks = observed.leaks(&secrets, &plain);
+    let Observed {
+        seen,
+        account,
+        printed,
+        log,
+        outcomes,
+        mut kept,
+    } = observed;
 
     // What the kernel says.
     assert!(seen.looks > 100, "{seen:?}");
@@ -165,13 +205,7 @@ async fn no_plaintext_leaves_the_process() {
         );
     }
 
-    let mut kept = Kept::of(&world, &account, ended, &outcomes);
-    let leaks: Vec<_> = kept
-        .leaks(&secrets, &plain)
-        .iter()
-        .map(Leak::to_string)
-        .collect();
-    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+    assert_eq!(leaks, "");
 
     // The same search, with something to find in every place.
     let planted = &secrets.module.text;

@@ -62,6 +62,20 @@ impl World {
         }
     }
 
+    /// The same with an audit log, whose addresses are sealed to these public keys. Gives its folder too.
+    pub fn audited(self, recipients: &[&str]) -> (Self, PathBuf) {
+        let folder = self.home.path().join("state/audit");
+        let settings = fs::read_to_string(&self.home.settings).unwrap();
+        let recipients: Vec<_> = recipients
+            .iter()
+            .map(|x| format!("{{ kty = \"OKP\", crv = \"X25519\", x = {x:?} }}"))
+            .collect();
+        let recipients = recipients.join(", ");
+        let audit = format!("[audit]\npath = {folder:?}\nrecipients = [{recipients}]\n");
+        fs::write(&self.home.settings, format!("{settings}\n{audit}")).unwrap();
+        (self, folder)
+    }
+
     /// Encrypts and pushes a component. The reference leads through the tap.
     pub async fn publish(&self, name: &str, component: &[u8], policy: Option<&str>) -> String {
         let policy = policy.map(|policy| with_recipients(policy, &[self.reader.public().clone()]));

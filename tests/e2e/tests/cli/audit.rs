@@ -25,6 +25,7 @@ async fn log(desk: &Desk, reader: &PublicKey, key: &ReceiptKey) -> (String, Evid
         sealing: Sealing::to(vec![reader.clone()]),
         clock: Arc::new(SystemClock),
         patience: std::time::Duration::from_secs(60),
+        export: None,
         boot: Boot {
             version: "1".to_owned(),
             settings: Digest::of(b"settings"),
@@ -173,6 +174,113 @@ async fn what_was_taken_out_is_named_with_its_place() {
         .refused(ExitCode::Failed, "no line of the log has the head");
 }
 
+#[tokio::test]
+async fn what_a_receiver_kept_of_an_export_is_verified_too() {
+    let desk = Desk::new();
+    let reader = desk.keygen("auditor").await;
+    let (receipt, _) = log(&desk, &reader, &ReceiptKey::generate().unwrap()).await;
+    desk.write("receipt.jws", &receipt);
+    let mut kept = String::new();
+    for number in 1.. {
+        let file = desk.path("audit").join(format!("audit-{number:08}.jsonl"));
+        let Ok(text) = std::fs::read_to_string(file) else {
+            break;
+        };
+        for line in text.lines() {
+            kept += &format!("Nov 28 12:00:00 vm proplet-audit[7]: {line}\n");
+        }
+        kept += "Nov 28 12:00:00 vm proplet-audit-export[7]: 3 entries were not exported\n";
+    }
+    desk.write("kept.log", &kept);
+    let verify = "audit verify --exported --receipt @receipt.jws";
+    let ended = desk.run(&format!("{verify} @kept.log")).await.done();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(text.contains("receipt.jws: kept.log line "), "{text}");
+    let from_stdin = async |line: &str, stdin: &str| {
+        let seen = Seen {
+            stdin: stdin.as_bytes(),
+            terminal: false,
+        };
+        desk.run_seeing(line, seen).await
+    };
+    let ended = from_stdin(&format!("{verify} -"), &kept).await.done();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(text.contains("receipt.jws: standard input line "), "{text}");
+    let notes = kept.lines().filter(|line| line.contains("-export[7]"));
+    let others = format!("others    {} lines that are not of this log", notes.count());
+    assert!(text.contains(&others), "{text}");
+    let ended = from_stdin("audit show --exported --kind result -", &kept)
+        .await
+        .done();
+    let text = String::from_utf8(ended.stdout).unwrap();
+    assert!(
+        text.lines().count() == 1 && text.contains("task=task-1"),
+        "{text}"
+    );
+
+    // Lines of other programs, and of another host's log where the boot is named.
+    let begin = kept.find("{\"about\":").unwrap();
+    let begin: Value = serde_json::from_str(kept[begin..].lines().next().unwrap()).unwrap();
+    let boot = begin["chain"].as_str().unwrap();
+    let strange = format!("{{\"chain\":\"INPUT\",\"rule\":7}}\n{kept}");
+    let other = forged("other", 7, &Digest::of(b"before"), "readiness", "{}");
+    let mixed = format!("{other}\n{strange}");
+    for (line, stdin) in [
+        (format!("{verify} --json -"), &strange),
+        (format!("{verify} --boot {boot} --json -"), &mixed),
+    ] {
+        let ended = from_stdin(&line, stdin).await.done();
+        let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+        assert_eq!(report["verified"], true);
+        let lines = stdin.lines().count() as u64;
+        let counted = ["lines", "others"].map(|name| report[name].as_u64().unwrap());
+        assert_eq!(counted.iter().sum::<u64>(), lines);
+    }
+    let ended = from_stdin("audit show --exported --kind result -", &strange).await;
+    assert!(ended.stderr.contains("were passed over"), "{ended:?}");
+    from_stdin(&format!("{verify} -"), &mixed)
+        .await
+        .refused(ExitCode::Failed, "the chain other begins here with entry 7");
+    let broken = format!("{kept}{{\"chain\":\"{boot}\",\"rule\":7}}\n");
+    from_stdin(&format!("{verify} -"), &broken)
+        .await
+        .refused(ExitCode::Failed, "do not hold");
+    from_stdin("audit verify --exported --boot nobody -", &kept)
+        .await
+        .refused(ExitCode::Failed, "none of the boots that --boot names");
+    desk.run(&format!("audit verify --boot {boot} @kept.log"))
+        .await
+        .misused("--exported");
+
+    // What holds no line at all is not verified.
+    for nothing in [
+        "",
+        "Nov 28 12:00:00 vm sshd[7]: hello\n",
+        "{\"MESSAGE\":\"{\\\"chain\\\":\\\"x\\\"}\"}\n",
+    ] {
+        from_stdin("audit verify --exported -", nothing)
+            .await
+            .refused(ExitCode::Failed, "no line of an audit log");
+    }
+
+    desk.write("audit-00000009.jsonl", "");
+    desk.run("audit verify @audit-00000009.jsonl")
+        .await
+        .refused(ExitCode::Failed, "no line of an audit log");
+
+    // It is no log without that, and a copy with a gap vouches for nothing.
+    desk.run("audit verify @kept.log")
+        .await
+        .refused(ExitCode::Failed, "do not hold");
+    let begins = kept.find("\"kind\":\"accepted\"").unwrap();
+    let from = kept[..begins].rfind('\n').unwrap();
+    let to = begins + kept[begins..].find('\n').unwrap();
+    let gap = format!("{}{}", &kept[..from], &kept[to..]);
+    from_stdin(&format!("{verify} -"), &gap)
+        .await
+        .refused(ExitCode::Failed, "do not hold");
+}
+
 /// A line of a chain as a forger writes it: any, but canonical.
 fn forged(chain: &str, seq: u64, prev: &Digest, kind: &str, about: &str) -> String {
     format!(
@@ -280,4 +388,25 @@ async fn entries_are_shown_and_opened_with_the_key_only() {
     desk.run("audit verify @empty")
         .await
         .refused(ExitCode::Usage, "no audit-NUMBER.jsonl");
+}
+
+#[tokio::test]
+async fn folders_that_are_numbered_alike_are_read_one_after_the_other() {
+    let desk = Desk::new();
+    let reader = desk.keygen("auditor").await;
+    let key = ReceiptKey::generate().unwrap();
+    for folder in ["one", "two"] {
+        log(&desk, &reader, &key).await;
+        std::fs::rename(desk.path("audit"), desk.path(folder)).unwrap();
+    }
+    let both = "audit verify @one @two";
+    let report = desk.run(&format!("{both} --json")).await.done().json();
+    assert_eq!(report["verified"], true);
+    assert_eq!(report["boots"].as_array().unwrap().len(), 2);
+    assert_eq!(report["absent"], serde_json::json!([]));
+    // What is missing in one is not made up for by the other.
+    std::fs::remove_file(desk.path("two").join("audit-00000002.jsonl")).unwrap();
+    desk.run(both)
+        .await
+        .refused(ExitCode::Failed, "are missing");
 }

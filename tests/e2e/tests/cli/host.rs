@@ -1,5 +1,7 @@
 //! `run` and the daemon's start.
 
+use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+
 use proplet_hal::InitData;
 use proplet_types::ExitCode;
 
@@ -139,6 +141,50 @@ async fn bad_settings_start_nothing() {
     desk.run("--config @empty.toml")
         .await
         .refused(ExitCode::Usage, "PROPLET_TENANT_ID");
+}
+
+/// A service manager starts a daemon again that failed otherwise, and this one would fail again.
+#[tokio::test]
+async fn files_and_folders_of_the_settings_that_cannot_be_used_end_with_their_code() {
+    let desk = desk();
+    let place = |name: &str| format!("{:?}", desk.path(name).display().to_string());
+    std::fs::create_dir(desk.path("shared")).unwrap();
+    let everybodys = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(desk.path("shared"), everybodys).unwrap();
+    let digest = format!("\"sha256:{}\"", "0".repeat(64));
+    for (tables, setting) in [
+        (
+            format!(
+                "[mqtt]\naddress = \"mqtts://127.0.0.1:1\"\nca = {}",
+                place("none.pem")
+            ),
+            "[mqtt] ca",
+        ),
+        (
+            format!("[outbox]\npath = {}", place("shared")),
+            "[outbox] path",
+        ),
+        (
+            format!("[audit]\npath = {}", place("c.wasm")),
+            "[audit] path",
+        ),
+        (
+            format!("[[plugins]]\npath = {}\ndigest = {digest}", place("c.wasm")),
+            "[[plugins]]",
+        ),
+    ] {
+        let identity = "tenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"e\"\napi_key = \"k\"";
+        desk.write("proplet.toml", format!("[proplet]\n{identity}\n{tables}\n"));
+        let running = desk.run("daemon --config @proplet.toml --json");
+        // One that starts after all would wait for its broker for ever.
+        let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it starts: {tables}"));
+        assert_eq!(ended.exit, ExitCode::Usage, "{ended:?}");
+        let error = ended.error();
+        assert_eq!(error["code"], "settings", "{tables}");
+        let words = error["message"].as_str().unwrap();
+        assert!(words.contains(setting), "{words}");
+    }
 }
 
 #[tokio::test]

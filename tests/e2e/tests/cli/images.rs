@@ -6,6 +6,7 @@ use proplet_component::policy::{Policy, Recipients};
 use proplet_image::layout;
 use proplet_jose::jws::{EdDsaSigningKey, VerifyingKey};
 use proplet_testkit::kbs::{AdminAccess, Administrator, DevKeyBroker};
+use proplet_testkit::ports::free_address;
 use proplet_testkit::registry::{Access, Registry};
 use proplet_types::{Digest, ExitCode};
 
@@ -516,10 +517,7 @@ async fn a_broker_that_is_not_there_is_unavailable() {
     let desk = desk();
     desk.write("admin.pem", ADMIN_KEY);
     desk.write("kek", [1; 32]);
-    // A registry's port after its end: nobody listens there.
-    let registry = Registry::start().await.unwrap();
-    let host = registry.host();
-    registry.shutdown().await;
+    let host = free_address().unwrap();
     let line = format!(
         "image encrypt @c.wasm --key-id {KEY_ID} --layout @image --key @kek --kbs-url http://{host} \
          --admin-key @admin.pem --kbs-http --kbs-timeout 2 --json"

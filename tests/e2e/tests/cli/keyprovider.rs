@@ -8,6 +8,7 @@ use proplet_agent::messages::KeyProviderMessage;
 use proplet_image::ocicrypt::{AnnotationPacket, PrivateOptions, unwrap_options};
 use proplet_testkit::grpc::{GrpcClient, GrpcStatus};
 use proplet_testkit::kbs::{AdminAccess, DevKeyBroker, Endpoint, Fault};
+use proplet_testkit::ports::free_address;
 use proplet_types::{Digest, ExitCode, ResourceUri};
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -28,9 +29,7 @@ pub async fn providing<T>(
     options: &str,
     work: impl AsyncFnOnce(SocketAddr, GrpcClient) -> T,
 ) -> T {
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .unwrap();
+    let address = free_address().unwrap();
     let line = format!("keyprovider --listen {address} {options}");
     let working = async {
         let client = loop {

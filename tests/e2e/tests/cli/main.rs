@@ -14,6 +14,7 @@ mod kbs;
 mod keyprovider;
 mod keys;
 mod results;
+mod serving;
 mod skopeo;
 mod snp;
 mod support;

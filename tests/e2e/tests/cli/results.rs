@@ -63,7 +63,8 @@ pub(super) fn everything(reader: &PublicKey) -> String {
     let digest = |text: &str| Digest::of(text.as_bytes());
     format!(
         "--expect-component {} --expect-image {} --expect-policy {} --expect-settings {} \
-         --expect-measurement {} --expect-measurement {} --expect-task task-1 --expect-export run \
+         --expect-measurement {} --expect-measurement {} --expect-task task-1 \
+         --expect-no-invocation --expect-export run \
          --expect-recipient {} --inputs @inputs.json --expect-arguments {} --expect-environment {}",
         digest("component"),
         digest("image"),
@@ -443,8 +444,8 @@ async fn expectations_are_checked_one_by_one() {
         .run(&format!("{BARE_VERIFY} {all} --require all"))
         .await;
     ended.refused(ExitCode::Failed, "init-data");
-    let names = "component,image,policy,settings,measurement,task-id,export,recipients,inputs,\
-                 arguments,environment,receipt-key,evidence";
+    let names = "component,image,policy,settings,measurement,task-id,invocation-id,export,\
+                 recipients,inputs,arguments,environment,receipt-key,evidence";
     desk.run(&format!("{BARE_VERIFY} {all} --require {names}"))
         .await
         .done();
@@ -475,8 +476,12 @@ async fn expectations_are_checked_one_by_one() {
             "init-data",
         ),
         ("--expect-task task-2".to_owned(), "task-id"),
+        ("--expect-invocation 1".to_owned(), "invocation-id"),
         ("--expect-export other".to_owned(), "export"),
-        ("--expect-recipient other".to_owned(), "recipients"),
+        (
+            format!("--expect-recipient -{}", "A".repeat(42)),
+            "recipients",
+        ),
         ("--inputs @other.json".to_owned(), "inputs"),
         ("--expect-challenge 00".to_owned(), "challenge"),
     ] {
@@ -498,12 +503,50 @@ async fn expectations_are_checked_one_by_one() {
     desk.run(&format!("{VERIFY} --expect-component other"))
         .await
         .misused("sha256:");
+    desk.run(&format!("{VERIFY} --expect-recipient other"))
+        .await
+        .misused("thumbprint");
     desk.run(&format!("{BARE_VERIFY} --expect-measurement 0"))
         .await
         .misused("hexadecimal");
     desk.run(&format!("{VERIFY} --inputs @roots.pem"))
         .await
         .refused(ExitCode::Usage, "roots.pem");
+}
+
+#[tokio::test]
+async fn the_answer_to_one_invocation_is_no_answer_to_another() {
+    let (desk, reader) = empty().await;
+    let host = FakeSnp::new();
+    let ran = Ran {
+        invocation_id: Some("1".to_owned()),
+        ..Ran::on(&host)
+    };
+    put(&desk, &ran.gave(b"30", TEXT, &reader).await);
+    for (line, is_open) in [(VERIFY, false), (OPEN, true)] {
+        let ended = desk.run(line).await.done();
+        let report = if is_open { &ended.stderr } else { ended.text() };
+        assert!(report.contains("NOT verified  invocation-id"), "{report}");
+        let required = format!("{line} --require invocation-id");
+        desk.run(&required)
+            .await
+            .refused(ExitCode::Failed, "invocation-id (no expected");
+        let right = format!("{required} --expect-invocation 1");
+        desk.run(&right).await.done();
+        for wrong in ["--expect-invocation 2", "--expect-no-invocation"] {
+            let ended = desk.run(&format!("{line} {wrong}")).await;
+            let words = "the invocation-id is \"1\", expected ";
+            let ended = ended.refused(ExitCode::Failed, words);
+            assert!(ended.stdout.is_empty(), "{ended:?}");
+        }
+        desk.run(&format!("{right} --expect-no-invocation"))
+            .await
+            .misused("cannot be used with");
+    }
+    let explained = format!("{VERIFY} --explain --expect-invocation 1");
+    let explained = desk.run(&explained).await.done();
+    let holds = "+ invocation-id: holds: it is the expected 1";
+    assert!(explained.text().contains(holds), "{explained:?}");
 }
 
 #[tokio::test]

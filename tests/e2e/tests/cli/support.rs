@@ -153,6 +153,8 @@ pub struct Ran<'a> {
     pub tee: &'a dyn TeeProvider,
     pub key: ReceiptKey,
     pub task_id: String,
+    /// Of a latent task.
+    pub invocation_id: Option<String>,
     pub export: String,
     /// Of the VM image.
     pub flavour: Flavour,
@@ -164,6 +166,7 @@ impl<'a> Ran<'a> {
             tee,
             key: ReceiptKey::generate().unwrap(),
             task_id: "task-1".to_owned(),
+            invocation_id: None,
             export: "run".to_owned(),
             flavour: Flavour::Sealed,
         }
@@ -255,7 +258,7 @@ impl<'a> Ran<'a> {
             untrusted_start: std::time::SystemTime::now().into(),
             untrusted_finish: std::time::SystemTime::now().into(),
             audit_head: None,
-            invocation_id: None,
+            invocation_id: self.invocation_id.clone(),
             evidence_digest: evidence.digest().unwrap(),
         };
         let receipt = self.key.sign(&receipt).unwrap();

@@ -530,7 +530,7 @@ async fn the_tree_says_what_was_checked_against_what() {
     let ended = desk.run(&line).await.done();
     for expected in [
         format!("+ measurement: holds: it is the expected {measurement}"),
-        "the host may debug it: no".to_owned(),
+        "the hypervisor may debug it: no".to_owned(),
         "reported TCB: bootloader".to_owned(),
         "+ VCEK: signed the report".to_owned(),
     ] {

@@ -5,6 +5,7 @@ use std::path::Path;
 use proplet_testkit::{
     broker::{BrokerSetup, Manager, TestBroker, TlsFiles},
     kbs::Policy,
+    ports::free_address,
 };
 use proplet_types::{Code, ResourceUri};
 
@@ -36,7 +37,7 @@ async fn a_password_that_is_not_there_is_waited_for() {
     let broker = broker_on(0, "right").await;
     let manager = Manager::connect(&broker, "t", "c").await.unwrap();
     let (members, tables) = by_password(&broker);
-    let mut beats = 0;
+    let mut times = 0;
     for code in [Code::KbsNotFound, Code::KbsDenied, Code::CredentialInvalid] {
         let kbs = key_broker(Some("right")).await;
         match code {
@@ -52,12 +53,12 @@ async fn a_password_that_is_not_there_is_waited_for() {
         kbs.set_resource(&password(), b"right");
         kbs.set_policy(Policy::Default);
         manager
-            .messages("control/proplet/alive", beats + 1)
+            .messages("control/proplet/create", times + 1)
             .await
             .unwrap();
         works(&manager, code.as_str()).await;
         proplet.stop().await;
-        beats = manager.on("control/proplet/alive").len();
+        times = manager.on("control/proplet/create").len();
     }
 }
 
@@ -66,9 +67,8 @@ async fn a_key_broker_that_is_down_is_waited_for() {
     let broker = broker_on(0, "right").await;
     let manager = Manager::connect(&broker, "t", "c").await.unwrap();
     let (members, tables) = by_password(&broker);
-    let kbs = key_broker(None).await;
-    let (url, address) = (kbs.url(), kbs.address());
-    kbs.shutdown().await;
+    let address = free_address().unwrap();
+    let url = format!("http://{address}");
     let proplet = start(&members, &tables, &url);
     proplet.wait_for_state("kbs-unavailable").await;
     proplet.stop().await;
@@ -156,6 +156,22 @@ fn without_a_tee_the_daemon_does_not_start() {
             .starts_with("[mqtt] client_key_resource: "),
         "{error}"
     );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("outbox");
+    let tables = format!(
+        "[mqtt]\naddress = \"mqtts://localhost\"\n[outbox]\npath = {path:?}\n\
+         sealing_root_resource = \"kbs:///f/host-credential/o\"\n"
+    );
+    let error = daemon("api_key = \"k\"", &tables, "http://localhost", false)
+        .0
+        .err()
+        .unwrap();
+    let words = error.to_string();
+    assert!(
+        words.starts_with("[outbox] sealing_root_resource: "),
+        "{words}"
+    );
+    assert!(words.contains("hardware TEE") && !path.exists(), "{words}");
 }
 
 /// A CA, and certificates of it for the broker and for proplets, as PEM.
@@ -208,7 +224,7 @@ async fn the_key_for_tls_comes_from_the_key_broker() {
         file("ca.pem"),
     );
     let named = format!("{tables}client_cert = {:?}\n", file("client.pem"));
-    let mut beats = 0;
+    let mut times = 0;
     for (tables, stored) in [
         (&named, key.clone()),
         (&tables, format!("{certificate}{key}")),
@@ -233,11 +249,11 @@ async fn the_key_for_tls_comes_from_the_key_broker() {
         tokio::time::timeout(patience, asked_again).await.unwrap();
         kbs.set_resource(&uri, stored.as_bytes());
         manager
-            .messages("control/proplet/alive", beats + 1)
+            .messages("control/proplet/create", times + 1)
             .await
             .unwrap();
         proplet.stop().await;
-        beats = manager.on("control/proplet/alive").len();
+        times = manager.on("control/proplet/create").len();
     }
     // And without a certificate anywhere it says so.
     kbs.set_resource(&uri, key.as_bytes());

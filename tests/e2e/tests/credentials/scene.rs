@@ -8,6 +8,7 @@ use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
     broker::{BrokerSetup, Manager, PATIENCE, Task, TestBroker},
     kbs::DevKeyBroker,
+    ports::free_address,
     tee::FakeSnp,
 };
 use serde_json::Value;
@@ -82,9 +83,7 @@ pub fn daemon(
     key_broker: &str,
     tee: bool,
 ) -> (Result<Daemon, DaemonError>, SocketAddr) {
-    let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let listen = free.local_addr().unwrap();
-    drop(free);
+    let listen = free_address().unwrap();
     let text = format!(
         "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\n{proplet}\n{tables}\n\
          [kbs]\nurl = {key_broker:?}\nallow_http = true\ntimeout_seconds = 5\n\

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use proplet_hal::hardware::HardwareKind;
 use proplet_image::ImageReference;
@@ -254,6 +255,17 @@ impl Daemon {
     /// What it has logged so far.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until the log holds these words: a thread of its own writes it, so they may come after an answer.
+    pub async fn logs(&self, words: &str) {
+        let said = async {
+            while !self.log().contains(words) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), said).await;
+        assert!(in_time.is_ok(), "there is no {words:?}: {}", self.log());
     }
 
     /// Ends it as a service manager does.

@@ -160,8 +160,10 @@ async fn encrypted_images_are_decrypted_as_they_arrive() {
         let stored = registry
             .blob(&image.manifest().unwrap().layer.digest.to_string())
             .unwrap();
+        // Not the four bytes of the magic number alone: they stand by chance in so much ciphertext now and then.
+        let start = &module(0)[..];
         assert!(
-            !stored.windows(4).any(|window| window == b"\0asm"),
+            !stored.windows(start.len()).any(|window| window == start),
             "plaintext in the registry"
         );
     }

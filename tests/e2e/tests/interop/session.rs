@@ -256,7 +256,18 @@ async fn the_same_with_upstreams_variables_of_both_generations() {
         let scene = Scene::set(Access::Anonymous).await;
         let http_port = free_port();
         let variables = Environment::from_file(&environment(&scene, names, http_port)).unwrap();
-        let bound = init_data(&document(&scene).await, DigestAlgorithm::Sha256).unwrap();
+        let document = document(&scene).await;
+        // Without a word of the document, the variables open no port here.
+        let bound = init_data(&document, DigestAlgorithm::Sha256).unwrap();
+        let silent = Settings::parse(Some(bound.text()), &variables).unwrap();
+        assert!(silent.http.listen.is_none());
+        let notices = silent.notices.join("\n");
+        assert!(
+            notices.contains("PROPLET_HTTP_ENABLED is ignored"),
+            "{notices}"
+        );
+        let document = format!("{document}[http]\nlisten = \"127.0.0.1:{http_port}\"\n");
+        let bound = init_data(&document, DigestAlgorithm::Sha256).unwrap();
         let settings = Settings::parse(Some(bound.text()), &variables).unwrap();
         let ignored = settings.notices.join("\n");
         for name in ["PROPLET_KBS_URI", "PROPLET_EXTERNAL_WASM_RUNTIME"] {

@@ -8,7 +8,11 @@ use proplet_audit::{
 };
 use proplet_jose::jwk::PrivateKey;
 use proplet_results::{ResultDocument, receipt};
-use proplet_testkit::{broker::Outcome, guests::GuestName, kbs::Policy};
+use proplet_testkit::{
+    broker::{Outcome, Task},
+    guests::GuestName,
+    kbs::{Endpoint, Fault, Policy},
+};
 use proplet_types::Digest;
 
 use crate::support::*;
@@ -173,7 +177,7 @@ async fn refusals_are_on_record_with_their_codes() {
     let (_, image) = scene.publish(&guest(GuestName::Hostile).await, "").await;
     let denied = task(&image, &["echo x"]);
     assert_code(&scene.run(&denied).await, "kbs-denied");
-    let bad = proplet_testkit::broker::Task {
+    let bad = Task {
         cli_args: Some(vec!["--dir=/".to_owned()]),
         ..task(&image, &["echo x"])
     };
@@ -193,6 +197,52 @@ async fn refusals_are_on_record_with_their_codes() {
     let of_plain = log.of_task(&plain.id);
     assert_eq!(kinds(&of_plain), ["accepted", "component", "ended"]);
     assert_eq!(of_plain[1].text("origin"), Some("plain"));
+}
+
+/// Stops a task while it waits for the key broker.
+async fn stop_while_asking(scene: &Scene, task: &Task) -> Outcome {
+    let (broker, manager) = (&scene.services.key_broker, &scene.services.manager);
+    broker.inject(Endpoint::Resource, Fault::Silence);
+    let asked = broker.counts().resources;
+    manager.start(task).await.unwrap();
+    while broker.counts().resources == asked {
+        tokio::task::yield_now().await;
+    }
+    manager.stop(task).await.unwrap();
+    let outcome = manager.result(&task.id).await.unwrap();
+    broker.heal();
+    assert_code(&outcome, "stopped");
+    outcome
+}
+
+/// The key broker may have released it, so it is not left out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_for_when_a_task_was_stopped_is_on_record() {
+    let audited = Audited::new().await;
+    let scene = &audited.scene;
+    let probe = guest(GuestName::SecretProbe).await;
+    let (_, image) = scene.publish(&probe, &revealing(&[SECRET])).await;
+    let unopened = task(&image, &[&format!("reveal {SECRET}")]);
+    stop_while_asking(scene, &unopened).await;
+    let opened = task(&image, &["secret kbs:///alice/data/none"]);
+    assert_code(&scene.run(&opened).await, "guest-failed");
+    let asking = task(&image, &[&format!("reveal {SECRET}")]);
+    let outcome = stop_while_asking(scene, &asking).await;
+    let (_, head, _) = heads(&outcome);
+
+    let log = audited.log().await;
+    let of_unopened = log.of_task(&unopened.id);
+    assert_eq!(kinds(&of_unopened), ["accepted", "key", "ended"]);
+    assert_eq!(of_unopened[1].code.as_deref(), Some("interrupted"));
+    assert_eq!(of_unopened[2].code.as_deref(), Some("stopped"));
+    let of_asking = log.of_task(&asking.id);
+    assert_eq!(
+        kinds(&of_asking),
+        ["accepted", "component", "secret", "result", "ended"]
+    );
+    assert_eq!(of_asking[2].code.as_deref(), Some("interrupted"));
+    // Its receipt vouches for that.
+    assert_eq!(of_asking[3].hash, head);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -356,8 +356,7 @@ async fn a_denial_that_the_hypervisor_brings_about_opens_no_other_repository() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_released_to_a_component_dies_with_its_session() {
     for way in WAYS {
-        // The shortest that a token can last.
-        let scene = scene(way, broker().token_lifetime(Duration::from_secs(1))).await;
+        let scene = scene(way, broker().token_lifetime(Duration::from_secs(3))).await;
         let broker = &scene.services.key_broker;
         let pair = Pair::publish(&scene).await;
         broker.set_policy(pair.policy(way, &[SECRET]));

@@ -141,9 +141,9 @@ async fn every_limit_ends_a_task_with_its_code() {
     let limits = "[limits]\nmemory_bytes = 8388608\noutput_bytes = 65536\n";
     let scene = Scene::with(limits).await;
     let component = guest(GuestName::Hostile).await;
-    let more = "[limits]\nwall_clock_ms = 200\n";
+    let more = "[limits]\nwall_clock_ms = 3000\n";
     let (_, slow) = scene.publish(&component, more).await;
-    let policy = scene.policy("[limits]\ncpu_ms = 50\n");
+    let policy = scene.policy("[limits]\ncpu_ms = 300\n");
     let (_, busy) = scene
         .publish_as(&component, &policy, "kbs:///alice/key/busy")
         .await;

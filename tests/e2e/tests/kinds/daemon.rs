@@ -175,6 +175,9 @@ async fn a_daemon_of_a_process_that_was_killed_is_told_and_not_run_again() {
     };
     assert_eq!(said[1]["proplet_id"], PROPLET);
     assert_eq!(code(said[1]["error"].as_str()), "interrupted");
+    // It may be told before tasks can arrive.
+    let present = manager.messages("control/proplet/create", created + 2);
+    present.await.unwrap();
     // What comes after it has its answer, and the daemon has no other.
     let once = Task {
         inputs: vec!["1".into(), "1".into()],

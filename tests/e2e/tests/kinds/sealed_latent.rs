@@ -25,8 +25,10 @@ async fn each_of_ten_in_parallel_is_sealed_and_has_a_receipt_that_names_it() {
     for (id, number) in ids.iter().zip(100..) {
         let outcome = scene.manager().invoked(id).await.unwrap();
         assert_eq!(outcome.error, None, "{id}");
-        let opened = scene.open(&outcome.results);
+        let opened = scene.open_invocation(&outcome.results, id).unwrap();
         assert_eq!(&**opened.content, number.to_string().as_bytes());
+        // It passes for no other one.
+        assert!(scene.open_invocation(&outcome.results, &task.id).is_err());
         let receipt = opened.report.receipt.unwrap();
         assert_eq!(receipt.task_id, task.id);
         assert_eq!(receipt.invocation_id.as_deref(), Some(id.as_str()));

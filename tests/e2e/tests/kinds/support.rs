@@ -11,9 +11,12 @@ use std::{
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{
-    PROPLET, RunningProplet, Services, owner::open_result, workload::with_recipients,
+    LabError, PROPLET, RunningProplet, Services, owner::open_result, workload::with_recipients,
 };
-use proplet_results::{Opened, verify::Expectations};
+use proplet_results::{
+    Opened,
+    verify::{Expectations, ExpectedInvocation},
+};
 use proplet_testkit::{
     broker::{InvocationOutcome, Manager, Outcome, Task},
     kbs::DevKeyBroker,
@@ -35,7 +38,7 @@ impl Scene {
         Self::among(Services::start().await.unwrap(), more).await
     }
 
-    /// With sessions that last a second, the shortest that a token can.
+    /// With sessions of three seconds: short, and long enough that one is renewed in time on a machine with more to do.
     pub async fn with_short_sessions(more: &str) -> Self {
         Self::among(with_short_tokens().await, more).await
     }
@@ -97,9 +100,14 @@ impl Scene {
 
     /// The same with any policy that names the owner as recipient.
     pub async fn publish_with(&self, component: &[u8], more: &str) -> ImageReference {
+        self.publish_under(KEY, component, more).await
+    }
+
+    /// The same under a key of any owner.
+    pub async fn publish_under(&self, key: &str, component: &[u8], more: &str) -> ImageReference {
         let policy = format!("version = 1\n{more}");
         let policy = with_recipients(&policy, &[self.owner.public().clone()]);
-        let key = KEY.parse().unwrap();
+        let key = key.parse().unwrap();
         let published = self
             .services
             .publish("module", component, Some(&policy), key);
@@ -110,6 +118,15 @@ impl Scene {
     pub fn open(&self, results: &str) -> Opened {
         let expected = Expectations::of_any_measurement();
         open_result(&self.owner, results, &expected).unwrap()
+    }
+
+    /// What an invocation of this id left for the owner, who expects that one.
+    pub fn open_invocation(&self, results: &str, id: &str) -> Result<Opened, LabError> {
+        let expected = Expectations {
+            invocation: Some(ExpectedInvocation::Id(id.to_owned())),
+            ..Expectations::of_any_measurement()
+        };
+        open_result(&self.owner, results, &expected)
     }
 
     /// The results of a task, once there are so many.
@@ -172,7 +189,7 @@ impl Scene {
 
 async fn with_short_tokens() -> Services {
     let mut services = Services::start().await.unwrap();
-    let broker = DevKeyBroker::builder().token_lifetime(Duration::from_secs(1));
+    let broker = DevKeyBroker::builder().token_lifetime(Duration::from_secs(6));
     services.key_broker = broker.start().await.unwrap();
     services
 }

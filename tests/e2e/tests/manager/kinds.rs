@@ -1,12 +1,11 @@
 //! Each kind of task stopped, started again, and started twice.
 
-use std::net::TcpListener;
-
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{KEY_ID, workload::with_recipients};
 use proplet_testkit::{
     broker::Outcome,
     guests::{GuestName, build},
+    ports::free_address,
     tee::FakeSnp,
 };
 use tokio::net::TcpStream;
@@ -39,14 +38,9 @@ impl Kind {
     }
 }
 
-fn free_address() -> std::net::SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stop_start_again_and_start_twice() {
-    let address = free_address();
+    let address = free_address().unwrap();
     let images = HashMap::from([("spinner".to_owned(), spinner())]);
     let more = format!("[http]\nlisten = \"{address}\"\n");
     let scene = Scene::set(Some(Arc::new(FakeSnp::new())), images, "", &more).await;
@@ -87,14 +81,17 @@ async fn stop_start_again_and_start_twice() {
     ];
     for kind in &kinds {
         let id = &kind.task.id;
+        let is_served = kind.code.is_none();
         for round in 1..=2 {
             manager.start(&kind.task).await.unwrap();
-            if kind.code.is_none() {
-                // It has begun once somebody answers.
-                while TcpStream::connect(address).await.is_err() {
+            if is_served {
+                // It is told, with the words of its end.
+                while manager.results_so_far(id) < 2 * round - 1 {
                     tokio::task::yield_now().await;
                 }
+                TcpStream::connect(address).await.unwrap();
             }
+            let wanted = if is_served { 2 * round } else { round };
             // The same start once more, and one that cannot be read: the answer to the first is theirs too.
             manager.start(&kind.task).await.unwrap();
             let unreadable = format!("{{\"id\":\"{id}\",\"name\":");
@@ -115,12 +112,12 @@ async fn stop_start_again_and_start_twice() {
                     .await
                     .unwrap();
                 let ours: Vec<_> = all.into_iter().filter(|m| m["task_id"] == **id).collect();
-                if ours.len() >= round {
+                if ours.len() >= wanted {
                     break ours;
                 }
                 tokio::task::yield_now().await;
             };
-            let outcome = serde_json::from_value(outcomes[round - 1].clone()).unwrap();
+            let outcome = serde_json::from_value(outcomes[wanted - 1].clone()).unwrap();
             let outcome: Outcome = outcome;
             if !kind.is_sealed {
                 kind.check(&outcome);
@@ -129,7 +126,7 @@ async fn stop_start_again_and_start_twice() {
                 let error = outcome.error.unwrap();
                 assert!(error.starts_with("stopped: "), "{error}");
             }
-            assert_eq!(manager.results_so_far(id), round);
+            assert_eq!(manager.results_so_far(id), wanted);
         }
     }
     scene.end().await;

@@ -271,7 +271,8 @@ async fn no_interval_is_below_the_floor_and_who_wants_nothing_gets_nothing() {
     for id in ["hasty", "hastier"] {
         let told = scene.told(id, 2).await;
         let uptime = |index: usize| told[index]["metrics"]["uptime_seconds"].as_u64().unwrap();
-        assert!(uptime(0) >= 3 && uptime(1) >= uptime(0) + 2, "{told:?}");
+        // The first may be late, and the second is due when it would have been.
+        assert!(uptime(0) >= 3 && uptime(1) >= 6, "{told:?}");
     }
     assert_eq!(
         scene.told_so_far("unsent") + scene.told_so_far("disabled"),
@@ -309,7 +310,8 @@ async fn short_tasks_cause_no_message_however_many_they_are() {
             inputs: vec!["1".into(), number.to_string()],
             ..task
         };
-        watched(task, every(1))
+        // Longer than one of them waits for a processor on a busy machine.
+        watched(task, every(10))
     };
     for number in 0..300 {
         scene.manager().start(&add(number)).await.unwrap();

@@ -1,6 +1,6 @@
 //! The audit log of a daemon that is killed, and of one whose disk is full.
 
-use std::{fs, io::BufReader, path::Path};
+use std::{fs, io::BufReader, os::unix::net::UnixDatagram, path::Path};
 
 use proplet_audit::{
     Entry,
@@ -46,13 +46,12 @@ async fn a_kill_leaves_a_log_that_holds_and_the_next_boot_goes_on() {
     manager.result("before").await.unwrap();
     manager.start(&spin("killed")).await.unwrap();
     daemon.says("Executing task killed");
-    let beats = manager.messages("control/proplet/alive", 1).await;
-    let beats = beats.unwrap().len();
+    let times = manager.on("control/proplet/create").len();
     // With SIGKILL.
     drop(daemon);
 
     let mut daemon = Daemon::start(&[], folder.path(), &settings);
-    present(&manager, beats).await;
+    present(&manager, times).await;
     let outcome = manager.result("killed").await.unwrap();
     assert!(outcome.error.unwrap().starts_with("interrupted: "));
     daemon.terminate();
@@ -78,6 +77,57 @@ async fn a_kill_leaves_a_log_that_holds_and_the_next_boot_goes_on() {
     assert_eq!(of("task-interrupted", "killed"), 1);
     let earlier = entries.iter().find(|entry| entry.kind == "earlier-log");
     assert_eq!(earlier.unwrap().text("file"), Some("audit-00000001.jsonl"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_daemon_hands_on_is_what_is_in_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let (audit, socket) = (folder.path().join("audit"), folder.path().join("log"));
+    let broker = TestBroker::start().await.unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let receiver = UnixDatagram::bind(&socket).unwrap();
+    let reading = std::thread::spawn(move || {
+        let (mut kept, mut datagram) = (Vec::new(), vec![0; 1 << 17]);
+        loop {
+            let length = receiver.recv(&mut datagram).unwrap();
+            kept.extend_from_slice(&datagram[..length]);
+            kept.push(b'\n');
+            if String::from_utf8_lossy(&datagram[..length]).contains("\"kind\":\"stopped\"") {
+                return kept;
+            }
+        }
+    });
+    let export = |place: &str| {
+        let more = format!("[audit]\npath = {audit:?}\nexport = \"syslog\"\nsyslog = {place:?}\n");
+        settings(&broker.url(), &more)
+    };
+    let to_socket = export(&format!("unix:{}", socket.display()));
+    let mut daemon = Daemon::start(&[], folder.path(), &to_socket);
+    present(&manager, 0).await;
+    manager.start(&add("exported")).await.unwrap();
+    manager.result("exported").await.unwrap();
+    daemon.terminate();
+    daemon.ended();
+    let kept = reading.join().unwrap();
+    let (mut verifier, mut entries) = (Verifier::new(), Vec::new());
+    verifier
+        .exported("kept", kept.as_slice(), |entry| entries.push(entry.clone()))
+        .unwrap();
+    let report = verifier.finish();
+    assert!(report.is_whole() && report.tasks == 1, "{report:?}");
+    assert_eq!(entries, verified(&audit).1);
+
+    // Nobody is there: it works, and ends, all the same.
+    let times = manager.on("control/proplet/create").len();
+    let mut daemon = Daemon::start(&[], folder.path(), &export("tcp://127.0.0.1:1"));
+    daemon.says("the audit log cannot be exported to tcp://127.0.0.1:1");
+    present(&manager, times).await;
+    manager.start(&add("alone")).await.unwrap();
+    assert_eq!(manager.result("alone").await.unwrap().results, "30");
+    daemon.terminate();
+    daemon.ended();
+    let (report, _) = verified(&audit);
+    assert!(report.is_whole() && report.tasks == 2, "{report:?}");
 }
 
 /// Mounts what a test names, and becomes the daemon.

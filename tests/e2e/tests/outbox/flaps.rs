@@ -3,7 +3,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proplet_daemon::{Daemon, mqtt::outbox::Outbox};
+use bytes::Bytes;
+use proplet_daemon::{
+    Daemon,
+    mqtt::outbox::{About, Answer, Kind as OutboxKind, Letter, Outbox, Owner},
+};
 use proplet_executor::Host;
 use proplet_settings::{Settings, environment::Environment};
 use proplet_testkit::{
@@ -27,13 +31,19 @@ struct Proplet {
 }
 
 impl Proplet {
-    /// A daemon with an outbox on disk, whose keep-alive finds a silent line within seconds.
+    /// A daemon with an outbox on disk.
     fn start(address: &str, qos: u8) -> Self {
+        // Whoever gets no processor for a while has not lost its connection.
+        Self::noticing_silence(address, qos, 60)
+    }
+
+    /// One whose keep-alive finds a line that was silent for so many seconds.
+    fn noticing_silence(address: &str, qos: u8, seconds: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let text = format!(
             "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\n\
              api_key = \"k\"\nheartbeat_seconds = 1\n\
-             [mqtt]\naddress = \"{address}\"\nkeep_alive_seconds = 2\nqos = {qos}\n\
+             [mqtt]\naddress = \"{address}\"\nkeep_alive_seconds = {seconds}\nqos = {qos}\n\
              [outbox]\npath = \"{}\"\n",
             folder.path().join("outbox").display()
         );
@@ -162,7 +172,7 @@ async fn a_line_that_is_cut_or_silent_comes_back_with_its_subscriptions() {
     let broker = TestBroker::start().await.unwrap();
     let manager = Manager::connect(&broker, "t", "c").await.unwrap();
     let link = Link::to(broker.port(), 9).await.unwrap();
-    let proplet = Proplet::start(&link.url(), 2);
+    let proplet = Proplet::noticing_silence(&link.url(), 2, 5);
     announced(&manager, 1).await;
     let mut all = Vec::new();
     for (round, silent) in [false, true].into_iter().enumerate() {
@@ -236,6 +246,63 @@ async fn a_result_arrives_wherever_its_line_breaks() {
     }
 }
 
+/// A broker drops the connection at one large result of one owner, with results of others in flight: large ones, which may
+/// be the reason as well, and small ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_the_broker_never_takes_takes_nobody_elses_down() {
+    const SMALL: usize = 200;
+    let broker = TestBroker::start().await.unwrap();
+    let manager = Manager::connect(&broker, "t", "c").await.unwrap();
+    let link = Link::to(broker.port(), 14).await.unwrap();
+    let drops = watch::Sender::new(0_usize);
+    let dropped = drops.clone();
+    link.watch(move |packet| {
+        let is_result = packet.sender == Sender::Client && packet.kind == Kind::Publish;
+        let mut windows = packet.bytes.windows(10);
+        if is_result && windows.any(|window| window == b"never-take") {
+            drops.send_modify(|drops| *drops += 1);
+            return Fate::Breaks;
+        }
+        Fate::Passes
+    });
+    let proplet = Proplet::start(&link.url(), 2);
+    announced(&manager, 1).await;
+    let named = |name: &str| Owner::Named(name.into());
+    let large = "x".repeat(20_000);
+    let mut letters = vec![(named("a"), "bad".to_owned(), format!("never-take{large}"))];
+    letters.extend((0..SMALL).map(|number| (Owner::Plain, number.to_string(), "small".into())));
+    letters.push((named("c"), "good".to_owned(), large.clone()));
+    // All of them are due at once.
+    let not_before = tokio::time::Instant::now() + Duration::from_millis(500);
+    for (owner, task, results) in letters {
+        let payload = serde_json::json!({
+            "task_id": task, "proplet_id": ENTITY, "results": results,
+        });
+        let letter = Letter {
+            task,
+            about: About::Task,
+            owner,
+            payload: Bytes::from(payload.to_string()),
+            not_before,
+            number: None,
+            on_disk: Answer::Unkept(None),
+        };
+        let size = letter.payload.len();
+        let place = proplet.outbox.reserve(OutboxKind::Result, size).unwrap();
+        assert!(place.put(letter, ()).await);
+    }
+    let good = manager.result("good").await.unwrap();
+    assert_eq!((good.results, good.error), (large, None));
+    for number in 0..SMALL {
+        let small = manager.result(&number.to_string()).await.unwrap();
+        assert_eq!((small.results.as_str(), small.error), ("small", None));
+    }
+    // Once with the others, and once alone at least.
+    assert!(*dropped.borrow() >= 2);
+    assert_eq!(manager.results_so_far("bad"), 0);
+    proplet.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_restarts_is_found_again() {
     let mut broker = TestBroker::start().await.unwrap();
@@ -243,7 +310,8 @@ async fn a_broker_that_restarts_is_found_again() {
     let proplet = Proplet::start(&broker.url(), 1);
     for round in 0..2 {
         let manager = Manager::connect(&broker, "t", "c").await.unwrap();
-        announced(&manager, 1).await;
+        // Whoever came first, the manager or the proplet, which announces itself once: a proplet that beats is subscribed.
+        manager.messages("control/proplet/alive", 2).await.unwrap();
         let ids = [format!("{round}")];
         run(&manager, &ids).await;
         once(&manager, &ids);

@@ -6,7 +6,8 @@
 //! of all its processes; answers that came more than once are the same bytes where they are on disk;
 //! no result that the Manager has is called lost; and what must not be on disk is in no file.
 //!
-//! Plain tasks are killed with their results on disk and without, and encrypted ones, whose results are on disk sealed.
+//! Plain tasks are killed with their results on disk and without, and encrypted ones, whose results are on disk sealed,
+//! in a store that is in clear and in one that is sealed as well, where not even ids are in a file.
 //!
 //! `PROPLET_KILL_TASKS` says how many tasks there are: 500 unless it says otherwise.
 
@@ -37,19 +38,25 @@ const MARKER: &str = "4711471147";
 /// In the start message of every task, and in no file.
 const INPUT: &str = "4711471140";
 
+/// In the id of every task, and in no file of a sealed store.
+const ID: &str = "the-task-0815-";
+
 /// What is killed.
 enum Form {
     /// Plain tasks, whose results may be on the disk or not.
     Plain { on_disk: bool },
-    /// Encrypted ones.
-    Encrypted(Box<Sealed>),
+    /// Encrypted ones, with a sealing root or without.
+    Encrypted {
+        sealed: Box<Sealed>,
+        store_is_sealed: bool,
+    },
 }
 
 impl Form {
     fn task(&self, id: &str) -> Task {
         match self {
             Self::Plain { .. } => task(id),
-            Self::Encrypted(sealed) => sealed.task(id),
+            Self::Encrypted { sealed, .. } => sealed.task(id),
         }
     }
 
@@ -57,7 +64,11 @@ impl Form {
     fn settings(&self) -> String {
         match self {
             Self::Plain { on_disk } => format!("plain_results = {on_disk}\n"),
-            Self::Encrypted(sealed) => sealed.settings(),
+            Self::Encrypted {
+                sealed,
+                store_is_sealed: true,
+            } => sealed.settings_with_a_root(),
+            Self::Encrypted { sealed, .. } => sealed.settings(),
         }
     }
 
@@ -66,7 +77,11 @@ impl Form {
         match self {
             Self::Plain { on_disk: true } => Vec::new(),
             Self::Plain { on_disk: false } => vec![MARKER, INPUT],
-            Self::Encrypted(_) => vec![MARKER, INPUT, sealed::CANARY],
+            Self::Encrypted {
+                store_is_sealed: true,
+                ..
+            } => vec![MARKER, INPUT, sealed::CANARY, ID],
+            Self::Encrypted { .. } => vec![MARKER, INPUT, sealed::CANARY],
         }
     }
 
@@ -85,7 +100,11 @@ impl std::fmt::Display for Form {
         f.write_str(match self {
             Self::Plain { on_disk: true } => "plain, results on disk",
             Self::Plain { on_disk: false } => "plain, results in memory",
-            Self::Encrypted(_) => "encrypted",
+            Self::Encrypted {
+                store_is_sealed: true,
+                ..
+            } => "encrypted, store sealed",
+            Self::Encrypted { .. } => "encrypted",
         })
     }
 }
@@ -126,6 +145,7 @@ impl Victim {
     fn start(&self) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_lab-daemon"))
             .arg(&self.settings)
+            .arg("log-at-once")
             .current_dir(&self.temporary)
             .env("TMPDIR", &self.temporary)
             .stdin(Stdio::null())
@@ -309,12 +329,14 @@ async fn ordeal(qos: u8, form: Form, tasks: usize) {
         .collect();
     // Every point has its turn, however few tasks there are.
     let batch = (tasks / (2 * points.len())).clamp(1, 40);
-    let ids: Vec<String> = (0..tasks).map(|number| format!("{qos}-{number}")).collect();
+    let ids: Vec<String> = (0..tasks)
+        .map(|number| format!("{ID}{qos}-{number}"))
+        .collect();
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for (round, tasks) in ids.chunks(batch).enumerate() {
-        let beats = manager.on("control/proplet/alive").len();
+        let times = manager.on("control/proplet/create").len();
         victim.start();
-        present(&manager, beats).await;
+        present(&manager, times).await;
         // Every second kill is at a point, and the rest at a moment of its own.
         let point = (round % 2 == 0).then(|| points[round / 2 % points.len()]);
         let mut kills = killed.subscribe();
@@ -339,9 +361,9 @@ async fn ordeal(qos: u8, form: Form, tasks: usize) {
         victim.end();
     }
 
-    let beats = manager.on("control/proplet/alive").len();
+    let times = manager.on("control/proplet/create").len();
     victim.start();
-    present(&manager, beats).await;
+    present(&manager, times).await;
     let accepted = seen.lock().unwrap().accepted.clone();
     for id in &accepted {
         let answered = manager.result(id).await;
@@ -360,7 +382,9 @@ async fn ordeal(qos: u8, form: Form, tasks: usize) {
             None => {
                 match &form {
                     Form::Plain { .. } => assert_eq!(answer["results"], MARKER),
-                    Form::Encrypted(sealed) => sealed.look(answer["results"].as_str().unwrap()),
+                    Form::Encrypted { sealed, .. } => {
+                        sealed.look(answer["results"].as_str().unwrap())
+                    }
                 }
                 "done".to_owned()
             }
@@ -414,13 +438,17 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 async fn nothing_accepted_is_lost_and_nothing_runs_twice() {
     let tasks = tasks();
     let plain = |on_disk| Form::Plain { on_disk };
-    let sealed = || async { Form::Encrypted(Box::new(Sealed::start().await)) };
+    let sealed = async |store_is_sealed| Form::Encrypted {
+        sealed: Box::new(Sealed::start().await),
+        store_is_sealed,
+    };
     for (qos, form) in [
         (1, plain(true)),
         (2, plain(false)),
-        (1, sealed().await),
-        (2, sealed().await),
+        (1, sealed(false).await),
+        (2, sealed(false).await),
+        (1, sealed(true).await),
     ] {
-        ordeal(qos, form, tasks.div_ceil(4)).await;
+        ordeal(qos, form, tasks.div_ceil(5)).await;
     }
 }

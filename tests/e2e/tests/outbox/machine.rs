@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use proplet_testkit::broker::{Manager, Task};
+use proplet_testkit::{
+    broker::{Manager, Task},
+    ports::free_address,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{net::TcpStream, time::timeout};
 
@@ -28,10 +31,7 @@ pub(crate) struct Mosquitto {
 impl Mosquitto {
     /// A broker on the loopback, and at further addresses.
     pub(crate) async fn start(folder: &Path, more: &[IpAddr]) -> Self {
-        let port = {
-            let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-            listener.local_addr().unwrap().port()
-        };
+        let port = free_address().unwrap().port();
         let config = folder.join("mosquitto.conf");
         let mut text =
             "user root\npersistence false\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n"
@@ -149,7 +149,7 @@ impl Drop for Daemon {
 pub(crate) fn settings(broker: &str, more: &str) -> String {
     format!(
         "[proplet]\ntenant_id = \"t\"\nchannel_id = \"c\"\nentity_id = \"{ENTITY}\"\napi_key = \"k\"\n\
-         heartbeat_seconds = 1\n[mqtt]\naddress = \"{broker}\"\nqos = 1\nkeep_alive_seconds = 2\n{more}"
+         heartbeat_seconds = 1\n[mqtt]\naddress = \"{broker}\"\nqos = 1\n{more}"
     )
 }
 
@@ -181,11 +181,11 @@ pub(crate) fn spin(id: &str) -> Task {
     }
 }
 
-/// Waits for a sign of life after so many.
-pub(crate) async fn present(manager: &Manager, beats: usize) {
+/// Waits until one has announced itself, after so many announcements: a beat may still be on its way from one that ended.
+pub(crate) async fn present(manager: &Manager, times: usize) {
     timeout(PATIENCE, async {
         while manager
-            .messages("control/proplet/alive", beats + 1)
+            .messages("control/proplet/create", times + 1)
             .await
             .is_err()
         {}

@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod devices;
 mod disks;
 mod flaps;
 mod hostile;
@@ -15,4 +16,5 @@ mod kill;
 mod machine;
 mod networks;
 mod restarts;
+mod sealed;
 mod services;

@@ -61,7 +61,7 @@ async fn a_pulled_cable_loses_nothing_and_repeats_nothing() {
     let mosquitto = Mosquitto::start(folder.path(), &[outside]).await;
     let manager = Manager::connect_to(mosquitto.port, "t", "c").await.unwrap();
     let more = format!(
-        "[outbox]\npath = \"{}\"\n[limits]\nwall_clock_ms = 3000\n",
+        "keep_alive_seconds = 2\n[outbox]\npath = \"{}\"\n[limits]\nwall_clock_ms = 3000\n",
         folder.path().join("outbox").display()
     );
     let settings = settings(&format!("mqtt://{OUTSIDE}:{}", mosquitto.port), &more);
@@ -76,9 +76,9 @@ async fn a_pulled_cable_loses_nothing_and_repeats_nothing() {
         // It ends while nobody can be told, and the silence is noticed by the keep-alive.
         daemon.says(&format!("Task {runs} failed"));
         daemon.says("No connection to the MQTT broker");
-        let beats = manager.on("control/proplet/alive").len();
+        let times = manager.on("control/proplet/create").len();
         cable.plug_in();
-        present(&manager, beats).await;
+        present(&manager, times).await;
         let error = manager.result(&runs).await.unwrap().error.unwrap();
         assert!(error.starts_with("limit-wall-clock: "), "{error}");
         manager.start(&add(&later)).await.unwrap();

@@ -15,7 +15,7 @@ use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{KEY_ID, Sources, owner::open_result, workload::with_recipients};
 use proplet_results::verify::Expectations;
 use proplet_runtime::CancelToken;
-use proplet_testkit::{kbs::DevKeyBroker, tee::FakeSnp};
+use proplet_testkit::{kbs::DevKeyBroker, ports::free_address, tee::FakeSnp};
 use proplet_types::Clock;
 use tokio::time::Instant;
 
@@ -163,10 +163,7 @@ async fn a_quoting_service_that_is_away_for_a_minute_is_named_and_found_again() 
 
 #[tokio::test]
 async fn a_key_broker_that_was_restarted_is_attested_to_again() {
-    let free = {
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        listener.local_addr().unwrap()
-    };
+    let free = free_address().unwrap();
     let at = |address: SocketAddr| DevKeyBroker::builder().listen(address);
     let sources = Sources::with(at(free).start().await.unwrap())
         .await

@@ -11,6 +11,7 @@ mod files;
 mod hal;
 mod requests;
 mod server;
+mod silence;
 mod tls;
 
 use std::sync::Arc;

@@ -1,13 +1,13 @@
 //! Requests that guests answer.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{Sources, workload::with_recipients};
-use proplet_testkit::tee::FakeSnp;
+use proplet_testkit::{ports::free_address, tee::FakeSnp};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     task::{JoinHandle, JoinSet},
 };
 
@@ -20,14 +20,8 @@ struct Served {
     outcome: JoinHandle<TaskOutcome>,
 }
 
-/// A port that is free now.
-async fn free() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    listener.local_addr().unwrap()
-}
-
 async fn serve(more: &str) -> Served {
-    let address = free().await;
+    let address = free_address().unwrap();
     let executor = host(&format!("[http]\nlisten = \"{address}\"\n{more}"), None);
     let cancel = CancelToken::new();
     let request = Request {
@@ -190,7 +184,7 @@ async fn where_nothing_is_served_the_task_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_encrypted_component_is_not_served() {
-    let address = free().await;
+    let address = free_address().unwrap();
     let sources = Sources::start().await.unwrap();
     let reader = PrivateKey::generate_p256().unwrap();
     let settings = sources

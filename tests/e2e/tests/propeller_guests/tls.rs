@@ -15,6 +15,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
+/// The name that its certificate has beside its address.
+pub const NAME: &str = "api.fine.example";
+
 /// Answers every request with the same text, over TLS.
 pub struct TlsServer {
     /// `127.0.0.1:port`.
@@ -32,7 +35,7 @@ impl TlsServer {
         let ca_pem = authority.self_signed(&key).unwrap().pem();
         let issuer = rcgen::Issuer::new(authority, key);
         let key = rcgen::KeyPair::generate().unwrap();
-        let server = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+        let server = rcgen::CertificateParams::new(vec!["127.0.0.1".into(), NAME.into()]).unwrap();
         let certificate = server.signed_by(&key, &issuer).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)

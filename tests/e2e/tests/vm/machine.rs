@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -12,6 +12,9 @@ use tempfile::TempDir;
 
 /// Under emulation on an idle machine a boot takes some 10 s; on one that does other work, minutes.
 pub const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The disk of the outbox, in the folder of a machine.
+const OUTBOX: &str = "outbox.img";
 
 /// What `.ci/vm` made.
 pub struct Made(PathBuf);
@@ -108,6 +111,27 @@ impl Setup {
         self.made.builder(&out, &[Path::new(&text)])
     }
 
+    /// Makes a disk for the outbox, which every machine that is started from here has from now on.
+    pub fn outbox_disk(&self, size: u64) {
+        let disk = File::create(self.path(OUTBOX)).unwrap();
+        disk.set_len(size).unwrap();
+    }
+
+    /// Waits until this lies on the disk of the outbox.
+    pub fn has_on_disk(&self, machine: &Machine, words: &str) {
+        let begin = Instant::now();
+        let words = words.as_bytes();
+        loop {
+            let disk = fs::read(self.path(OUTBOX)).unwrap();
+            if disk.windows(words.len()).any(|found| found == words) {
+                return;
+            }
+            machine.must_run();
+            assert!(begin.elapsed() < PATIENCE, "{}", machine.console());
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+
     /// Starts a machine, with these items of its QEMU under `opt/org.proplet`.
     pub fn start(&self, firmware: Firmware, items: &[(&str, &str)]) -> Machine {
         let console = self.path("console");
@@ -129,6 +153,17 @@ impl Setup {
                 command.args(["-bios", "/usr/share/ovmf/OVMF.fd"]);
                 command.env("TPM", "1");
             }
+        }
+        if self.path(OUTBOX).exists() {
+            command
+                .args([
+                    "-drive",
+                    &format!("if=none,id=outbox,file={OUTBOX},format=raw"),
+                ])
+                .args([
+                    "-device",
+                    "virtio-blk-pci,drive=outbox,serial=outbox,disable-legacy=on,iommu_platform=on",
+                ]);
         }
         for (name, value) in items {
             command.args([

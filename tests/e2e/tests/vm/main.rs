@@ -20,4 +20,5 @@ mod program;
 mod event_log;
 mod init_data;
 mod machine;
+mod outbox;
 mod world;

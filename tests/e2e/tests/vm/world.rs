@@ -16,7 +16,9 @@ use crate::machine::{Machine, PATIENCE};
 /// This machine, from inside one that QEMU's own network connects.
 const HOST: &str = "10.0.2.2";
 /// Waits of the Manager that fit into [`PATIENCE`].
-const WAITS: u64 = PATIENCE.as_secs() / 30;
+const WAITS: u64 = PATIENCE.as_secs() / proplet_testkit::broker::PATIENCE.as_secs();
+
+const TASK: &str = "00000000-0000-4000-8000-000000000001";
 
 const ADD: &str = r#"(module (func (export "add") (param i32 i32) (result i32)
     (i32.add (local.get 0) (local.get 1))))"#;
@@ -51,6 +53,11 @@ impl World {
 
     /// The init-data document of a VM in this world.
     pub fn init_data(&self) -> String {
+        self.init_data_with("")
+    }
+
+    /// The same, with these tables in the settings too.
+    pub fn init_data_with(&self, more: &str) -> String {
         let mut addresses = self.services.addresses();
         for address in [
             &mut addresses.broker,
@@ -59,7 +66,7 @@ impl World {
         ] {
             *address = seen_from_inside(address);
         }
-        let settings = addresses.measured("").unwrap();
+        let settings = addresses.measured(more).unwrap();
         settings.init_data.unwrap().text().to_owned()
     }
 
@@ -73,8 +80,13 @@ impl World {
     /// Waits until the machine's daemon says that it is there.
     pub async fn joined(&self, machine: &Machine) {
         let manager = &self.services.manager;
+        let before = manager.on("control/proplet/alive").len();
         for _ in 0..WAITS {
-            if manager.messages("control/proplet/alive", 1).await.is_ok() {
+            if manager
+                .messages("control/proplet/alive", before + 1)
+                .await
+                .is_ok()
+            {
                 return;
             }
             machine.must_run();
@@ -84,18 +96,31 @@ impl World {
 
     /// Runs the encrypted task, and gives what comes of it.
     pub async fn task(&self, machine: &Machine) -> Outcome {
-        let id = "00000000-0000-4000-8000-000000000001";
+        self.start().await;
+        self.result(machine).await
+    }
+
+    /// Starts the encrypted task.
+    pub async fn start(&self) {
         let image = seen_from_inside(&self.image.to_string());
         let task = Task {
             cli_args: Some(vec!["--invoke".to_owned(), "add".to_owned()]),
             inputs: vec!["40".to_owned(), "2".to_owned()],
             proplet_id: PROPLET.to_owned(),
-            ..Task::encrypted(id, "add", &image)
+            ..Task::encrypted(TASK, "add", &image)
         };
-        let manager = &self.services.manager;
-        manager.start(&task).await.unwrap();
+        self.services.manager.start(&task).await.unwrap();
+    }
+
+    /// How often there was a result of it.
+    pub fn results(&self) -> usize {
+        self.services.manager.results_so_far(TASK)
+    }
+
+    /// Waits for its result.
+    pub async fn result(&self, machine: &Machine) -> Outcome {
         for _ in 0..WAITS {
-            if let Ok(outcome) = manager.result(id).await {
+            if let Ok(outcome) = self.services.manager.result(TASK).await {
                 return outcome;
             }
             machine.must_run();

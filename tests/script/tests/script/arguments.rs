@@ -1,6 +1,7 @@
 //! What QEMU is started with.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::world::{Machine, World, after};
 use proplet_script_tests::Start;
@@ -122,21 +123,23 @@ fn sizes_are_what_the_variables_say() {
 }
 
 #[test]
-fn a_disk_is_made_when_it_is_asked_for() {
+fn a_disk_for_the_outbox_is_made_when_it_is_asked_for() {
     let mut world = World::new(Machine::Kvm);
     world.set("DISK_SIZE", "3G");
     world.tries().fine();
-    let file = world.vm("proplet").join("scratch.img");
-    assert_eq!(fs::metadata(&file).unwrap().len(), 3 << 30);
+    let file = world.vm("proplet").join("outbox.img");
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!(metadata.len(), 3 << 30);
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     let start = world.start();
     assert!(
         after(&start, "-drive")
-            .contains(&"if=none,id=scratch,file=scratch.img,format=raw,discard=unmap")
+            .contains(&"if=none,id=outbox,file=outbox.img,format=raw,werror=report,rerror=report")
     );
     assert!(
         after(&start, "-device")
             .iter()
-            .any(|device| device.contains("drive=scratch,serial=scratch"))
+            .any(|device| device.contains("drive=outbox,serial=outbox"))
     );
     // It grows, and what is on it is not cut off.
     world.set("DISK_SIZE", "4096M");
@@ -145,6 +148,39 @@ fn a_disk_is_made_when_it_is_asked_for() {
     world.set("DISK_SIZE", "3G");
     world.tries().refused(&["DISK_SIZE", "larger already"]);
     assert_eq!(fs::metadata(&file).unwrap().len(), 4 << 30);
+    // The settings name it, so the next start has it too, as it is.
+    world.unset("DISK_SIZE");
+    world.tries().fine();
+    let starts = world.starts();
+    assert_eq!(starts.len(), 3);
+    assert!(
+        starts
+            .iter()
+            .all(|start| format!("{start:?}").contains("serial=outbox"))
+    );
+    assert_eq!(fs::metadata(&file).unwrap().len(), 4 << 30);
+}
+
+#[test]
+fn without_a_disk_there_is_none() {
+    let world = World::new(Machine::Kvm);
+    world.tries().fine();
+    assert!(!format!("{:?}", world.start()).contains("outbox"));
+    assert!(!world.vm("proplet").join("outbox.img").exists());
+}
+
+#[test]
+fn the_disk_and_the_documents_go_together() {
+    let mut world = World::new(Machine::Kvm);
+    world.call(&["build"]).fine();
+    world.set("DISK_SIZE", "64M");
+    world.call(&["run"]).refused(&["DISK_SIZE", "build"]);
+    world.call(&["build"]).fine();
+    world.unset("DISK_SIZE");
+    world.call(&["run"]).refused(&["set DISK_SIZE"]);
+    assert!(world.starts().is_empty());
+    world.set("DISK_SIZE", "64M");
+    world.tries().fine();
 }
 
 #[test]

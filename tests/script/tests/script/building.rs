@@ -132,6 +132,17 @@ fn build_makes_what_is_not_there() {
 }
 
 #[test]
+fn what_is_downloaded_comes_through_the_proxy_that_is_named() {
+    let mut world = world();
+    world.set("BUILD_PROXY", "http://user:a b@proxy:3128");
+    world.call(&["build"]).fine();
+    let asked = "--lock|TREE/hal/image/image.lock";
+    let through = format!("{asked}|--proxy|http://user:a b@proxy:3128");
+    let wanted = format!("{USUAL}{FIRMWARE}{IMAGE}").replace(asked, &through);
+    assert_eq!(log(&world), wanted);
+}
+
+#[test]
 fn without_a_command_it_is_both() {
     let world = world();
     world.call(&[]).fine();

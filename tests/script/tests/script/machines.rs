@@ -165,6 +165,13 @@ fn qemus_version_decides() {
         .refused(&["/nowhere/qemu", "apt-get install qemu-system-x86"]);
     world.set("QEMU", "/bin/true");
     world.tries().refused(&["does not say which version"]);
+    let mut world = World::new(Machine::Snp);
+    world.set("QEMU", "/nowhere/qemu");
+    let said = world.tries().refused(&["there is no QEMU"]);
+    assert!(!said.err.contains("takes 9.1"), "{}", said.err);
+    world.set("TOOLS", "/nowhere/tools");
+    let said = world.tries().refused(&["TOOLS (/nowhere/tools)"]);
+    assert!(!said.err.contains("apt-get"), "{}", said.err);
 }
 
 #[test]

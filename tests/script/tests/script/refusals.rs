@@ -83,6 +83,7 @@ fn values_that_make_no_sense() {
         ("CPU_MODEL", "EPYC,+x"),
         ("DISK_SIZE", "40 G"),
         ("DISK_SIZE", "0"),
+        ("DISK_SIZE", "7M"),
         ("DISK_SIZE", "999999999T"),
         ("RAM", "65T"),
         ("ENABLE_CVM", "cca"),
@@ -153,6 +154,20 @@ fn another_key_broker_than_the_settings_is_refused() {
 }
 
 #[test]
+fn a_disk_that_the_settings_do_not_name_is_refused() {
+    let mut world = World::new(Machine::Nothing);
+    let file = world.write("settings.toml", "[kbs]\nurl = 'https://kbs.example'\n");
+    world.set("PROPLET_SETTINGS", &file);
+    world.set("DISK_SIZE", "1G");
+    let lines = "[outbox]\npath = \"/dev/proplet/outbox\"";
+    world.call(&["run"]).refused(&["DISK_SIZE", lines]);
+    assert!(world.starts().is_empty());
+    world.write("settings.toml", lines);
+    world.tries().fine();
+    assert!(format!("{:?}", world.start()).contains("serial=outbox"));
+}
+
+#[test]
 fn text_that_is_none_is_refused() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt as _;
@@ -162,6 +177,12 @@ fn text_that_is_none_is_refused() {
     let said = World::told(command.output().unwrap()).refused(&["PROPLET_API_KEY", "UTF-8"]);
     assert!(!said.err.contains("hunter2"), "{}", said.err);
     assert!(world.starts().is_empty());
+    // Where no character of it is one, too.
+    for locale in ["C", "C.UTF-8"] {
+        command.env("PROPLET_API_KEY", OsStr::from_bytes(b"\xff\xfe"));
+        command.env("LC_ALL", locale);
+        World::told(command.output().unwrap()).refused(&["PROPLET_API_KEY", "UTF-8"]);
+    }
 }
 
 #[test]
@@ -172,7 +193,9 @@ fn arguments_that_are_none() {
         (&["run", "stop"], "one command"),
         (&["run", "--name"], "--name takes"),
         (&["run", "--name", "../x"], "no name"),
-        (&["run", "--name", ""], ""),
+        (&["run", "--name", ""], "--name takes"),
+        (&["stop", "--name="], "--name takes"),
+        (&["stop", "--all", "--name", "x"], "one of the two"),
         (&["run", "--name", "a,b"], "no name"),
         (&["run", "--all"], "--all is for stop"),
         (&["stop", "--foreground"], "--foreground is for run"),
@@ -180,9 +203,6 @@ fn arguments_that_are_none() {
         (&["stop", "--name", "x"], "no VM x"),
         (&["console", "--name", "x"], "no VM x"),
     ] {
-        if word.is_empty() {
-            continue;
-        }
         world.call(arguments).refused(&[word]);
     }
     world.is_untouched();
@@ -217,6 +237,43 @@ fn an_image_that_is_not_there_or_another_one() {
     world.set("PROPLET_IMAGE_BUILDER", "/nowhere");
     world.call(&["run"]).refused(&["proplet-image-builder"]);
     world.is_untouched();
+}
+
+#[test]
+fn a_place_for_vms_that_is_none() {
+    let mut world = World::new(Machine::Nothing);
+    let file = world.write("a file", "");
+    for (name, value, word) in [
+        ("XDG_STATE_HOME", file.as_str(), "cannot be written"),
+        ("XDG_STATE_HOME", "state", "no absolute path"),
+        ("HOME", "", "neither XDG_STATE_HOME nor HOME"),
+    ] {
+        let usual = world.path("home").to_str().unwrap().to_owned();
+        world.set(name, value);
+        world
+            .call(&["run"])
+            .refused(&[word, "XDG_STATE_HOME", "qemu.sh: "]);
+        world.unset("XDG_STATE_HOME");
+        world.set("HOME", &usual);
+        world.is_untouched();
+    }
+}
+
+#[test]
+fn a_vm_that_cannot_be_noted_does_not_run() {
+    let world = World::new(Machine::Nothing);
+    world.call(&["build"]).fine();
+    // As on a file system without room.
+    std::os::unix::fs::symlink("/nowhere/vm", world.vm("proplet").join("vm")).unwrap();
+    world.call(&["run"]).refused(&["cannot be written"]);
+    let folder = world.vm("proplet").canonicalize().unwrap();
+    let left: Vec<_> = fs::read_dir("/proc")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|process| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder))
+        .collect();
+    assert!(left.is_empty(), "it runs, and nobody stops it: {left:?}");
+    world.call(&["run"]).fine();
 }
 
 #[test]

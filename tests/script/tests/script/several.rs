@@ -93,6 +93,7 @@ fn a_copy_in_a_folder_each_is_a_vm_each() {
         ("vm2", "worker-02"),
         ("other/vm1", "worker-03"),
         ("v m,3", "worker-04"),
+        ("_-ü9", "worker-05"),
     ] {
         let path = world.path(folder);
         fs::create_dir_all(&path).unwrap();
@@ -113,6 +114,7 @@ fn a_copy_in_a_folder_each_is_a_vm_each() {
         ("vm2", "worker-02"),
         ("vm1-2", "worker-03"),
         ("v-m-3", "worker-04"),
+        ("9", "worker-05"),
     ] {
         assert!(
             status
@@ -128,6 +130,8 @@ fn a_copy_in_a_folder_each_is_a_vm_each() {
     }
     world.script = world.path("other/vm1/qemu.sh");
     world.call(&["stop"]).fine().says(&["vm1-2 is off"]);
+    // Whatever a folder is called, the name is one that --name takes.
+    world.call(&["stop", "--name", "9"]).fine();
     assert_eq!(
         world
             .call(&["status"])
@@ -162,6 +166,35 @@ fn a_copy_finds_the_tree_by_the_folders_above_it() {
     lost.script = lost.path("qemu.sh");
     lost.call(&["run"]).refused(&["PROPLET_TREE"]);
     lost.script = original.join("hal/ubuntu/qemu.sh");
+}
+
+#[test]
+fn a_folder_for_vms_with_a_long_name() {
+    let mut world = World::new(Machine::Nothing);
+    // No name of a socket below it has room in an address.
+    let state = world.path(&"long".repeat(40));
+    world.set("XDG_STATE_HOME", state.to_str().unwrap());
+    let other = world.path("builder");
+    std::os::unix::fs::symlink(super::world::BUILDER, &other).unwrap();
+    // Of the current folder.
+    world.set("PROPLET_IMAGE_BUILDER", "./builder");
+    world.call(&["run"]).fine();
+    world.call(&["stop"]).fine().says(&["proplet is off"]);
+}
+
+#[test]
+fn a_command_to_type_names_the_vm() {
+    let mut world = World::new(Machine::Nothing);
+    world
+        .call(&["measure", "--name", "two"])
+        .fine()
+        .says(&["build --name two'"]);
+    world.call(&["build", "--name", "two"]).fine();
+    world.set("PROPLET_ENTITY_ID", "other");
+    world
+        .call(&["run", "--name", "two"])
+        .fine()
+        .says(&["are others", "build --name two'"]);
 }
 
 #[test]
@@ -206,7 +239,10 @@ fn a_vm_in_the_foreground_is_one_like_others() {
 fn the_console_of_the_debug_flavour_has_a_keyboard() {
     let mut world = World::new(Machine::Nothing);
     world.becomes_debug();
-    world.call(&["run"]).fine();
+    world
+        .call(&["run"])
+        .fine()
+        .says(&["SSH_AUTHORIZED_KEYS is not set"]);
     let start = world.start();
     assert_eq!(
         after(&start, "-chardev"),
@@ -248,6 +284,23 @@ fn status_says_why_a_vm_switched_itself_off() {
         "{status}"
     );
     assert!(!status.contains('\u{1b}'), "nothing that a terminal obeys");
+}
+
+#[test]
+fn cpus_that_the_reference_values_lack_are_said() {
+    let world = World::new(Machine::Snp);
+    let values = "an image, with a comma/reference-values.toml";
+    world.write(values, "[snp]\nmeasurements = []\n");
+    let words = ["CPU=4", "CPU_MODEL=EPYC-Milan", "measurements.json"];
+    world.call(&["measure"]).fine().says(&words);
+    world.call(&["run"]).fine().says(&words);
+    world.call(&["stop"]).fine();
+    let snp = "2a8d223d3c84510582a15929832508a8dfbbbffc6ad83a05d214db783ca1f445e77b82f8c32209acebf41d388233c747";
+    world.write(values, &format!("[snp]\nmeasurements = [\"{snp}\"]\n"));
+    for command in ["measure", "run"] {
+        let said = world.call(&[command]).fine();
+        assert!(!said.err.contains("admits no"), "{}", said.err);
+    }
 }
 
 #[test]

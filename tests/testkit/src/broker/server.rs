@@ -21,8 +21,10 @@ use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
+use crate::ports::free_address;
+
 /// How long a test waits for something to happen before it counts as never.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The broker or a client of it did not do what a test needs.
 #[derive(Debug, Error)]
@@ -34,7 +36,7 @@ pub enum BrokerError {
     #[error("the test client could not send: {0}")]
     Client(String),
     /// What was awaited did not happen within [`PATIENCE`].
-    #[error("waited 30 s in vain for {0}")]
+    #[error("waited in vain for {0}")]
     Timeout(String),
 }
 
@@ -74,7 +76,7 @@ pub struct TlsFiles {
 /// How a test broker is set up.
 #[derive(Debug, Clone, Default)]
 pub struct BrokerSetup {
-    /// Port to listen on; 0 takes a free one.
+    /// Port to listen on; 0 takes a free one, where a later broker can be started too.
     pub port: u16,
     /// Adds a listener with TLS, on a free port.
     pub tls: Option<TlsFiles>,
@@ -108,12 +110,16 @@ impl TestBroker {
     /// [`BrokerError::Broker`], for instance when the port is taken.
     pub async fn with(setup: BrokerSetup) -> Result<Self, BrokerError> {
         let failed = |error: &dyn std::fmt::Display| BrokerError::Broker(error.to_string());
+        let port = match setup.port {
+            0 => free_address().map_err(|error| failed(&error))?.port(),
+            port => port,
+        };
         let records = Arc::new(Records::default());
         let storage = StorageConfig::new()
             .with_backend(StorageBackend::Memory)
             .with_persistence(false);
         let mut config = BrokerConfig::default()
-            .with_bind_addresses(vec![(Ipv4Addr::LOCALHOST, setup.port).into()])
+            .with_bind_addresses(vec![(Ipv4Addr::LOCALHOST, port).into()])
             .with_storage(storage)
             .with_sys_topics_enabled(false)
             .with_event_handler(Arc::clone(&records) as Arc<dyn BrokerEventHandler>);

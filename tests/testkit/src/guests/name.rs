@@ -12,6 +12,8 @@ pub enum GuestName {
     ConfidentialInference,
     /// A program that greets its inputs on standard output.
     GreetCommand,
+    /// Greets whoever the path of a request names.
+    GreetServer,
     /// A core module with `add`, `fib`, `half`, `trap` and `spin`.
     AddCore,
     /// `run(word …)` misbehaves on request. It asks for no secrets, so it also runs as a plain component.
@@ -36,10 +38,11 @@ pub enum GuestName {
 
 impl GuestName {
     /// Every guest.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::HelloAttest,
         Self::ConfidentialInference,
         Self::GreetCommand,
+        Self::GreetServer,
         Self::AddCore,
         Self::Hostile,
         Self::Dialler,
@@ -58,6 +61,7 @@ impl GuestName {
             Self::HelloAttest => "hello-attest",
             Self::ConfidentialInference => "confidential-inference",
             Self::GreetCommand => "greet-command",
+            Self::GreetServer => "greet-server",
             Self::AddCore => "add-core",
             Self::Hostile => "hostile",
             Self::Dialler => "dialler",

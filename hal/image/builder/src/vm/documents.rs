@@ -1,7 +1,8 @@
 //! The two documents of a VM from what an operator gives: settings, variables and files.
 //!
 //! Everything that decides about secrets is in the settings, which are measured byte by byte as they were given. Of the
-//! variables only the key broker's address can make settings, and only where there are none.
+//! variables only the key broker's address and the size of a disk for the outbox can make settings, and only where there are
+//! none.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ use crate::BuildError;
 const SETTINGS: &str = "proplet.toml";
 /// Where files of the operator's document are in the VM.
 const OPERATOR: &str = "/run/proplet/operator";
+/// Where the VM has the disk of the outbox, by its first process.
+const OUTBOX_DEVICE: &str = "/dev/proplet/outbox";
 /// Where the daemon serves evidence unless the settings say otherwise.
 const ATTESTATION_PORT: u16 = 50_010;
 /// What the daemon cannot do without: the section, the names in it and the variables.
@@ -62,6 +65,8 @@ pub(super) struct Request<'a> {
     pub(super) variables: Vec<(String, String)>,
     /// Files for the daemon: name, the variable that says where it is, text.
     pub(super) files: Vec<(String, String, String)>,
+    /// Whether the VM gets a disk for the outbox.
+    pub(super) has_disk: bool,
 }
 
 /// What a VM is started with.
@@ -72,6 +77,8 @@ pub(super) struct Made {
     pub(super) has_key_broker: bool,
     /// Where others may ask for evidence, where the settings say so in so many words.
     pub(super) evidence_port: Option<u16>,
+    /// Whether the settings name the disk of the outbox.
+    pub(super) names_disk: bool,
 }
 
 #[derive(Serialize)]
@@ -85,6 +92,11 @@ struct Operator<'a> {
 pub(super) fn documents(request: &Request<'_>) -> Result<Made, BuildError> {
     let (init_data, settings) = measured(request)?;
     let has_key_broker = check_key_broker(&settings, request)?;
+    let names_disk = text_at(&settings, "outbox", "path") == Some(OUTBOX_DEVICE);
+    // Settings of a document are measured as they are, so nothing is added to them here.
+    if request.has_disk && !names_disk {
+        return Err(VmError::Disk(OUTBOX_DEVICE).into());
+    }
     for name in ["api_key", "client_key"] {
         if text_at(&settings, "proplet", name).is_some() {
             return Err(VmError::Credential(name).into());
@@ -116,6 +128,7 @@ pub(super) fn documents(request: &Request<'_>) -> Result<Made, BuildError> {
         operator,
         has_key_broker,
         evidence_port: evidence_port(&settings),
+        names_disk,
     })
 }
 
@@ -148,7 +161,7 @@ fn measured(request: &Request<'_>) -> Result<(InitData, toml::Table), BuildError
             InitData::holding(
                 DigestAlgorithm::Sha256,
                 SETTINGS,
-                &of_key_broker(request.kbs_url),
+                &of_variables(request.kbs_url, request.has_disk),
             )?,
         ),
     };
@@ -166,12 +179,16 @@ fn measured(request: &Request<'_>) -> Result<(InitData, toml::Table), BuildError
     Ok((init_data, settings))
 }
 
-/// Settings that say where the key broker is, and nothing else.
-fn of_key_broker(url: Option<&str>) -> String {
-    url.map_or_else(
+/// Settings that say where the key broker and the outbox are, and nothing else.
+fn of_variables(url: Option<&str>, has_disk: bool) -> String {
+    let mut settings = url.map_or_else(
         || "# Without a key broker: plain tasks only.\n".to_owned(),
         |url| format!("[kbs]\nurl = {}\n", toml::Value::from(url)),
-    )
+    );
+    if has_disk {
+        settings += &format!("\n[outbox]\npath = \"{OUTBOX_DEVICE}\"\n");
+    }
+    settings
 }
 
 fn check_key_broker(settings: &toml::Table, request: &Request<'_>) -> Result<bool, VmError> {
@@ -273,6 +290,7 @@ mod tests {
             kbs_url,
             variables: variables(&[]),
             files: Vec::new(),
+            has_disk: false,
         }
     }
 
@@ -378,6 +396,38 @@ mod tests {
             "agent = 1\n",
         ] {
             assert_eq!(port(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_disk_is_for_the_outbox_that_the_settings_name() {
+        assert_eq!(OUTBOX_DEVICE, proplet_init::OUTBOX_DEVICE);
+        let made = |settings: Option<&str>, kbs_url, has_disk| {
+            documents(&Request {
+                has_disk,
+                ..request(settings, kbs_url)
+            })
+        };
+        for kbs_url in [None, Some("https://kbs.example")] {
+            let with = made(None, kbs_url, true).unwrap();
+            let settings: toml::Table = with.init_data.file(SETTINGS).unwrap().parse().unwrap();
+            assert_eq!(text_at(&settings, "outbox", "path"), Some(OUTBOX_DEVICE));
+            assert!(with.names_disk);
+            assert_eq!(with.has_key_broker, kbs_url.is_some());
+            assert!(!made(None, kbs_url, false).unwrap().names_disk);
+        }
+        let named = "[outbox]\npath = \"/dev/proplet/outbox\"\nrerun = \"never\"\n";
+        let with = made(Some(named), None, true).unwrap();
+        assert!(with.names_disk && with.init_data.file(SETTINGS) == Some(named));
+        assert!(made(Some(named), None, false).unwrap().names_disk);
+        for other in ["# none\n", "[outbox]\npath = \"/run/proplet/outbox\"\n"] {
+            let error = made(Some(other), None, true).unwrap_err().to_string();
+            assert!(error.contains("DISK_SIZE"), "{error}");
+            assert!(
+                error.contains("[outbox]\npath = \"/dev/proplet/outbox\""),
+                "{error}"
+            );
+            assert!(!made(Some(other), None, false).unwrap().names_disk);
         }
     }
 

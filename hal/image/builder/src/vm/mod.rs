@@ -66,6 +66,12 @@ pub enum VmError {
          PROPLET_API_KEY or [proplet] api_key_resource"
     )]
     Credential(&'static str),
+    /// The settings do not name the disk that the VM gets.
+    #[error(
+        "DISK_SIZE attaches a disk for the outbox, and the settings do not name it: unset DISK_SIZE, or write into them\n\
+         [outbox]\npath = \"{0}\""
+    )]
+    Disk(&'static str),
     /// The broker's address leads to the VM.
     #[error(
         "the broker's address {0:?} is the VM itself; the machine that runs the VM is at 10.0.2.2 from inside"
@@ -121,6 +127,9 @@ struct Documents {
     /// the variable may be empty
     #[arg(long, value_name = "NAME=VARIABLE=PATH", value_parser = triple)]
     file: Vec<(String, String, PathBuf)>,
+    /// The VM gets a disk for the outbox: made settings name it, and given ones must
+    #[arg(long)]
+    outbox_disk: bool,
     /// Where the disks are written
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
@@ -196,6 +205,7 @@ impl Documents {
             kbs_url: self.kbs_url.as_deref(),
             variables,
             files,
+            has_disk: self.outbox_disk,
         })?;
         let text = made.init_data.text();
         for (name, word, document) in [
@@ -207,12 +217,14 @@ impl Documents {
             write_own(&path, &bytes)?;
         }
         write_own(&self.out.join("init-data.toml"), text.as_bytes())?;
+        let yes_or_no = |is_so| if is_so { "yes" } else { "no" };
         Ok(format!(
-            "digest={}\nhost_data={}\nmrconfigid={}\nkey_broker={}\nevidence_port={}",
+            "digest={}\nhost_data={}\nmrconfigid={}\nkey_broker={}\noutbox_disk={}\nevidence_port={}",
             hex::encode(made.init_data.digest()),
             STANDARD.encode(made.init_data.host_data()),
             STANDARD.encode(made.init_data.mrconfigid()),
-            if made.has_key_broker { "yes" } else { "no" },
+            yes_or_no(made.has_key_broker),
+            yes_or_no(made.names_disk),
             made.evidence_port
                 .map_or_else(String::new, |port| port.to_string()),
         ))

@@ -216,3 +216,63 @@ proptest! {
         let _ = Decoded::from_bytes(&text.as_bytes()[..cut], "us");
     }
 }
+
+#[test]
+fn more_than_a_task_may_have_is_refused_as_that_and_not_kept() {
+    let base = || json!({"id": "7", "name": "n", "image_url": "i"});
+    let variables = |count: usize| -> Value {
+        let all = (0..count).map(|number| (number.to_string(), json!("")));
+        Value::Object(all.collect())
+    };
+    for (member, most, many, code, words) in [
+        (
+            "inputs",
+            json!(vec![1; 4096]),
+            [json!(vec![1; 4097]), json!(vec![1; 100_000])],
+            "task-invalid",
+            "more than 4096 inputs",
+        ),
+        (
+            "env",
+            variables(1024),
+            [variables(1025), variables(100_000)],
+            "task-invalid",
+            "more than 1024 environment variables",
+        ),
+        (
+            "cli_args",
+            json!(["--invoke", "n"]),
+            [
+                json!(["--invoke", "n", "--invoke"]),
+                json!(vec!["--invoke"; 100_000]),
+            ],
+            "task-arguments",
+            "once",
+        ),
+    ] {
+        let with = |value: &Value| {
+            let mut message = base();
+            message[member] = value.clone();
+            message
+        };
+        task(&with(&most));
+        for more in many {
+            let bad = refusal(&with(&more));
+            assert_eq!(bad.id.as_deref(), Some("7"));
+            assert_eq!(bad.refusal.code().as_str(), code);
+            let said = bad.refusal.to_string();
+            assert!(said.contains(words), "{member}: {said}");
+        }
+    }
+    // What stands behind what is kept is read over, and must be JSON.
+    let mut text = with_inputs(5000);
+    text.truncate(text.len() - 3);
+    let Decoded::Bad(bad) = Decoded::from_bytes(text.as_bytes(), "us") else {
+        panic!("{text}")
+    };
+    assert!(bad.refusal.to_string().contains("not JSON"));
+}
+
+fn with_inputs(count: usize) -> String {
+    json!({"id": "7", "name": "n", "image_url": "i", "inputs": vec!["a"; count]}).to_string()
+}

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::names::{self, Asker, OF_ONE, Resolver};
 use crate::reach::BodyError;
 
 /// Answers every request with the same text, and remembers the requests.
@@ -69,22 +70,28 @@ fn config(plain: &[&str], private: &[&str]) -> Config {
         endpoints: Endpoints::new(plain.iter().copied(), private.iter().copied()).unwrap(),
         ca_pem: None,
         proxy: None,
+        names: Names::default(),
         connect_timeout: Duration::from_secs(10),
         read_timeout: Duration::from_secs(10),
     }
 }
 
 /// A resolver that gives these answers one after the other, and the last one forever.
-fn answering(answers: &[&[&str]]) -> Lookup {
+fn answering(answers: &[&[&str]]) -> Names {
     let answers: Vec<Vec<IpAddr>> = answers
         .iter()
         .map(|answer| answer.iter().map(|a| a.parse().unwrap()).collect())
         .collect();
     let turn = AtomicUsize::new(0);
-    Arc::new(move |_| {
+    Names::new(Resolver::new(move |_| {
         let turn = turn.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
-        Box::pin(std::future::ready(Ok(answers[turn].clone())))
-    })
+        Ok(answers[turn].clone())
+    }))
+}
+
+/// With a resolver.
+fn with_names(config: Config, names: Names) -> Client {
+    Client::new(Config { names, ..config }).unwrap()
 }
 
 async fn get(client: &Client, url: &Url) -> Result<Answer, Error> {
@@ -137,7 +144,7 @@ async fn names_are_judged_by_what_they_resolve_to() {
         &[&["127.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"]],
         &[&["10.0.0.1"], &["127.0.0.1"]],
     ] {
-        let client = Client::with_lookup(config(&[], &[]), &answering(answers)).unwrap();
+        let client = with_names(config(&[], &[]), answering(answers));
         for _ in 0..2 {
             let error = get(&client, &url).await.err().unwrap();
             assert!(matches!(error, Error::Refused { .. }), "{error}");
@@ -152,7 +159,7 @@ async fn names_of_the_settings_may_be_private_but_never_special() {
     let port = server.address.port();
     let name = format!("registry.example:{port}");
     let url = Url::parse(&format!("http://{name}/")).unwrap();
-    let named = |lookup| Client::with_lookup(config(&[&name], &[]), &lookup).unwrap();
+    let named = |names| with_names(config(&[&name], &[]), names);
     // The link-local address comes first and is passed over.
     let client = named(answering(&[&["169.254.169.254", "127.0.0.1"]]));
     assert_eq!(get(&client, &url).await.unwrap().response.status(), 200);
@@ -162,7 +169,7 @@ async fn names_of_the_settings_may_be_private_but_never_special() {
 
     // Another port of the same host was not named.
     let other = config(&[&format!("registry.example:{}", port - 1)], &[]);
-    let client = Client::with_lookup(other, &answering(&[&["127.0.0.1"]])).unwrap();
+    let client = with_names(other, answering(&[&["127.0.0.1"]]));
     let https = Url::parse(&format!("https://{name}/")).unwrap();
     let error = get(&client, &https).await.err().unwrap();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
@@ -307,7 +314,7 @@ async fn a_proxy_of_the_settings_is_reached_wherever_it_is_and_addresses_are_jud
         proxy: Some(Proxy::new(&name, &["direct.example".to_owned()]).unwrap()),
         ..config(&["plain.example"], &[])
     };
-    let client = Client::with_lookup(config, &answering(&[&["127.0.0.1"]])).unwrap();
+    let client = with_names(config, answering(&[&["127.0.0.1"]]));
     let plain = Url::parse("http://plain.example/").unwrap();
     assert_eq!(get(&client, &plain).await.unwrap().response.status(), 200);
     assert_eq!(proxy.requests().len(), 1);
@@ -323,6 +330,76 @@ async fn a_proxy_of_the_settings_is_reached_wherever_it_is_and_addresses_are_jud
         assert!(matches!(error, Error::Refused { .. }), "{error}");
     }
     assert_eq!(proxy.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_is_sent_to_a_proxy_that_its_own_exceptions_cover() {
+    let proxy = Server::start(FINE).await;
+    let port = proxy.address.port();
+    let url = Url::parse(&format!("https://proxy.corp.example:{port}/")).unwrap();
+    for except in ["proxy.corp.example", "corp.example"] {
+        let address = format!("http://proxy.corp.example:{port}");
+        let config = |plain: &[&str]| Config {
+            proxy: Some(Proxy::new(&address, &[except.to_owned()]).unwrap()),
+            ..config(plain, &[])
+        };
+        let client = with_names(config(&["plain.example"]), answering(&[&["127.0.0.1"]]));
+        let error = get(&client, &url).await.err().unwrap();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
+        assert!(proxy.requests().is_empty());
+        // It is reached as what it is, and where the settings name it.
+        let plain = Url::parse("http://plain.example/").unwrap();
+        assert_eq!(get(&client, &plain).await.unwrap().response.status(), 200);
+        proxy.seen.lock().unwrap().clear();
+        let listed = format!("proxy.corp.example:{port}");
+        let client = with_names(config(&[&listed]), answering(&[&["127.0.0.1"]]));
+        let plain = Url::parse(&format!("http://{listed}/")).unwrap();
+        assert_eq!(get(&client, &plain).await.unwrap().response.status(), 200);
+        proxy.seen.lock().unwrap().clear();
+    }
+}
+
+#[tokio::test]
+async fn one_askers_silent_names_do_not_hold_up_another() {
+    let (hang_up, silence) = std::sync::mpsc::channel::<()>();
+    let silence = Mutex::new(silence);
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let names = Names::new(Resolver::new(move |name| {
+        if name.ends_with("slow.example") {
+            count.fetch_add(1, Ordering::SeqCst);
+            // Until the test has ended: the sender is dropped before the threads are waited for.
+            let _ = silence.lock().map(|silence| silence.recv());
+        }
+        Ok(vec![Ipv4Addr::LOCALHOST.into()])
+    }));
+    let server = Server::start(FINE).await;
+    let listed = format!("fine.example:{}", server.address.port());
+    let client = with_names(config(&[&listed], &[]), names);
+    let client = &client;
+    let ask = |asker: &'static str, url: Url| {
+        names::on_behalf_of(Asker::Named(asker.into()), async move {
+            get(client, &url)
+                .await
+                .map(|answer| answer.response.status())
+        })
+    };
+    let slow = |number| Url::parse(&format!("https://{number}.slow.example/")).unwrap();
+    let mut given_up: Vec<_> = (0..100)
+        .map(|number| Box::pin(ask("mallory", slow(number))))
+        .collect();
+    while begun.load(Ordering::SeqCst) < OF_ONE {
+        for asked in &mut given_up {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(asked.as_mut().poll(&mut context).is_pending());
+        }
+        tokio::task::yield_now().await;
+    }
+    drop(given_up);
+    let fine = Url::parse(&format!("http://{listed}/")).unwrap();
+    assert_eq!(ask("alice", fine).await.unwrap(), 200);
+    assert_eq!(begun.load(Ordering::SeqCst), OF_ONE);
+    drop(hang_up);
 }
 
 #[tokio::test]

@@ -7,7 +7,8 @@
 //! request is judged by itself.
 //!
 //! Everything has a bound ([`Bounds`]): connecting, silence, the head and the body of an answer, the body of a
-//! request, and how many requests of one component are under way.
+//! request, how many requests of one component are under way, and how many names its owner's components have looked up
+//! ([`names`](crate::names)).
 
 mod body;
 mod bounds;
@@ -39,8 +40,8 @@ pub use self::error::OutgoingError;
 use super::address::Reach;
 use super::endpoint::{Endpoint, Endpoints, InvalidEndpoint};
 use super::error::{SetupError, authority};
-use super::resolver::{self, Lookup};
 use crate::bounded::Bounded;
+use crate::names::{Asker, Names};
 use crate::tls;
 
 /// Fields of an answer's head, at most.
@@ -49,13 +50,14 @@ const MAX_FIELDS: usize = 128;
 /// The way out, which all tasks share: whom TLS trusts, who knows addresses, what is bounded.
 pub struct Network {
     tls: TlsConnector,
-    lookup: Lookup,
+    names: Names,
     endpoints: Endpoints,
     bounds: Bounds,
 }
 
 impl Network {
-    /// With the endpoints that the settings name, and the CA that is trusted instead of the system's.
+    /// With the endpoints that the settings name, the CA that is trusted instead of the system's, and how names are
+    /// looked up.
     ///
     /// # Errors
     /// [`SetupError`] when the CA cannot be used.
@@ -63,15 +65,7 @@ impl Network {
         endpoints: Endpoints,
         ca_pem: Option<&[u8]>,
         bounds: Bounds,
-    ) -> Result<Self, SetupError> {
-        Self::with_lookup(endpoints, ca_pem, bounds, resolver::machine())
-    }
-
-    fn with_lookup(
-        endpoints: Endpoints,
-        ca_pem: Option<&[u8]>,
-        bounds: Bounds,
-        lookup: Lookup,
+        names: Names,
     ) -> Result<Self, SetupError> {
         let mut tls = tls::client_config_if_any(ca_pem)?;
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -79,18 +73,19 @@ impl Network {
         tls.resumption = rustls::client::Resumption::disabled();
         Ok(Self {
             tls: TlsConnector::from(Arc::new(tls)),
-            lookup,
+            names,
             endpoints,
             bounds,
         })
     }
 
-    /// The way out for one task.
+    /// The way out for one task of `asker`.
     #[must_use]
-    pub fn outgoing(self: &Arc<Self>, hosts: &Hosts) -> Outgoing {
+    pub fn outgoing(self: &Arc<Self>, hosts: &Hosts, asker: Asker) -> Outgoing {
         Outgoing {
             network: Arc::clone(self),
             hosts: hosts.clone(),
+            asker,
             places: Arc::new(Semaphore::new(self.bounds.requests)),
         }
     }
@@ -156,6 +151,9 @@ pub struct Patience {
 pub struct Outgoing {
     network: Arc<Network>,
     hosts: Hosts,
+    /// On whose behalf names are looked up: a task's place is free when its request is given up, which ends no
+    /// lookup.
+    asker: Asker,
     places: Arc<Semaphore>,
 }
 
@@ -181,7 +179,7 @@ impl Outgoing {
             .try_acquire_owned()
             .map_err(|_| OutgoingError::TooMany(bounds.requests))?;
         let within = at_most(patience.connect, bounds.connect);
-        let stream = timeout(within, network.connect(&url))
+        let stream = timeout(within, network.connect(&url, self.asker))
             .await
             .map_err(|_| OutgoingError::ConnectTimeout)??;
 
@@ -244,9 +242,9 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Network {
-    async fn connect(&self, url: &Url) -> Result<Box<dyn Stream>, OutgoingError> {
+    async fn connect(&self, url: &Url, asker: Asker) -> Result<Box<dyn Stream>, OutgoingError> {
         let port = url.port_or_known_default().ok_or(OutgoingError::Address)?;
-        let addresses = self.addresses(url).await?;
+        let addresses = self.addresses(url, asker).await?;
         let mut last = OutgoingError::Unreachable;
         for address in addresses {
             match TcpStream::connect(SocketAddr::new(address, port)).await {
@@ -258,7 +256,7 @@ impl Network {
     }
 
     /// The addresses that the connection may be made to. Names are resolved here and nowhere else.
-    async fn addresses(&self, url: &Url) -> Result<Vec<IpAddr>, OutgoingError> {
+    async fn addresses(&self, url: &Url, asker: Asker) -> Result<Vec<IpAddr>, OutgoingError> {
         let most = match self.endpoints.name(url) {
             true => Reach::Private,
             false => Reach::Public,
@@ -269,15 +267,13 @@ impl Network {
             Some(Host::Ipv6(address)) => return self.literal(url, address.into()),
             None => return Err(OutgoingError::Address),
         };
-        let found = (self.lookup)(name).await;
+        let found = self.names.lookup(&name, asker).await;
         let found = found.map_err(|_| OutgoingError::NotFound)?;
         if found.is_empty() {
             return Err(OutgoingError::NotFound);
         }
-        let passed = found
-            .into_iter()
-            .filter(|address| Reach::of(*address) <= most);
-        let passed: Vec<IpAddr> = passed.collect();
+        let near = |address: &&IpAddr| Reach::of(**address) <= most;
+        let passed: Vec<IpAddr> = found.iter().filter(near).copied().collect();
         match passed.is_empty() {
             true => Err(OutgoingError::Prohibited),
             false => Ok(passed),

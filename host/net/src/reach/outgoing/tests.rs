@@ -5,9 +5,10 @@ use std::sync::Mutex;
 
 use http_body_util::{BodyExt as _, Empty, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::*;
+use crate::names::{OF_ONE, Resolver};
 
 /// Answers every connection's first request with these bytes, and then keeps silent.
 async fn server(answer: impl Into<Vec<u8>>) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
@@ -43,11 +44,8 @@ const FINE: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 fn network(plain: &[&str], private: &[&str], leads_to: &[IpAddr], bounds: Bounds) -> Arc<Network> {
     let endpoints = Endpoints::new(plain.iter().copied(), private.iter().copied()).unwrap();
     let leads_to = leads_to.to_vec();
-    let lookup: Lookup = Arc::new(move |_| {
-        let found = leads_to.clone();
-        Box::pin(async move { Ok(found) })
-    });
-    Arc::new(Network::with_lookup(endpoints, None, bounds, lookup).unwrap())
+    let names = Names::new(Resolver::new(move |_| Ok(leads_to.clone())));
+    Arc::new(Network::new(endpoints, None, bounds, names).unwrap())
 }
 
 fn hosts(listed: &[&str]) -> Hosts {
@@ -66,7 +64,7 @@ async fn ask(outgoing: &Outgoing, url: &str) -> Result<Response<ResponseBody>, O
 async fn answered(answer: impl Into<Vec<u8>>, bounds: Bounds) -> Result<Bytes, OutgoingError> {
     let (address, _) = server(answer).await;
     let host = address.to_string();
-    let outgoing = network(&[&host], &[], &[], bounds).outgoing(&hosts(&[&host]));
+    let outgoing = network(&[&host], &[], &[], bounds).outgoing(&hosts(&[&host]), Asker::Anybody);
     let answer = ask(&outgoing, &format!("http://{host}/")).await?;
     Ok(answer.into_body().collect().await?.to_bytes())
 }
@@ -75,7 +73,8 @@ async fn answered(answer: impl Into<Vec<u8>>, bounds: Bounds) -> Result<Bytes, O
 async fn a_listed_host_answers_and_sees_the_host_that_was_judged() {
     let (address, seen) = server(FINE).await;
     let host = address.to_string();
-    let outgoing = network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]));
+    let outgoing =
+        network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]), Asker::Anybody);
     let mut request = get(&format!("http://{host}/path?query=1"));
     let headers = request.headers_mut();
     headers.insert(HOST, HeaderValue::from_static("internal.example"));
@@ -99,9 +98,14 @@ async fn a_listed_host_answers_and_sees_the_host_that_was_judged() {
 async fn what_is_not_listed_is_refused_before_anything_is_resolved() {
     let (address, seen) = server(FINE).await;
     let host = address.to_string();
-    let lookup: Lookup = Arc::new(|name| panic!("{name} was looked up"));
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&asked);
+    let names = Names::new(Resolver::new(move |name| {
+        log.lock().unwrap().push(name.to_owned());
+        Ok(Vec::new())
+    }));
     let endpoints = Endpoints::new([host.as_str()], []).unwrap();
-    let network = Network::with_lookup(endpoints, None, Bounds::default(), lookup).unwrap();
+    let network = Network::new(endpoints, None, Bounds::default(), names).unwrap();
     let network = Arc::new(network);
     for (listed, url) in [
         (vec![], format!("http://{host}/")),
@@ -115,7 +119,7 @@ async fn what_is_not_listed_is_refused_before_anything_is_resolved() {
         // Listed, but not for plain http.
         (vec!["api.example:80"], "http://api.example/".to_owned()),
     ] {
-        let outgoing = network.outgoing(&hosts(&listed));
+        let outgoing = network.outgoing(&hosts(&listed), Asker::Anybody);
         let refused = ask(&outgoing, &url).await.unwrap_err();
         assert!(
             matches!(refused, OutgoingError::NotListed(_)),
@@ -124,14 +128,20 @@ async fn what_is_not_listed_is_refused_before_anything_is_resolved() {
     }
     // Plain http is not for everybody.
     let strict = Hosts::new([host.as_str()], false).unwrap();
-    let refused = ask(&network.outgoing(&strict), &format!("http://{host}/")).await;
+    let refused = ask(
+        &network.outgoing(&strict, Asker::Anybody),
+        &format!("http://{host}/"),
+    )
+    .await;
     assert!(matches!(refused, Err(OutgoingError::NotListed(_))));
+    assert!(asked.lock().unwrap().is_empty());
     assert!(seen.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn addresses_that_smuggle_are_refused() {
-    let outgoing = network(&[], &[], &[], Bounds::default()).outgoing(&hosts(&["api.example"]));
+    let outgoing = network(&[], &[], &[], Bounds::default())
+        .outgoing(&hosts(&["api.example"]), Asker::Anybody);
     for url in [
         "https://user@api.example/",
         "https://api.example:x@evil.example/",
@@ -163,7 +173,8 @@ async fn private_addresses_are_refused_however_they_are_named() {
         "api.example",
     ] {
         let listed = format!("{host}:{port}");
-        let outgoing = network(&[], &[], &local, Bounds::default()).outgoing(&hosts(&[&listed]));
+        let outgoing = network(&[], &[], &local, Bounds::default())
+            .outgoing(&hosts(&[&listed]), Asker::Anybody);
         let refused = ask(&outgoing, &format!("https://{listed}/"))
             .await
             .unwrap_err();
@@ -173,7 +184,7 @@ async fn private_addresses_are_refused_however_they_are_named() {
     let metadata = ["169.254.169.254".parse().unwrap()];
     let network = network(&[], &["api.example"], &metadata, Bounds::default());
     let refused = ask(
-        &network.outgoing(&hosts(&["api.example"])),
+        &network.outgoing(&hosts(&["api.example"]), Asker::Anybody),
         "https://api.example/",
     )
     .await;
@@ -191,7 +202,8 @@ async fn a_redirect_is_an_answer_and_its_target_is_judged_by_itself() {
     ))
     .await;
     let host = address.to_string();
-    let outgoing = network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]));
+    let outgoing =
+        network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]), Asker::Anybody);
     let answer = ask(&outgoing, &format!("http://{host}/")).await.unwrap();
     assert_eq!(answer.status(), 302);
     assert_eq!(answer.headers()["location"], to);
@@ -236,7 +248,7 @@ async fn request_bodies_are_bounded() {
         body_bytes: 10,
         ..Bounds::default()
     };
-    let outgoing = network(&[&host], &[], &[], bounds).outgoing(&hosts(&[&host]));
+    let outgoing = network(&[&host], &[], &[], bounds).outgoing(&hosts(&[&host]), Asker::Anybody);
     let body = Full::new(Bytes::from_static(&[0; 11]));
     let request = Request::post(format!("http://{host}/")).body(body).unwrap();
     let refused = outgoing.send(request, Patience::default()).await;
@@ -246,7 +258,7 @@ async fn request_bodies_are_bounded() {
 #[tokio::test]
 async fn silence_ends() {
     let bounds = Bounds {
-        silence: Duration::from_millis(20),
+        silence: Duration::from_millis(500),
         ..Bounds::default()
     };
     let refused = answered("", bounds).await.unwrap_err();
@@ -257,7 +269,8 @@ async fn silence_ends() {
     // Whoever asks may be less patient than the bounds.
     let (address, _) = server("").await;
     let host = address.to_string();
-    let outgoing = network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]));
+    let outgoing =
+        network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]), Asker::Anybody);
     let patience = Patience {
         first_byte: Some(Duration::from_millis(1)),
         ..Patience::default()
@@ -277,7 +290,7 @@ async fn requests_under_way_are_bounded_and_end_with_their_answers() {
         requests: 2,
         ..Bounds::default()
     };
-    let outgoing = network(&[&host], &[], &[], bounds).outgoing(&hosts(&[&host]));
+    let outgoing = network(&[&host], &[], &[], bounds).outgoing(&hosts(&[&host]), Asker::Anybody);
     let one = ask(&outgoing, &url).await.unwrap();
     let other = ask(&outgoing, &url).await.unwrap();
     let refused = ask(&outgoing, &url).await.unwrap_err();
@@ -291,13 +304,16 @@ async fn requests_under_way_are_bounded_and_end_with_their_answers() {
 
 #[tokio::test]
 async fn who_does_not_listen_and_who_has_no_name_is_told_apart() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-    let host = listener.local_addr().unwrap().to_string();
-    drop(listener);
-    let outgoing = network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]));
+    // Bound, so that nobody else is given the port meanwhile, and not listening.
+    let silent = TcpSocket::new_v4().unwrap();
+    silent.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    let outgoing =
+        network(&[&host], &[], &[], Bounds::default()).outgoing(&hosts(&[&host]), Asker::Anybody);
     let refused = ask(&outgoing, &format!("http://{host}/")).await;
     assert_eq!(refused.unwrap_err(), OutgoingError::Refused);
-    let nobody = network(&[], &[], &[], Bounds::default()).outgoing(&hosts(&["api.example"]));
+    let nobody = network(&[], &[], &[], Bounds::default())
+        .outgoing(&hosts(&["api.example"]), Asker::Anybody);
     let refused = ask(&nobody, "https://api.example/").await;
     assert_eq!(refused.unwrap_err(), OutgoingError::NotFound);
 }
@@ -307,7 +323,8 @@ async fn a_server_without_a_certificate_that_is_trusted_gets_no_request() {
     let (address, seen) = server(FINE).await;
     let host = address.to_string();
     // Plain, where TLS was expected: the handshake finds no TLS.
-    let outgoing = network(&[], &[&host], &[], Bounds::default()).outgoing(&hosts(&[&host]));
+    let outgoing =
+        network(&[], &[&host], &[], Bounds::default()).outgoing(&hosts(&[&host]), Asker::Anybody);
     let patience = Patience {
         connect: Some(Duration::from_millis(200)),
         ..Patience::default()
@@ -317,4 +334,44 @@ async fn a_server_without_a_certificate_that_is_trusted_gets_no_request() {
         .await;
     refused.unwrap_err();
     assert!(seen.lock().unwrap().is_empty());
+}
+
+/// Requests are given up at once, and their lookups are not over by that.
+#[tokio::test]
+async fn requests_that_are_given_up_leave_no_more_lookups_than_their_owner_has_places() {
+    let (hang_up, silence) = std::sync::mpsc::channel::<()>();
+    let silence = Mutex::new(silence);
+    let begun = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&begun);
+    let names = Names::new(Resolver::new(move |name| {
+        log.lock().unwrap().push(name.to_owned());
+        if name.ends_with("slow.example") {
+            // Until the test has ended: the sender is dropped before the threads are waited for.
+            let _ = silence.lock().map(|silence| silence.recv());
+        }
+        Ok(vec![Ipv4Addr::LOCALHOST.into()])
+    }));
+    let (address, _) = server(FINE).await;
+    let fine = format!("fine.example:{}", address.port());
+    let endpoints = Endpoints::new([fine.as_str()], []).unwrap();
+    let network = Arc::new(Network::new(endpoints, None, Bounds::default(), names).unwrap());
+    let slow: Vec<String> = (0..100).map(|n| format!("{n}.slow.example")).collect();
+    let listed = hosts(&slow.iter().map(String::as_str).collect::<Vec<_>>());
+    let impatient = Patience {
+        connect: Some(Duration::from_nanos(1)),
+        ..Patience::default()
+    };
+    for number in 0..1000 {
+        // A task of its own for each.
+        let outgoing = network.outgoing(&listed, Asker::Named("mallory".into()));
+        let url = format!("https://{}/", slow[number % slow.len()]);
+        let refused = outgoing.send(get(&url), impatient).await;
+        assert_eq!(refused.unwrap_err(), OutgoingError::ConnectTimeout);
+    }
+    let outgoing = network.outgoing(&hosts(&[&fine]), Asker::Named("alice".into()));
+    let answer = ask(&outgoing, &format!("http://{fine}/")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let begun = begun.lock().unwrap().clone();
+    assert!(begun.len() <= OF_ONE + 1, "{begun:?}");
+    drop(hang_up);
 }

@@ -20,9 +20,17 @@ pub enum AuditCommand {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct AuditVerify {
-    /// Files of the log, or folders with them. They are read in the order of the numbers in their names
+    /// Files of the log, or folders with them; `-` is standard input. They are read in the order of the numbers in their
+    /// names
     #[arg(value_name = "FILE|FOLDER", required = true)]
     pub logs: Vec<PathBuf>,
+    /// They are what journald or a syslog receiver kept of an export: whatever stands before each line of the log is left
+    /// away, and lines of others are passed over and counted
+    #[arg(long)]
+    pub exported: bool,
+    /// With `--exported`: lines of all other boots than this are passed over too; may be repeated
+    #[arg(long, value_name = "BOOT", requires = "exported")]
+    pub boot: Vec<String>,
     /// A sealed result, as `verify` takes it, or its receipt: its heads must be in the log; may be repeated
     #[arg(long, value_name = "FILE")]
     pub receipt: Vec<PathBuf>,
@@ -35,14 +43,20 @@ pub struct AuditVerify {
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct AuditShow {
-    /// Files of the log, or folders with them
+    /// Files of the log, or folders with them; `-` is standard input
     #[arg(value_name = "FILE|FOLDER", required = true)]
     pub logs: Vec<PathBuf>,
+    /// They are what journald or a syslog receiver kept of an export
+    #[arg(long)]
+    pub exported: bool,
+    /// With `--exported`: lines of all other boots than this are passed over; may be repeated
+    #[arg(long, value_name = "BOOT", requires = "exported")]
+    pub boot: Vec<String>,
     /// The private key of one of `[audit] recipients`, to see addresses of secrets and who reads results
     #[arg(long, value_name = "FILE")]
     pub key: Option<PathBuf>,
     /// Entries of this task only
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub task: Option<String>,
     /// Entries of this kind only, `secret` for example; may be repeated
     #[arg(long, value_name = "KIND")]

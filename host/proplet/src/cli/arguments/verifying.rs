@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::SystemTime};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use proplet_types::Digest;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
@@ -70,7 +71,7 @@ pub struct Trust {
     /// Accept evidence of the kind `sample`, which anybody can write. For tests: it proves nothing
     #[arg(long)]
     pub accept_sample: bool,
-    /// Accept a VM that its host may debug, and so read. For tests
+    /// Accept a VM that its hypervisor may debug, and so read. For tests
     #[arg(long)]
     pub allow_debug: bool,
     #[command(flatten)]
@@ -112,8 +113,19 @@ pub struct Expected {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["expect_init_data", "expect_settings"])]
     pub init_data: Option<PathBuf>,
     /// The task's id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     pub expect_task: Option<String>,
+    /// The invocation of a latent task that the result is of
+    #[arg(
+        long,
+        value_name = "ID",
+        allow_hyphen_values = true,
+        conflicts_with = "expect_no_invocation"
+    )]
+    pub expect_invocation: Option<String>,
+    /// The result is of a task that was not invoked
+    #[arg(long)]
+    pub expect_no_invocation: bool,
     /// The export that ran
     #[arg(long, value_name = "NAME")]
     pub expect_export: Option<String>,
@@ -124,7 +136,8 @@ pub struct Expected {
     #[arg(long, value_name = "DIGEST")]
     pub expect_environment: Option<Digest>,
     /// Thumbprint of a recipient; may be repeated: these and no others
-    #[arg(long, value_name = "THUMBPRINT")]
+    // One thumbprint in 64 begins with a hyphen.
+    #[arg(long, value_name = "THUMBPRINT", allow_hyphen_values = true, value_parser = thumbprint)]
     pub expect_recipient: Vec<String>,
     /// The challenge that evidence was asked for with, in hexadecimal. Not for results: put a nonce
     /// into the inputs for those
@@ -147,6 +160,17 @@ fn hexadecimal(text: &str) -> Result<Bytes, String> {
     match hex::decode(text) {
         Ok(bytes) if !bytes.is_empty() => Ok(Bytes(bytes)),
         _ => Err("write bytes as pairs of hexadecimal digits".to_owned()),
+    }
+}
+
+/// RFC 7638 with SHA-256, in base64url.
+fn thumbprint(text: &str) -> Result<String, String> {
+    match URL_SAFE_NO_PAD.decode(text) {
+        Ok(digest) if digest.len() == 32 => Ok(text.to_owned()),
+        _ => Err(
+            "write the 43 characters of a key's thumbprint, as `proplet keygen` shows it"
+                .to_owned(),
+        ),
     }
 }
 
@@ -183,7 +207,50 @@ fn moment(text: &str) -> Result<Moment, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    /// A command with these options.
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        expected: Expected,
+    }
+
+    #[test]
+    fn names_may_begin_with_a_hyphen() {
+        let thumbprint = format!("-{}", "A".repeat(42));
+        let parsed = Line::try_parse_from([
+            "line",
+            "--expect-recipient",
+            &thumbprint,
+            "--expect-task",
+            "-1",
+            "--expect-invocation",
+            "--2",
+            "--any-measurement",
+        ]);
+        let expected = parsed.unwrap().expected;
+        assert_eq!(expected.expect_recipient, [thumbprint]);
+        assert_eq!(expected.expect_task.unwrap(), "-1");
+        assert_eq!(expected.expect_invocation.unwrap(), "--2");
+        assert!(expected.any_measurement);
+    }
+
+    #[test]
+    fn what_is_no_thumbprint_is_not_compared_with_one() {
+        for wrong in [
+            "",
+            "other",
+            "--any-measurement",
+            &"A".repeat(44),
+            &"/".repeat(43),
+        ] {
+            let error = thumbprint(wrong).unwrap_err();
+            assert!(error.contains("43 characters"), "{wrong}");
+        }
+    }
 
     #[test]
     fn moments_are_dates_or_times_with_their_zone() {

@@ -33,18 +33,35 @@ pub(super) fn verify(arguments: &AuditVerify, console: &mut Console<'_>) -> Resu
     for claim in &claims {
         verifier.look_for(claim.head);
     }
+    for boot in &arguments.boot {
+        verifier.only(boot.clone());
+    }
     // Which key signs the receipts of each boot, as its log says.
     let mut keys = std::collections::BTreeMap::new();
     for log in logs::find(&arguments.logs)? {
-        log.read(&mut verifier, |entry| {
+        log.read(&mut verifier, arguments.exported, console.stdin, |entry| {
             if entry.kind == "host"
                 && let Some(key) = entry.text("receipt_key")
             {
-                keys.insert(entry.chain.clone(), key.to_owned());
+                // A boot says it once, before anything else: what comes later under its name is somebody else's word.
+                keys.entry(entry.chain.clone())
+                    .or_insert_with(|| key.to_owned());
             }
         })?;
     }
     let report = verifier.finish();
+    if report.lines == 0 {
+        // A check that found nothing to look at must not look like one that found nothing wrong.
+        return Err(CliError::new(
+            Code::NotVerified,
+            if arguments.exported {
+                "no line of an audit log is in what was read, or none of the boots that --boot names: give the text of \
+                 the messages as they are, for instance what `journalctl --output cat` prints"
+            } else {
+                "no line of an audit log is in what was read: get the files from where the host wrote them"
+            },
+        ));
+    }
     let refusals: Vec<_> = claims
         .iter()
         .filter_map(|claim| claim.refusal(&report, &keys))
@@ -78,16 +95,24 @@ pub(super) fn show(arguments: &AuditShow, console: &mut Console<'_>) -> Result<(
             && (arguments.kind.is_empty() || arguments.kind.contains(&entry.kind))
     };
     let mut verifier = Verifier::new();
+    for boot in &arguments.boot {
+        verifier.only(boot.clone());
+    }
+    let mut nothing = std::io::empty();
+    let (stdin, mut console) = console.apart(&mut nothing);
     for log in logs::find(&arguments.logs)? {
         let mut shown = Ok(());
-        log.read(&mut verifier, |entry| {
+        log.read(&mut verifier, arguments.exported, stdin, |entry| {
             if shown.is_ok() && is_wanted(entry) {
-                shown = show_entry(entry, key.as_ref(), console);
+                shown = show_entry(entry, key.as_ref(), &mut console);
             }
         })?;
         shown?;
     }
     let report = verifier.finish();
+    if report.others > 0 && !console.json {
+        console.note(&others(&report));
+    }
     match report.is_whole() {
         true => Ok(()),
         false => Err(CliError::new(
@@ -182,6 +207,13 @@ fn conclusion(report: &Report, refusals: &[String]) -> Result<(), CliError> {
     }
 }
 
+fn others(report: &Report) -> String {
+    format!(
+        "{} lines that are not of this log were passed over",
+        report.others
+    )
+}
+
 fn to_text(report: &Report, claims: &[Claimed]) -> String {
     let mut text = format!(
         "files     {}\nlines     {}\ntasks     {} whose chains end as the log says\n",
@@ -209,6 +241,9 @@ fn to_text(report: &Report, claims: &[Claimed]) -> String {
             "lost      {} lines were never written, as the log says: its disk failed\n",
             report.lost
         ));
+    }
+    if report.others > 0 {
+        text.push_str(&format!("others    {}\n", others(report)));
     }
     for place in &report.torn {
         text.push_str(&format!("torn      {place} was not written whole\n"));
@@ -263,6 +298,7 @@ fn to_json(report: &Report, claims: &[Claimed], refusals: &[String]) -> Value {
         "verified": report.breaks.is_empty() && refusals.is_empty(),
         "files": report.files,
         "lines": report.lines,
+        "others": report.others,
         "tasks": report.tasks,
         "lost": report.lost,
         "boots": boots.collect::<Vec<_>>(),

@@ -8,6 +8,7 @@ use std::{
 use http::{HeaderMap, StatusCode};
 use proplet_hal::tdx::chain_of_header;
 use proplet_net::{
+    names::Names,
     reach::{self, Client, Endpoints, Route},
     retry::{self, Tries},
 };
@@ -84,6 +85,7 @@ impl Service {
             endpoints,
             ca_pem,
             proxy: arguments.proxy.clone(),
+            names: Names::default(),
             connect_timeout: CONNECT_TIMEOUT,
             read_timeout: READ_TIMEOUT,
         })

@@ -159,7 +159,7 @@ impl Made {
         ));
         if !verified.debug && !verified.migratable {
             self.checked
-                .push("the host may neither debug nor migrate this VM".to_owned());
+                .push("the hypervisor may neither debug nor migrate this VM".to_owned());
         }
         match &verified.facts {
             TeeFacts::Snp(report) => {

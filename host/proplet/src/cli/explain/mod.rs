@@ -88,6 +88,10 @@ fn expected(check: Check, expectations: &Expectations) -> Option<String> {
         Check::Arguments => digest(&expectations.arguments),
         Check::Environment => digest(&expectations.environment),
         Check::TaskId => expectations.task_id.clone(),
+        Check::InvocationId => {
+            let invocation = expectations.invocation.as_ref();
+            invocation.and_then(|expected| expected.id().map(str::to_owned))
+        }
         Check::Export => expectations.export.clone(),
         Check::Recipients => expectations.recipients.as_ref().map(|all| all.join(" ")),
         other => {
@@ -157,6 +161,7 @@ mod tests {
         assert_eq!(named(Check::Rtmr1).unwrap(), "03".repeat(48));
         assert_eq!(named(Check::Rtmr0), None);
         assert_eq!(named(Check::Claims), None);
+        assert_eq!(named(Check::InvocationId), None);
         assert_eq!(
             expected(Check::Measurement, &Expectations::of_any_measurement()),
             None

@@ -16,7 +16,7 @@ pub(super) fn facts(report: &SnpReport) -> Vec<Node> {
             Node::hex("report data", &report.report_data),
             Node::new("VMPL", report.vmpl.to_string()),
             Node::new("guest policy", format!("{policy:#x}")).with(vec![
-                bit("the host may debug it", policy, 19),
+                bit("the hypervisor may debug it", policy, 19),
                 bit("a migration agent may move it", policy, 18),
                 bit("SMT is allowed", policy, 16),
                 bit("one socket only", policy, 20),

@@ -33,7 +33,7 @@ fn quote(facts: &TdxFacts) -> Node {
     said.push(Node::hex("report data", &report.report_data));
     said.push(
         Node::new("attributes", format!("{attributes:#x}")).with(vec![
-            bit("the host may debug it", attributes, 0),
+            bit("the hypervisor may debug it", attributes, 0),
             bit("SEPT_VE_DISABLE", attributes, 28),
             bit("a migration agent may move it", attributes, 29),
             bit("supervisor protection keys", attributes, 30),

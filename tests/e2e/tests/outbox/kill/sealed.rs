@@ -13,6 +13,7 @@ use super::{ENTITY, INPUT, MARKER};
 
 /// In the component, and in no file.
 pub(crate) const CANARY: &str = "a-canary-in-the-component-0815";
+const ROOT: &str = "kbs:///fleet/host-credential/outbox";
 /// One result in so many is verified and opened; the rest is only seen to be sealed.
 const OPENED: usize = 10;
 
@@ -62,6 +63,13 @@ impl Sealed {
             self.sources.registry.host(),
             self.sources.key_broker.url()
         )
+    }
+
+    /// The same with a sealing root for the outbox, whose table these begin in.
+    pub(crate) fn settings_with_a_root(&self) -> String {
+        let root = ROOT.parse().unwrap();
+        self.sources.key_broker.set_resource(&root, &[7; 32]);
+        format!("sealing_root_resource = {ROOT:?}\n{}", self.settings())
     }
 
     /// A result is sealed, and holds what it should.

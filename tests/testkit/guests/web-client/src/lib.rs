@@ -20,6 +20,8 @@ fn run(input: String) -> Result<String, Failure> {
         #[cfg(target_family = "wasm")]
         "many" => Ok(web::many(address)),
         #[cfg(target_family = "wasm")]
+        "flood" => Ok(web::flood(address)),
+        #[cfg(target_family = "wasm")]
         "fields" => Ok(web::fields()),
         _ => Err(Failure::invalid_input(format!(
             "no such word: {word:?} {address}"

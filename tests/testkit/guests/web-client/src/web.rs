@@ -3,7 +3,7 @@
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
     ErrorCode, Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody,
-    OutgoingRequest, Scheme,
+    OutgoingRequest, RequestOptions, Scheme,
 };
 use wasip2::io::streams::StreamError;
 
@@ -39,6 +39,23 @@ pub fn many(address: &str) -> String {
     }
 }
 
+/// Asks a hundred names below this one, four times each, and waits for none longer than a nanosecond. What the last
+/// request came to.
+pub fn flood(domain: &str) -> String {
+    let mut last = String::new();
+    for number in (0..4).flat_map(|_| 0..100) {
+        let address = format!("https://{number}.{domain}/");
+        let sent = request(&address).and_then(|request| {
+            let options = RequestOptions::new();
+            let set = options.set_connect_timeout(Some(1));
+            set.map_err(|()| ErrorCode::HttpRequestUriInvalid)?;
+            outgoing_handler::handle(request, Some(options))
+        });
+        last = said(sent.and_then(|sent| answer(&sent)));
+    }
+    last
+}
+
 /// Which fields a request may not have.
 pub fn fields() -> String {
     let all = [
@@ -71,7 +88,7 @@ fn said(answer: Result<IncomingResponse, ErrorCode>) -> String {
     }
 }
 
-fn send(address: &str, body: Option<&[u8]>) -> Result<FutureIncomingResponse, ErrorCode> {
+fn request(address: &str) -> Result<OutgoingRequest, ErrorCode> {
     let (scheme, rest) = address.split_once("://").unwrap_or(("https", address));
     let scheme = match scheme {
         "http" => Scheme::Http,
@@ -85,6 +102,12 @@ fn send(address: &str, body: Option<&[u8]>) -> Result<FutureIncomingResponse, Er
     request.set_authority(Some(authority)).map_err(invalid)?;
     let path = if path.is_empty() { "/" } else { path };
     request.set_path_with_query(Some(path)).map_err(invalid)?;
+    Ok(request)
+}
+
+fn send(address: &str, body: Option<&[u8]>) -> Result<FutureIncomingResponse, ErrorCode> {
+    let request = request(address)?;
+    let invalid = |()| ErrorCode::HttpRequestUriInvalid;
     let Some(bytes) = body else {
         return outgoing_handler::handle(request, None);
     };

@@ -1,0 +1,5 @@
+#![no_main]
+#![allow(missing_docs, unsafe_code)]
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz_targets::layout(bytes);
+});
