@@ -6,6 +6,8 @@
 //!
 //! The lock is a file's (`flock`), so it ends with the process however that ends. Whoever can open that file can hold
 //! the lock, and so keep a proplet from starting; so it is the owner's alone, also where a group may read the rest.
+//! A process that was killed holds it for an instant longer, and so does a program that it was about to start, so who
+//! finds it taken looks again for a second before it is another process's.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
@@ -14,11 +16,16 @@ use std::{
         DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
     },
     path::{Path, PathBuf},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use rustix::fs::OFlags;
 
 const LOCK_MODE: u32 = 0o600;
+/// How long who holds the lock may take to go.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Who may read what is in a folder. Nobody but its owner ever writes there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +109,7 @@ impl PrivateFolder {
     }
 
     /// Makes it if it is not there, and takes its lock; does nothing where that was done. After an error it may be
-    /// tried again.
+    /// tried again. Blocks for up to a second where another process has it.
     ///
     /// # Errors
     /// [`FolderError`].
@@ -168,10 +175,16 @@ impl PrivateFolder {
         if lock.metadata()?.mode() & 0o077 != 0 {
             lock.set_permissions(Permissions::from_mode(LOCK_MODE))?;
         }
-        match lock.try_lock() {
-            Ok(()) => Ok(lock),
-            Err(TryLockError::WouldBlock) => Err(FolderError::InUse(self.path.clone())),
-            Err(TryLockError::Error(error)) => Err(error.into()),
+        let begin = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(lock),
+                Err(TryLockError::WouldBlock) if begin.elapsed() < PATIENCE => sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(FolderError::InUse(self.path.clone()));
+                }
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     error::Error,
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -11,7 +10,10 @@ use std::{
 
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::{API_KEY, Addresses, KEY_ID, Sources, workload::with_recipients};
-use proplet_testkit::guests::{self, GuestName};
+use proplet_testkit::{
+    guests::{self, GuestName},
+    ports::free_address,
+};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -143,7 +145,7 @@ async fn publish() -> Result<(Sources, Orders), Box<dyn Error>> {
 }
 
 async fn start_mosquitto(program: &Path, folder: &Path) -> Result<(Process, u16), Box<dyn Error>> {
-    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    let port = free_address()?.port();
     let config = folder.join("mosquitto.conf");
     let text = format!(
         "persistence false\nallow_anonymous true\nmax_queued_messages 0\nset_tcp_nodelay true\n\

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use proplet_script_tests::Start;
 use tempfile::TempDir;
@@ -28,6 +29,9 @@ pub enum Machine {
 
 pub const QEMU: &str = env!("CARGO_BIN_EXE_stub-qemu");
 pub const BUILDER: &str = env!("CARGO_BIN_EXE_script-image-builder");
+/// How often, and with which pauses, a busy script is tried: for 10 s.
+const BUSY_ATTEMPTS: usize = 1000;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// What QEMU answers about SEV on an EPYC 7003.
 const SEV: &str = r#"{"return": {"reduced-phys-bits": 1, "cbitpos": 51, "cpu0-id": "x", "pdh": "x", "cert-chain": "x"}}"#;
 
@@ -209,7 +213,7 @@ impl World {
     }
 
     pub fn call(&self, arguments: &[&str]) -> Said {
-        Self::told(self.command(arguments).output().unwrap())
+        Self::told(output(&mut self.command(arguments)))
     }
 
     pub fn told(output: Output) -> Said {
@@ -223,7 +227,7 @@ impl World {
     /// Starts a QEMU that ends at once, in the foreground.
     pub fn tries(&self) -> Said {
         let mut command = self.command(&["run", "--foreground"]);
-        Self::told(command.env("STUB_ENDS", "0").output().unwrap())
+        Self::told(output(command.env("STUB_ENDS", "0")))
     }
 
     pub fn starts(&self) -> Vec<Start> {
@@ -277,6 +281,20 @@ impl Drop for World {
         self.set("STOP_SECONDS", "0");
         let _ = self.call(&["stop", "--all"]);
     }
+}
+
+/// What a command says. A script that was copied a moment ago is busy for as long as a program that another test was
+/// starting just then has a copy of what wrote it.
+fn output(command: &mut Command) -> Output {
+    for _ in 0..BUSY_ATTEMPTS {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            output => return output.unwrap(),
+        }
+    }
+    panic!("the script is kept busy");
 }
 
 /// The value after an option.

@@ -21,7 +21,7 @@ use mqtt5::protocol::v5::reason_codes::ReasonCode;
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
-use crate::ports::free_address;
+use crate::ports::{free_address, until_free};
 
 /// How long a test waits for something to happen before it counts as never.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -110,16 +110,17 @@ impl TestBroker {
     /// [`BrokerError::Broker`], for instance when the port is taken.
     pub async fn with(setup: BrokerSetup) -> Result<Self, BrokerError> {
         let failed = |error: &dyn std::fmt::Display| BrokerError::Broker(error.to_string());
-        let port = match setup.port {
-            0 => free_address().map_err(|error| failed(&error))?.port(),
-            port => port,
+        let listen = match setup.port {
+            0 => free_address().map_err(|error| failed(&error))?,
+            port => (Ipv4Addr::LOCALHOST, port).into(),
         };
+        until_free(listen).await.map_err(|error| failed(&error))?;
         let records = Arc::new(Records::default());
         let storage = StorageConfig::new()
             .with_backend(StorageBackend::Memory)
             .with_persistence(false);
         let mut config = BrokerConfig::default()
-            .with_bind_addresses(vec![(Ipv4Addr::LOCALHOST, port).into()])
+            .with_bind_addresses(vec![listen])
             .with_storage(storage)
             .with_sys_topics_enabled(false)
             .with_event_handler(Arc::clone(&records) as Arc<dyn BrokerEventHandler>);

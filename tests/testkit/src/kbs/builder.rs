@@ -17,6 +17,7 @@ use super::dispatch;
 use super::exchange::{Asked, Reply};
 use super::policy::Policy;
 use super::state::{Rules, State};
+use crate::ports::until_free;
 
 /// Settings of a [`DevKeyBroker`] that is to be started.
 pub struct DevKeyBrokerBuilder {
@@ -148,6 +149,7 @@ impl DevKeyBrokerBuilder {
     /// # Errors
     /// When the port cannot be had, or there are no random bytes for the signing key.
     pub async fn start(self) -> io::Result<DevKeyBroker> {
+        until_free(self.listen).await?;
         let listener = TcpListener::bind(self.listen).await?;
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
