@@ -76,6 +76,7 @@ async fn main() {
         registry: "127.0.0.1:1".to_owned(),
         registry_auth: None,
         key_broker: "http://127.0.0.1:1".to_owned(),
+        key_broker_timeout: Addresses::KEY_BROKER_TIMEOUT,
     };
     let settings = addresses
         .settings("")

@@ -597,8 +597,8 @@ async fn after_a_broker_restart_it_subscribes_announces_and_works_again() {
 async fn a_result_that_is_ready_while_the_broker_is_away_is_delivered_later() {
     let broker = TestBroker::start().await.unwrap();
     let manager = Manager::connect(&broker, "t", "c").await.unwrap();
-    // A task of three seconds: the broker is gone by the time it is over.
-    let limits = "[limits]\nwall_clock_ms = 3000\n";
+    // The broker is gone by the time it is over.
+    let limits = "[limits]\nwall_clock_ms = 8000\n";
     let proplet = Proplet::start(&broker.url(), limits);
     manager.messages("control/proplet/alive", 1).await.unwrap();
     manager.start(&spin("s")).await.unwrap();

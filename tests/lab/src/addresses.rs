@@ -1,6 +1,7 @@
 //! What a proplet's settings say about the outside world.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use proplet_hal::InitData;
 use proplet_hal::init_data::DigestAlgorithm;
@@ -38,6 +39,13 @@ pub struct Addresses {
     pub registry_auth: Option<PathBuf>,
     /// URL of the key broker, which may be plain http.
     pub key_broker: String,
+    /// How long the key broker may take for an attestation, in whole seconds.
+    pub key_broker_timeout: Duration,
+}
+
+impl Addresses {
+    /// [`Addresses::key_broker_timeout`] where no machine is slower than it should be.
+    pub const KEY_BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 }
 
 impl Addresses {
@@ -94,13 +102,14 @@ http_hosts = ["{registry}"]
 [kbs]
 url = "{key_broker}"
 allow_http = true
-timeout_seconds = 5
+timeout_seconds = {timeout}
 {more}"#,
             broker = self.broker,
             broker_ca = file("ca", &self.broker_ca),
             registry = self.registry,
             registry_auth = file("auth_file", &self.registry_auth),
             key_broker = self.key_broker,
+            timeout = self.key_broker_timeout.as_secs(),
         )
     }
 }

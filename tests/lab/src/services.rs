@@ -63,6 +63,7 @@ impl Services {
             registry: self.registry.host(),
             registry_auth: None,
             key_broker: self.key_broker.url(),
+            key_broker_timeout: Addresses::KEY_BROKER_TIMEOUT,
         }
     }
 

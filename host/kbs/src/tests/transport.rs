@@ -46,7 +46,8 @@ fn brief(url: &str) -> KbsConfig {
 async fn an_unknown_host_is_named() {
     let mut config = brief("http://no-such-host.invalid:8080");
     // The resolver belongs to the machine and takes its time on a busy one. One try is enough.
-    config.timeout = Duration::from_secs(30);
+    config.timeout = Duration::from_secs(60);
+    config.connect_timeout = Duration::from_secs(60);
     config.retry_delay = Duration::from_secs(60);
     let (failure, message) = failure(config).await;
     assert_eq!(failure, Failure::Dns, "{message}");

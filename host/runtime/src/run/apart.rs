@@ -210,12 +210,20 @@ mod tests {
     #[tokio::test]
     async fn what_was_brief_often_enough_runs_here() {
         let experience = Experience::default();
-        for _ in 0..IN_A_ROW {
+        let mut runs = 0;
+        while !experience.is_brief() {
             let here = is_here(&experience, true, Duration::ZERO).await;
             assert_eq!(here, (false, false));
+            runs += 1;
         }
-        let here = is_here(&experience, true, Duration::ZERO).await;
-        assert_eq!(here, (true, true));
+        assert!(runs >= IN_A_ROW, "{runs}");
+        // One may be charged with what the machine did for others, and then it takes twice as many.
+        let mut tries = 1;
+        while is_here(&earned(), true, Duration::ZERO).await != (true, true) {
+            assert!(tries < 10);
+            tries += 1;
+        }
+        let experience = earned();
         // Not where the host has a lot to do in one go.
         let here = is_here(&experience, false, Duration::ZERO).await;
         assert_eq!(here, (false, false));

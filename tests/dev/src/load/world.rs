@@ -58,6 +58,7 @@ impl World {
             registry: sources.registry.host(),
             registry_auth: None,
             key_broker: sources.key_broker.url(),
+            key_broker_timeout: Addresses::KEY_BROKER_TIMEOUT,
         };
         let on_disk = match &store {
             Some(store) => format!("[outbox]\npath = {:?}\n", store.display().to_string()),

@@ -14,7 +14,7 @@ use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::owner::{fake_boot_chain, open_result};
 use proplet_lab::workload::with_recipients;
-use proplet_lab::{API_KEY, KEY_ID, PROPLET, Services};
+use proplet_lab::{API_KEY, Addresses, KEY_ID, PROPLET, Services};
 use proplet_results::Opened;
 use proplet_results::verify::Expectations;
 use proplet_testkit::broker::{Outcome, Task};
@@ -72,7 +72,11 @@ impl Machine {
             .policy(Policy::predicate(|request| request.is_affirming()));
         let key_broker = key_broker.start().await.unwrap();
         let services = Services::with(key_broker).await.unwrap();
-        let settings = services.addresses().measured("").unwrap();
+        let addresses = Addresses {
+            key_broker_timeout: Duration::from_secs(60),
+            ..services.addresses()
+        };
+        let settings = addresses.measured("").unwrap();
         let init_data = settings.init_data.as_ref().unwrap();
         fs::write(folder.path().join("init-data.toml"), init_data.text()).unwrap();
         let credentials = format!("[proplet]\napi_key = \"{API_KEY}\"\n");
@@ -173,10 +177,11 @@ impl Machine {
         self.command(arguments).output().unwrap()
     }
 
-    /// Starts the daemon in the machine, and waits for its first sign of life.
+    /// Starts the daemon in the machine, and waits until it announces itself: a heartbeat may still be on its way from
+    /// one that has ended.
     pub async fn daemon(&self) -> Daemon {
-        let alive = "control/proplet/alive";
-        let so_far = self.services.manager.on(alive).len();
+        let announced = "control/proplet/create";
+        let so_far = self.services.manager.on(announced).len();
         let documents = ["init-data.toml", "credentials.toml"].map(|name| self.path(name));
         let [settings, credentials] = documents.each_ref().map(|path| path.to_str().unwrap());
         let mut command = self.command(&["--config", settings, "--credentials", credentials]);
@@ -191,7 +196,7 @@ impl Machine {
             }
         });
         let daemon = Daemon { child, log };
-        let messages = self.services.manager.messages(alive, so_far + 1).await;
+        let messages = self.services.manager.messages(announced, so_far + 1).await;
         assert!(messages.is_ok(), "{}", daemon.log());
         daemon
     }

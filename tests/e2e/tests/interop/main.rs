@@ -98,6 +98,7 @@ async fn what_the_registry_refuses_or_lacks_has_its_code() {
         registry: scene.registry.host(),
         registry_auth: None,
         key_broker: scene.key_broker.url(),
+        key_broker_timeout: Addresses::KEY_BROKER_TIMEOUT,
     });
     let missing = format!("{}/team/inference:v2", scene.registry.host())
         .parse()

@@ -124,6 +124,7 @@ impl Scene {
             registry: self.registry.host(),
             registry_auth: self.registry.auth_file(),
             key_broker: self.key_broker.url(),
+            key_broker_timeout: Addresses::KEY_BROKER_TIMEOUT,
         })
     }
 

@@ -139,7 +139,7 @@ async fn what_is_larger_than_all_that_is_kept_is_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_runs_too_long_is_ended_and_answered_in_time() {
-    let scene = Scene::new("[limits]\ntasks = 1\n[latent_tasks]\ninvocation_ms = 1500\n").await;
+    let scene = Scene::new("[limits]\ntasks = 1\n[latent_tasks]\ninvocation_ms = 4000\n").await;
     let (spins, adds) = (spinning(), adding());
     scene.prepare(&spins).await;
     scene.prepare(&adds).await;

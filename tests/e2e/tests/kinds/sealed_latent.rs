@@ -146,7 +146,7 @@ async fn what_does_not_compile_says_why_to_its_recipients_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_ended_in_time_is_sealed_all_the_same() {
-    let scene = Scene::new("[latent_tasks]\ninvocation_ms = 500\n").await;
+    let scene = Scene::new("[latent_tasks]\ninvocation_ms = 3000\n").await;
     let task = sealed(&scene, &spinner(), "spin").await;
     scene.prepare(&task).await;
     let outcome = scene.invoke(&task, None).await;

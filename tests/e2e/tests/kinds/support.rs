@@ -38,7 +38,7 @@ impl Scene {
         Self::among(Services::start().await.unwrap(), more).await
     }
 
-    /// With sessions of three seconds: short, and long enough that one is renewed in time on a machine with more to do.
+    /// With sessions of some seconds: short, and long enough that one is renewed in time on a machine with more to do.
     pub async fn with_short_sessions(more: &str) -> Self {
         Self::among(with_short_tokens().await, more).await
     }
@@ -189,7 +189,7 @@ impl Scene {
 
 async fn with_short_tokens() -> Services {
     let mut services = Services::start().await.unwrap();
-    let broker = DevKeyBroker::builder().token_lifetime(Duration::from_secs(6));
+    let broker = DevKeyBroker::builder().token_lifetime(Duration::from_secs(12));
     services.key_broker = broker.start().await.unwrap();
     services
 }

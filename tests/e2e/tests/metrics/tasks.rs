@@ -156,7 +156,7 @@ async fn each_task_is_told_about_alone_whatever_the_unit_of_its_interval() {
         "{of_busy:?}"
     );
     assert!(
-        of_idle.iter().all(|message| cpu(message) < 2.0),
+        of_idle.iter().all(|message| cpu(message) < 20.0),
         "{of_idle:?}"
     );
     assert!(

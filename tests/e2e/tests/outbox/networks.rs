@@ -54,7 +54,7 @@ impl Drop for Cable {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root, mosquitto and iproute2; .ci/run runs it"]
-async fn a_pulled_cable_loses_nothing_and_repeats_nothing() {
+async fn a_pulled_cable_loses_nothing_and_runs_nothing_twice() {
     let folder = tempfile::tempdir().unwrap();
     let cable = Cable::new();
     let outside: IpAddr = OUTSIDE.parse().unwrap();
@@ -83,9 +83,15 @@ async fn a_pulled_cable_loses_nothing_and_repeats_nothing() {
         assert!(error.starts_with("limit-wall-clock: "), "{error}");
         manager.start(&add(&later)).await.unwrap();
         assert_eq!(manager.result(&later).await.unwrap().results, "30");
-        for id in [&runs, &later] {
-            assert_eq!(manager.results_so_far(id), 1, "{id}");
-        }
+        assert_eq!(manager.results_so_far(&later), 1);
+        // What lay in the connection that nobody could use may arrive through it once the cable is back.
+        let answers = manager.on("control/proplet/results");
+        let copies: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer["task_id"] == *runs)
+            .collect();
+        assert!(copies.len() <= 2, "{copies:?}");
+        assert!(copies.iter().all(|copy| *copy == copies[0]), "{copies:?}");
     }
     daemon.terminate();
     daemon.ended();

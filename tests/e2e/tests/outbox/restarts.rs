@@ -117,7 +117,7 @@ async fn what_the_broker_did_not_take_goes_out_after_the_next_start() {
     let path = folder.path().join("outbox");
     for plain_results in [true, false] {
         let more = on_disk(&path, &format!("plain_results = {plain_results}\n"));
-        let more = format!("{more}[limits]\nwall_clock_ms = 3000\n");
+        let more = format!("{more}[limits]\nwall_clock_ms = 8000\n");
         let broker = TestBroker::start().await.unwrap();
         let manager = Manager::connect(&broker, "t", "c").await.unwrap();
         let proplet = Proplet::start(&broker.url(), &more);

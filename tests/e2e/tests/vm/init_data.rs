@@ -54,7 +54,7 @@ async fn other_init_data_than_the_vm_was_started_with_ends_in_power_off() {
     let setup = Setup::new(&World::operator());
     let document = world.init_data();
     let digest = setup.init_data(&document);
-    let changed = document.replace("timeout_seconds = 5", "timeout_seconds = 6");
+    let changed = document.replace("timeout_seconds = 120", "timeout_seconds = 121");
     assert_ne!(setup.init_data(&changed), digest);
     let machine = setup.start(Firmware::Snp, &[("host-data", &digest)]);
     let console = machine.ends();

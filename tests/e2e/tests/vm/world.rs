@@ -1,5 +1,7 @@
 //! The outside world, as a VM sees it that was started here.
 
+use std::time::Duration;
+
 use proplet_image::ImageReference;
 use proplet_jose::jwk::PrivateKey;
 use proplet_lab::owner::open_result;
@@ -17,6 +19,9 @@ use crate::machine::{Machine, PATIENCE};
 const HOST: &str = "10.0.2.2";
 /// Waits of the Manager that fit into [`PATIENCE`].
 const WAITS: u64 = PATIENCE.as_secs() / proplet_testkit::broker::PATIENCE.as_secs();
+
+/// A heartbeat may still be on its way from a machine that has ended.
+const ANNOUNCED: &str = "control/proplet/create";
 
 const TASK: &str = "00000000-0000-4000-8000-000000000001";
 
@@ -59,6 +64,8 @@ impl World {
     /// The same, with these tables in the settings too.
     pub fn init_data_with(&self, more: &str) -> String {
         let mut addresses = self.services.addresses();
+        // Nobody helps an emulated processor with elliptic curves.
+        addresses.key_broker_timeout = Duration::from_secs(120);
         for address in [
             &mut addresses.broker,
             &mut addresses.registry,
@@ -80,13 +87,9 @@ impl World {
     /// Waits until the machine's daemon says that it is there.
     pub async fn joined(&self, machine: &Machine) {
         let manager = &self.services.manager;
-        let before = manager.on("control/proplet/alive").len();
+        let before = manager.on(ANNOUNCED).len();
         for _ in 0..WAITS {
-            if manager
-                .messages("control/proplet/alive", before + 1)
-                .await
-                .is_ok()
-            {
+            if manager.messages(ANNOUNCED, before + 1).await.is_ok() {
                 return;
             }
             machine.must_run();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::starting;
 use super::world::{BUILDER, Machine, World, sources};
 
 /// Makes the builder, as cargo would.
@@ -65,14 +66,12 @@ fn world() -> World {
     fs::create_dir_all(world.path("a tree/hal/ubuntu/lib")).unwrap();
     for entry in fs::read_dir(sources().join("hal/ubuntu/lib")).unwrap() {
         let entry = entry.unwrap();
-        fs::copy(
-            entry.path(),
-            world.path("a tree/hal/ubuntu/lib").join(entry.file_name()),
-        )
-        .unwrap();
+        let to = world.path("a tree/hal/ubuntu/lib").join(entry.file_name());
+        starting::copy(&entry.path(), &to);
     }
-    fs::copy(&world.script, world.path("a tree/hal/ubuntu/qemu.sh")).unwrap();
-    world.script = world.path("a tree/hal/ubuntu/qemu.sh");
+    let script = world.path("a tree/hal/ubuntu/qemu.sh");
+    starting::copy(&world.script, &script);
+    world.script = script;
     let path = |name: &str| world.path(name).to_str().unwrap().to_owned();
     let (stubs, log) = (path("stubs"), path("log"));
     world.set(
@@ -153,6 +152,7 @@ fn without_a_command_it_is_both() {
 #[test]
 fn the_debug_flavour_is_an_image_of_its_own() {
     let mut world = world();
+    world.takes_ports();
     world.set("FLAVOUR", "debug");
     world.set("SSH_PORT", "");
     world

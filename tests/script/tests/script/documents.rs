@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use proplet_hal::init_data::InitData;
 use proplet_init::OperatorDocument;
 
+use super::starting;
 use super::world::{Machine, World};
 
 /// The variables that the daemon in a VM gets.
@@ -273,7 +274,7 @@ fn a_call_that_is_ended_leaves_no_key_behind() {
     world.set("PROPLET_IMAGE_BUILDER", &builder);
     world.set("REAL_BUILDER", super::world::BUILDER);
     world.set("MADE", &made);
-    let output = world.command(&["run"]).process_group(0).output().unwrap();
+    let output = starting::output(world.command(&["run"]).process_group(0));
     assert!(!World::told(output).ok, "it was to be ended");
     let made = fs::read_to_string(made).unwrap();
     assert!(!std::path::Path::new(made.trim()).exists(), "{made}");

@@ -12,5 +12,6 @@ mod documents;
 mod machines;
 mod refusals;
 mod several;
+mod starting;
 mod trees;
 mod world;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::starting;
 use super::world::{Machine, World};
 
 #[track_caller]
@@ -174,14 +175,14 @@ fn text_that_is_none_is_refused() {
     let world = World::new(Machine::Nothing);
     let mut command = world.command(&["run"]);
     command.env("PROPLET_API_KEY", OsStr::from_bytes(b"hunter2\xff"));
-    let said = World::told(command.output().unwrap()).refused(&["PROPLET_API_KEY", "UTF-8"]);
+    let said = World::told(starting::output(&mut command)).refused(&["PROPLET_API_KEY", "UTF-8"]);
     assert!(!said.err.contains("hunter2"), "{}", said.err);
     assert!(world.starts().is_empty());
     // Where no character of it is one, too.
     for locale in ["C", "C.UTF-8"] {
         command.env("PROPLET_API_KEY", OsStr::from_bytes(b"\xff\xfe"));
         command.env("LC_ALL", locale);
-        World::told(command.output().unwrap()).refused(&["PROPLET_API_KEY", "UTF-8"]);
+        World::told(starting::output(&mut command)).refused(&["PROPLET_API_KEY", "UTF-8"]);
     }
 }
 

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::Child;
 
+use super::starting;
 use super::world::{Machine, World, after};
 
 fn begun(world: &World, arguments: &[&str]) -> Child {
-    world
-        .command(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
+    starting::start(&mut world.command(arguments))
 }
 
 #[test]
@@ -97,7 +93,7 @@ fn a_copy_in_a_folder_each_is_a_vm_each() {
     ] {
         let path = world.path(folder);
         fs::create_dir_all(&path).unwrap();
-        fs::copy(&original, path.join("qemu.sh")).unwrap();
+        starting::copy(&original, &path.join("qemu.sh"));
         world.script = path.join("qemu.sh");
         world.set("PROPLET_ENTITY_ID", entity);
         let said = world.call(&["build"]).fine();
@@ -151,18 +147,18 @@ fn a_copy_finds_the_tree_by_the_folders_above_it() {
     fs::write(world.path("tree/hal/image/builder/Cargo.toml"), "").unwrap();
     std::os::unix::fs::symlink(original.join("hal/ubuntu"), world.path("tree/hal/ubuntu")).unwrap();
     fs::create_dir_all(world.path("tree/vm1")).unwrap();
-    fs::copy(&world.script, world.path("tree/vm1/qemu.sh")).unwrap();
+    starting::copy(&world.script, &world.path("tree/vm1/qemu.sh"));
     world.script = world.path("tree/vm1/qemu.sh");
     world.call(&["build"]).fine();
     // From then on copies elsewhere find it as well.
     fs::create_dir(world.path("vm7")).unwrap();
-    fs::copy(&world.script, world.path("vm7/qemu.sh")).unwrap();
+    starting::copy(&world.script, &world.path("vm7/qemu.sh"));
     world.script = world.path("vm7/qemu.sh");
     world.call(&["build"]).fine();
     assert!(world.vm("vm7").exists());
     // One that finds nothing says what it needs.
     let mut lost = World::new(Machine::Nothing);
-    fs::copy(&lost.script, lost.path("qemu.sh")).unwrap();
+    starting::copy(&lost.script, &lost.path("qemu.sh"));
     lost.script = lost.path("qemu.sh");
     lost.call(&["run"]).refused(&["PROPLET_TREE"]);
     lost.script = original.join("hal/ubuntu/qemu.sh");

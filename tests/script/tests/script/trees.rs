@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
+use super::starting;
 use super::world::{Machine, World, sources};
 
 /// The other parts of the script, which note that they were taken.
@@ -28,7 +29,7 @@ fn below_a_tree() -> World {
 fn copied(world: &mut World, folder: &str) {
     fs::create_dir_all(world.path(folder)).unwrap();
     let script = world.path(folder).join("qemu.sh");
-    fs::copy(sources().join("hal/ubuntu/qemu.sh"), &script).unwrap();
+    starting::copy(&sources().join("hal/ubuntu/qemu.sh"), &script);
     world.script = script;
 }
 

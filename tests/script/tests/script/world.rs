@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Read as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use proplet_script_tests::Start;
 use tempfile::TempDir;
+
+use super::starting;
 
 /// The kinds of machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +31,9 @@ pub enum Machine {
 
 pub const QEMU: &str = env!("CARGO_BIN_EXE_stub-qemu");
 pub const BUILDER: &str = env!("CARGO_BIN_EXE_script-image-builder");
-/// How often, and with which pauses, a busy script is tried: for 10 s.
-const BUSY_ATTEMPTS: usize = 1000;
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
+/// Held by the machine that chooses ports.
+static PORTS: Mutex<()> = Mutex::new(());
+
 /// What QEMU answers about SEV on an EPYC 7003.
 const SEV: &str = r#"{"return": {"reduced-phys-bits": 1, "cbitpos": 51, "cpu0-id": "x", "pdh": "x", "cert-chain": "x"}}"#;
 
@@ -46,6 +48,7 @@ pub struct World {
     pub folder: TempDir,
     pub script: PathBuf,
     variables: BTreeMap<String, String>,
+    ports: Option<MutexGuard<'static, ()>>,
 }
 
 /// What became of a call.
@@ -179,7 +182,7 @@ impl World {
     pub fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
+        starting::write(&path, text).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
@@ -192,6 +195,7 @@ impl World {
     }
 
     pub fn becomes_debug(&mut self) {
+        self.takes_ports();
         self.set("FLAVOUR", "debug");
         let image = self.path("an image, with a comma");
         fs::copy(image.join("proplet.efi"), image.join("proplet-debug.efi")).unwrap();
@@ -200,6 +204,13 @@ impl World {
             "{\"flavour\": \"debug\"}\n",
         )
         .unwrap();
+    }
+
+    /// From now on until its end, no other machine chooses ports: two users' scripts, which know nothing of each other,
+    /// may find the same one free.
+    pub fn takes_ports(&mut self) {
+        self.ports
+            .get_or_insert_with(|| PORTS.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -213,7 +224,7 @@ impl World {
     }
 
     pub fn call(&self, arguments: &[&str]) -> Said {
-        Self::told(output(&mut self.command(arguments)))
+        Self::told(starting::output(&mut self.command(arguments)))
     }
 
     pub fn told(output: Output) -> Said {
@@ -227,7 +238,7 @@ impl World {
     /// Starts a QEMU that ends at once, in the foreground.
     pub fn tries(&self) -> Said {
         let mut command = self.command(&["run", "--foreground"]);
-        Self::told(output(command.env("STUB_ENDS", "0")))
+        Self::told(starting::output(command.env("STUB_ENDS", "0")))
     }
 
     pub fn starts(&self) -> Vec<Start> {
@@ -281,20 +292,6 @@ impl Drop for World {
         self.set("STOP_SECONDS", "0");
         let _ = self.call(&["stop", "--all"]);
     }
-}
-
-/// What a command says. A script that was copied a moment ago is busy for as long as a program that another test was
-/// starting just then has a copy of what wrote it.
-fn output(command: &mut Command) -> Output {
-    for _ in 0..BUSY_ATTEMPTS {
-        match command.output() {
-            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
-                std::thread::sleep(BUSY_PAUSE);
-            }
-            output => return output.unwrap(),
-        }
-    }
-    panic!("the script is kept busy");
 }
 
 /// The value after an option.

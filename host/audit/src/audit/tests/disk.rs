@@ -210,9 +210,9 @@ async fn a_full_disk_loses_nothing_and_tears_nothing() {
 #[tokio::test]
 async fn what_a_sync_lost_is_written_again() {
     let disk = Bad::default();
+    disk.tell(|told| told.syncs_fail = true);
     let (audit, opening) = disk.audit(PATIENCE);
     opening.done().await.unwrap();
-    disk.tell(|told| told.syncs_fail = true);
     audit.record(Event::Stopped);
     let Err(Trouble::Io(words)) = audit.flush().await else {
         panic!("it was synced")
