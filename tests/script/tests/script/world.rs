@@ -120,6 +120,7 @@ impl World {
             folder,
             script: sources().join("hal/ubuntu/qemu.sh"),
             variables,
+            ports: None,
         };
         world.becomes(machine);
         world
