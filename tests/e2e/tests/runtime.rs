@@ -80,7 +80,11 @@ struct Host {
 
 impl Host {
     async fn of(guest: GuestName) -> Self {
-        Self::with(guest, RuntimeConfig::default()).await
+        let config = RuntimeConfig {
+            concurrent_tasks: 4,
+            ..RuntimeConfig::default()
+        };
+        Self::with(guest, config).await
     }
 
     async fn with(guest: GuestName, config: RuntimeConfig) -> Self {

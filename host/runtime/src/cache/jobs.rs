@@ -35,6 +35,8 @@ pub(super) struct Job<T> {
     progress: watch::Sender<Progress<T>>,
     /// Until it begins.
     compile: Option<Compile<T>>,
+    /// Whose threads it runs on: those of the last to ask for it, who is the likeliest to wait for it still.
+    scheduler: Handle,
     /// It was forgotten while it ran, and nobody has asked since.
     pub(super) forgotten: bool,
 }
@@ -79,6 +81,7 @@ impl<T: Cacheable> Shared<T> {
         owner: &Owner,
         compile: Compile<T>,
     ) -> Result<Asked<T>, RuntimeError> {
+        let scheduler = Handle::try_current().map_err(|_| over())?;
         let mut state = self.state();
         let State { kept, jobs, queue } = &mut *state;
         if let Some(code) = kept.find(&digest) {
@@ -88,6 +91,7 @@ impl<T: Cacheable> Shared<T> {
             Entry::Occupied(mut job) => {
                 let job = job.get_mut();
                 job.forgotten = false;
+                job.scheduler = scheduler;
                 let progress = job.progress.subscribe();
                 if job.compile.is_some() {
                     // Its owner's turn may come first. Without room it still waits where it stands.
@@ -105,6 +109,7 @@ impl<T: Cacheable> Shared<T> {
                 place.insert(Job {
                     progress: sender,
                     compile: Some(compile),
+                    scheduler,
                     forgotten: false,
                 });
                 if let Some(lost) = lost {
@@ -120,22 +125,20 @@ impl<T: Cacheable> Shared<T> {
         }))
     }
 
-    /// Begins what has its turn.
+    /// Begins what has its turn. Each runs for those who asked for it: whoever had the place before may be about to end
+    /// with all that runs there.
     pub(super) fn begin(self: &Arc<Self>) {
-        // Without a scheduler the process is shutting down.
-        let Ok(scheduler) = Handle::try_current() else {
-            return;
-        };
-        while let Some((compile, running)) = self.next() {
+        while let Some((scheduler, compile, mut running)) = self.next() {
             // Not with the lock held: a scheduler that shuts down drops what it is given.
             scheduler.spawn_blocking(move || {
+                running.has_begun = true;
                 let code = compile();
                 running.end(code);
             });
         }
     }
 
-    fn next(self: &Arc<Self>) -> Option<(Compile<T>, Running<T>)> {
+    fn next(self: &Arc<Self>) -> Option<(Handle, Compile<T>, Running<T>)> {
         let mut state = self.state();
         loop {
             let (owner, digest) = state.queue.next()?;
@@ -152,9 +155,10 @@ impl<T: Cacheable> Shared<T> {
                 digest,
                 owner,
                 cache: Arc::clone(self),
+                has_begun: false,
                 has_ended: false,
             };
-            return Some((compile, running));
+            return Some((job.scheduler.clone(), compile, running));
         }
     }
 
@@ -189,7 +193,6 @@ impl<T: Cacheable> Waiter<T> {
     /// # Errors
     /// As [`Cache::get_or_compile`](super::Cache::get_or_compile).
     pub(super) async fn code(&mut self) -> Result<T, RuntimeError> {
-        let over = || RuntimeError::Host("the runtime is shutting down".to_owned());
         let Some(progress) = &mut self.progress else {
             return Err(over());
         };
@@ -237,6 +240,7 @@ struct Running<T: Cacheable> {
     digest: Digest,
     owner: Owner,
     cache: Arc<Shared<T>>,
+    has_begun: bool,
     has_ended: bool,
 }
 
@@ -264,7 +268,15 @@ impl<T: Cacheable> Running<T> {
 impl<T: Cacheable> Drop for Running<T> {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.finish(Err(RuntimeError::Host("the compiler panicked".to_owned())));
+            self.finish(Err(match self.has_begun {
+                true => RuntimeError::Host("the compiler panicked".to_owned()),
+                false => over(),
+            }));
         }
     }
+}
+
+/// There is no scheduler, or none any more.
+fn over() -> RuntimeError {
+    RuntimeError::Host("the runtime is shutting down".to_owned())
 }

@@ -343,3 +343,23 @@ async fn a_full_queue_refuses_and_says_so() {
     assert_eq!(poll(&mut third).await, Some(Err(RuntimeError::CompileBusy)));
     assert_eq!(poll(&mut other).await, None);
 }
+
+#[test]
+fn each_is_compiled_where_somebody_waits_for_it() {
+    let scheduler = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (one, other) = (scheduler(), scheduler());
+    let scene = Scene::new(BOUNDS);
+    let (first, end) = one.block_on(scene.running("a1", 1));
+    let (second, end_second) = other.block_on(scene.slow("b1", 2));
+    // What runs there goes on to its end, and nothing begins there any more.
+    drop(first);
+    one.shutdown_background();
+    end.send(()).unwrap();
+    end_second.send(()).unwrap();
+    assert_eq!(other.block_on(second), Ok(Fake(2)));
+}
