@@ -158,7 +158,7 @@ async fn a_full_device_takes_no_tasks_until_results_have_left() {
     let more = disk.settings() + "plain_results = true\n";
     let text = settings(&broker.url(), &more).replace(
         "heartbeat_seconds = 1\n",
-        "heartbeat_seconds = 1\nresults_not_before_ms = 45000\n",
+        "heartbeat_seconds = 1\nresults_not_before_ms = 35000\n",
     );
     let mut daemon = Daemon::start(&[], folder.path(), &text);
     daemon.says("may be full before the outbox holds");
