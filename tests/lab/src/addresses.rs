@@ -46,9 +46,7 @@ pub struct Addresses {
 impl Addresses {
     /// [`Addresses::key_broker_timeout`] where no machine is slower than it should be.
     pub const KEY_BROKER_TIMEOUT: Duration = Duration::from_secs(5);
-}
 
-impl Addresses {
     /// The settings document, with more text after it: members of `[kbs]` first, then tables.
     #[must_use]
     pub fn settings(&self, more: &str) -> String {

@@ -155,8 +155,10 @@ async fn each_task_is_told_about_alone_whatever_the_unit_of_its_interval() {
         of_busy.iter().all(|message| cpu(message) > 2.0),
         "{of_busy:?}"
     );
+    // What it took to begin is in the first.
+    assert!(of_idle.len() > 1, "{of_idle:?}");
     assert!(
-        of_idle.iter().all(|message| cpu(message) < 20.0),
+        of_idle.iter().skip(1).all(|message| cpu(message) < 2.0),
         "{of_idle:?}"
     );
     assert!(
