@@ -35,8 +35,24 @@ fn number(message: &Value, path: &str) -> f64 {
     value.unwrap_or_else(|| panic!("{path} in {message}"))
 }
 
+/// Uses the processor until the system has counted some of it, which it does in steps of 10 ms.
+fn compute() {
+    loop {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let (_, values) = stat.rsplit_once(')').unwrap();
+        // The third value of all is the first here; utime is the 14th.
+        if values.split_whitespace().nth(11) != Some("0") {
+            return;
+        }
+        for number in 0..1_000_000 {
+            std::hint::black_box(number);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_process_uses_is_told_at_the_interval() {
+    tokio::task::spawn_blocking(compute).await.unwrap();
     let lab = Lab::start(None, "[metrics]\ninterval_seconds = 1\n")
         .await
         .unwrap();
